@@ -1,0 +1,280 @@
+"""Carries out what pools decide, and tells pools what happened to servers.
+
+The relay and the pools meet here: launches, closes, checks, hand-overs, cancels. No rule of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import traceback
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from pgpool_py.app.errand import Errand, ErrandFailed
+from pgpool_py.app.place import Place
+from pgpool_py.app.relaystates import RELAY_STATES
+from pgpool_py.backend.cancel import cancel_server
+from pgpool_py.backend.connect import connect_server
+from pgpool_py.backend.errors import ServerConnectError
+from pgpool_py.backend.query import QueryFailed, ask
+from pgpool_py.backend.target import ServerLogin
+from pgpool_py.config import Config
+from pgpool_py.frontend.limits import ClientCounts
+from pgpool_py.observe.log import Log, label
+from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, HandOver, Launch
+from pgpool_py.pool.states import ServerState
+from pgpool_py.relay._io import clock
+from pgpool_py.relay.client import Client
+from pgpool_py.relay.relay import Relay
+from pgpool_py.relay.server import Server
+from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
+
+
+class Broker:
+    """Everything that crosses between relay, pools, and new server connections."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self.config = config
+        self.log = log
+        self.relay = Relay(self, RELAY_STATES)
+        self.places: dict[Any, Place] = {}  # by pool
+        self.counts = ClientCounts()
+        self.clients: dict[int, Client] = {}  # by cancel key
+        self.keys: dict[int, bytes] = {}
+        self.stopping = False  # no new clients
+        self.closing = False  # no new servers either
+        self._server_numbers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run *coroutine* in the background; an unexpected failure is logged, never lost."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        self.relay.busy = True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error(f"internal error: {type(error).__name__}: {error}")
+
+    # --- pools' decisions ---
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Carry out what a pool asks for."""
+        for action in actions:
+            match action:
+                case Launch(pool):
+                    self.begin(self._launch(self.places[pool]))
+                case HandOver(client, server):
+                    real_member(client).linked(server)
+                case CloseServer(server, reason):
+                    real_member(server).close(reason)
+                case CheckServer(server):
+                    real_member(server).check(self._check_query())
+                case FailClient(client, message):
+                    real_member(client).refuse("08P01", message)
+        self.relay.reap()
+
+    def _check_query(self) -> bytes:
+        text = self.config.pgbouncer.server_check_query
+        return b"" if text == "<empty>" else text.encode()
+
+    async def _launch(self, place: Place) -> None:
+        pool = place.pool
+        started = clock()
+        try:
+            login = await connect_server(place.target(self.config), self.config.pgbouncer.server_connect_timeout)
+        except ServerConnectError as error:
+            who = label("S", 0, pool.database, pool.user, place.target(self.config))
+            self.log.warning(f"closing because: {error.reason}: {error.message}", who)
+            pool.connect_failed(error.message, clock())
+            self.perform(pool.activate(clock()))
+            return
+        try:
+            await self._look_at_catalogs(place, login)
+        except Exception as error:
+            # Whatever it was, the pool must know that this connection will not come.
+            login.sock.close()
+            who = label("S", 0, pool.database, pool.user, login.address)
+            self.log.warning(f"closing because: reading the catalogs failed: {error!r}", who)
+            pool.connect_failed(f"server conn crashed? {error}", clock())
+            self.perform(pool.activate(clock()))
+            return
+        self._adopt(place, login, started)
+
+    async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
+        """At each new server: has the database's code changed since it was read?"""
+        catalogs = place.catalogs
+        known = catalogs.facts.fingerprint if catalogs.facts else None
+        try:
+            async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
+                fingerprint = (await ask(login.sock, FINGERPRINT_QUERY))[0][0] or b""
+                if known is None or known != fingerprint:
+                    rows = await ask(login.sock, FACTS_QUERY)
+                    catalogs.learn(facts_from_rows(rows, fingerprint), clock())
+                else:
+                    catalogs.learn(catalogs.facts, clock())
+        except QueryFailed as failure:
+            catalogs.learn(None, clock())
+            who = label("S", 0, place.pool.database, place.pool.user, login.address)
+            self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
+
+    def _adopt(self, place: Place, login: ServerLogin, started: float) -> None:
+        pool, context = place.pool, place.context
+        self._server_numbers += 1
+        server = Server(self.relay, login.sock.detach(), pool, context)
+        server.number = self._server_numbers
+        server.address = login.address
+        server.pid, server.key = login.pid, login.key
+        server.connect_time = started
+        server.in_force = context.table.empty
+        server.reported = context.same_reported(login.parameters)
+        place.parameters = server.reported
+        self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
+        self.relay.add(server, b"")
+        client = pool.server_connected(server, clock())
+        if client is not None:
+            real_member(client).linked(server)
+        elif server.state is ServerState.CLOSED:
+            server.close("pool is full")
+        self.perform(pool.activate(clock()))
+
+    # --- what the relay reports ---
+
+    def client_waits(self, client: Any) -> None:
+        """A client has to wait: perhaps a server must be started."""
+        self.perform(client.pool.activate(self.relay.now))
+
+    def released(self, server: Server) -> None:
+        """The pool took a server back and wants something done."""
+        pool = server.pool
+        if server.state is ServerState.CLOSED:
+            server.close("server lifetime over" if not pool.paused else "pause mode")
+        else:
+            self.perform(pool.activate(self.relay.now))
+
+    def cancel_server(self, server: Server) -> None:
+        """Cancel what the server is doing, for a client that is gone."""
+        server.cancel_begun()  # at once: the server may become ready in the same batch of events
+        self.begin(self.send_cancel(server))
+
+    async def send_cancel(self, server: Server) -> None:
+        """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect."""
+        main = self.config.pgbouncer
+        try:
+            await cancel_server(server.address, server.pid, server.key, main.cancel_wait_timeout)
+        except ServerConnectError as error:
+            if not server.closed:
+                server.close(f"cancel failed: {error.message}")
+            return
+        if not server.closed:
+            server.cancel_ended()
+
+    def client_closed(self, client: Client, reason: str) -> None:
+        """A client's socket is closed: uncount it."""
+        client.pool.client_gone(client, self.relay.now)
+        self.clients.pop(client.cancel_key, None)
+        self.keys.pop(client.cancel_key, None)
+        self.counts.leave(client.database.name, client.user)
+        self.counts.depart()
+        if self.config.pgbouncer.log_disconnections:
+            age = int(time.time() - client.connect_time)
+            self.log.log(f"closing because: {reason} (age={age}s)", self.client_label(client))
+
+    def server_closed(self, server: Server, reason: str) -> None:
+        """A server's socket is closed: its place in the pool is free."""
+        pool, now = server.pool, self.relay.now
+        age = int(now - server.connect_time)
+        self.log.log(f"closing because: {reason} (age={age}s)", self.server_label(server))
+        pool.server_lost(server, now)
+        if not self.closing:
+            asyncio.get_running_loop().call_soon(self._activate, pool)
+
+    def _activate(self, pool: Any) -> None:
+        self.perform(pool.activate(clock()))
+
+    def internal_error(self, connection: Any, error: Exception) -> None:
+        """A connection's event ended in an exception: close it, whatever state it is in."""
+        where = "".join(traceback.format_exception(error)).replace("\n", " | ")
+        self.log.error(f"internal error, closing {connection!r}: {where}")
+        if isinstance(connection, Server):
+            connection.doubt(f"internal error: {error}")
+        elif isinstance(connection, Client):
+            connection.refuse("XX000", "internal error")
+
+    def pooler_error(self, client: Client, message: str) -> None:
+        """A client was sent an error of the pooler's own."""
+        if self.config.pgbouncer.log_pooler_errors:
+            self.log.warning(f"pooler error: {message}", self.client_label(client))
+
+    # --- maintenance ---
+
+    def tick(self) -> None:
+        """About three times a second: deadlines, pools, catalogs."""
+        self.relay.tick()
+        now = clock()
+        for place in list(self.places.values()):
+            self.perform(place.pool.tick(now))
+            if place.catalogs.due(now) and place.pool.connected_count():
+                place.catalogs.reading = True
+                self.begin(self._read_again(place))
+
+    async def _read_again(self, place: Place) -> None:
+        catalogs = place.catalogs
+        try:
+            for each in catalogs.users:
+                each.context.facts_stale = False
+            rows, _ = await self.errand(place, FINGERPRINT_QUERY)
+            fingerprint = rows[0][0] or b""
+            if catalogs.facts is None or catalogs.facts.fingerprint != fingerprint:
+                rows, _ = await self.errand(place, FACTS_QUERY)
+                catalogs.learn(facts_from_rows(rows, fingerprint), clock())
+            else:
+                catalogs.learn(catalogs.facts, clock())
+        except (QueryFailed, ErrandFailed):
+            catalogs.learn(None, clock())
+        finally:
+            catalogs.reading = False
+
+    async def errand(self, place: Place, text: str = "", settings: Any = None) -> tuple[list[Any], dict[bytes, bytes]]:
+        """Ask a question on one of the place's servers, under *settings*; waits in line."""
+        errand = Errand(self.relay, place.pool, place.context, settings or place.context.table.empty, text.encode())
+        now = clock()
+        self.relay.now = now
+        server = place.pool.acquire(errand, now)
+        if server is not None:
+            errand.linked(server)
+        else:
+            self.perform(place.pool.activate(now))
+        try:
+            return await errand.outcome
+        except asyncio.CancelledError:
+            place.pool.stop_waiting(errand, clock())
+            raise
+
+    # --- names for the log ---
+
+    @staticmethod
+    def client_label(client: Client) -> str:
+        """Who a client is, in the log."""
+        return label("C", client.number, client.database.name, client.user, client.peer)
+
+    @staticmethod
+    def server_label(server: Server) -> str:
+        """Who a server is, in the log."""
+        return label("S", server.number, server.pool.database, server.pool.user, server.address)
+
+
+def real_member(member: Any) -> Any:
+    """A pool's client or server as what it is here: the relay's, or an errand; the pool knows a few attributes only."""
+    return member
+
+
+def _local_address(fd: int) -> str:
+    with socket.socket(fileno=fd) as sock:
+        name = sock.getsockname()
+        sock.detach()
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"

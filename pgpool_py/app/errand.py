@@ -1,0 +1,116 @@
+"""The pooler's own business on a pool's server, waiting in line like a client.
+
+An errand puts settings in force, asks one question, or both, and gives the server back. So what it does obeys every limit
+of the pool, and needs no connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pgpool_py.backend.query import QueryFailed, Row, Rows
+from pgpool_py.relay._io import piece
+from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.server import DIFFERENCE
+from pgpool_py.session.settings import Settings, difference
+from pgwire import ErrorResponse
+from pgwire.expected import Owed
+
+
+class ErrandFailed(Exception):
+    """No server could be had: the pool's message to those who wait."""
+
+
+class Errand(Connection):
+    """One errand; `outcome` is a future of (rows, reported settings while they were in force)."""
+
+    def __init__(self, relay: Any, pool: Any, context: Any, settings: Settings, text: bytes = b"") -> None:
+        Connection.__init__(self, relay, -1)
+        self.pool = pool
+        self.context = context
+        self.settings = settings
+        self.text = text
+        self.state: Any = None
+        self.wait_start = 0.0
+        self.last_server: Any = None
+        self.server: Any = None
+        self.rows = Rows()
+        self.outcome: asyncio.Future[tuple[list[Row], dict[bytes, bytes]]] = asyncio.get_running_loop().create_future()
+
+    def linked(self, server: Any) -> None:
+        """The pool has a server for us."""
+        self.server = server
+        server.client = self
+        texts = difference(server.in_force, self.settings)
+        server.in_force = self.settings
+        for text in texts:
+            server.query(text, DIFFERENCE)
+        if not texts:
+            self.ask()
+
+    def ask(self) -> None:
+        """Put the question, or be done if there is none."""
+        server = self.server
+        if not self.text:
+            self.finish(None)
+            return
+        server.ready = False
+        server.unnamed = None
+        server.expected.add(int(Owed.QUERY), None)
+        server.send_data(b"Q" + (len(self.text) + 5).to_bytes(4, "big") + self.text + b"\0")
+
+    def difference_known(self, failed: bool, error: bytes | None) -> None:
+        if failed and not self.outcome.done():
+            problem = ErrorResponse.decode(error) if error else ErrorResponse.make("ERROR", "08P01", "invalid server parameter")
+            self.outcome.set_exception(QueryFailed(problem))
+
+    def difference_done(self, failed: bool) -> None:
+        if failed:
+            self.server.difference_failed = False
+            self.server.in_force = self.context.table.empty
+            self.server.dirty |= 1
+            self.give_back()
+        else:
+            self.ask()
+
+    def send_range(self, start: int, stop: int) -> None:
+        self.rows.receive(piece(start, stop))
+
+    def send_data(self, data: bytes) -> None:
+        self.rows.receive(data)
+
+    def settled(self) -> None:
+        if self.rows.done:
+            self.finish(self.rows)
+
+    def finish(self, rows: Rows | None) -> None:
+        """Report, and give the server back."""
+        if not self.outcome.done():
+            try:
+                self.outcome.set_result((rows.result() if rows else [], self.server.reported))
+            except QueryFailed as failure:
+                self.outcome.set_exception(failure)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let go of the server."""
+        server, self.server = self.server, None
+        server.client = None
+        server.let_go()
+
+    def fail_with(self, message: str) -> None:
+        """No server is to be had."""
+        self.server = None
+        if not self.outcome.done():
+            self.outcome.set_exception(ErrandFailed(message))
+
+    def server_gone(self, told: bool) -> None:
+        self.fail_with("server conn crashed?")
+
+    def server_closing(self, reason: str) -> None:
+        self.fail_with(reason)
+
+    def refuse(self, code: str, message: str) -> None:
+        """What a pool's FailClient asks for."""
+        self.fail_with(message)

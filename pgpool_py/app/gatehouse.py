@@ -1,0 +1,210 @@
+"""What logins ask of the pooler: who may enter, where a client belongs, what it is told. Implements `frontend.gate.Gate`."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pgpool_py.app.broker import Broker
+from pgpool_py.app.errand import ErrandFailed
+from pgpool_py.app.place import Place
+from pgpool_py.backend.query import QueryFailed
+from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings
+from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
+from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
+from pgpool_py.frontend.limits import ClientCounts
+from pgpool_py.frontend.startup import StartupRequest
+from pgpool_py.relay.client import Client
+from pgpool_py.session.settings import TRACKED, Settings
+
+MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
+KEY_RANGE = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A database entry as a login sees it."""
+
+    settings: DatabaseSettings
+    client_limit: int
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def forced_user(self) -> str | None:
+        return self.settings.user
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @property
+    def is_console(self) -> bool:
+        return False
+
+    @property
+    def max_client_connections(self) -> int:
+        return self.client_limit
+
+
+class Gatehouse:
+    """The gate of this pooler."""
+
+    def __init__(self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place]) -> None:
+        self.broker = broker
+        self.place_for = place_for
+        self.rules = self._rules(broker.config)
+        self._mock_key = self.rules.mock_key
+
+    @property
+    def counts(self) -> ClientCounts:
+        return self.broker.counts
+
+    def reload(self) -> None:
+        """Take over what the configuration says now."""
+        self.rules = self._rules(self.broker.config)
+
+    @staticmethod
+    def _rules(config: Config) -> LoginRules:
+        main = config.pgbouncer
+        knows_scram = any(s.kind == "scram-sha-256" for stored in config.userlist.values() for s in stored)
+        return LoginRules(
+            auth_type=main.auth_type.value,
+            client_login_timeout=main.client_login_timeout,
+            max_client_conn=main.max_client_conn,
+            scram_iterations=main.scram_iterations,
+            startup_parameters=None,
+            ignore_startup_parameters=frozenset(name.lower() for name in main.ignore_startup_parameters),
+            unknown_user_method="scram-sha-256" if knows_scram else "md5",
+        )
+
+    def find_database(self, name: str) -> Entry | None:
+        if name == ADMIN_DATABASE:
+            return None
+        config = self.broker.config
+        entry = config.find_database(name)
+        if entry is None:
+            return None
+        return Entry(entry, int(config.effective(entry, None, "max_db_client_connections")))
+
+    def admit(self, request: StartupRequest, peer: Peer) -> None:
+        if self.broker.stopping:
+            raise PoolerStopping
+
+    def secrets_of(self, user: str) -> Sequence[str] | None:
+        stored = self.broker.config.userlist.get(user)
+        return None if stored is None else [secret.reveal() for secret in stored]
+
+    def is_own_user(self, user: str, peer: Peer) -> bool:
+        return user == ADMIN_DATABASE and peer.host == "unix" and peer.uid == os.getuid()
+
+    def max_client_connections_of(self, user: str) -> int:
+        return int(self.broker.config.effective(None, user, "max_user_client_connections"))
+
+    async def welcome(self, request: StartupRequest, database: Database, credentials: Credentials, peer: Peer) -> Welcome:
+        assert isinstance(database, Entry)
+        place = self.place_for(database.settings, database.forced_user or request.user)
+        if credentials.scram_keys is not None and database.forced_user is None:
+            place.scram_keys = credentials.scram_keys
+        settings, told = await self._startup(place, request.settings)
+        return Welcome(told, pool=(place, settings), notice=self.broker.config.pgbouncer.login_notify_message)
+
+    async def _startup(self, place: Place, wanted: dict[str, str]) -> tuple[Settings, dict[bytes, bytes]]:
+        """The settings a client starts with, as the server spells them, and what it is told."""
+        key = frozenset(wanted.items())
+        known = place.startups.get(key)
+        if known is not None:
+            return known
+        if place.parameters is None:
+            await self._errand(place, place.context.table.empty)
+        base = place.parameters or {}
+        table = place.context.table
+        simple = _simple(wanted)
+        if simple is not None:
+            settings = table.get(simple)
+            told = place.context.same_reported({**base, **simple})
+        else:
+            raw = {TRACKED.get(name, name.encode()): _bytes(value) for name, value in wanted.items()}
+            reported = await self._errand(place, table.get(raw))
+            settings = table.get({name: reported.get(name, value) for name, value in raw.items()})
+            told = reported
+        if len(place.startups) >= MAX_STARTUPS:
+            place.startups.clear()
+        place.startups[key] = settings, told
+        return settings, told
+
+    async def _errand(self, place: Place, settings: Settings) -> dict[bytes, bytes]:
+        """What a server of the place reports under *settings*."""
+        try:
+            return (await self.broker.errand(place, settings=settings))[1]
+        except QueryFailed as failure:
+            raise LoginRefused(failure.error.message, failure.error.code or "22023") from None
+        except ErrandFailed as failure:
+            raise LoginRefused(str(failure), "08P01") from None
+
+    def new_key(self, length: int) -> tuple[int, bytes]:
+        while True:
+            pid = secrets.randbelow(KEY_RANGE) + 1
+            if pid not in self.broker.clients:
+                return pid, secrets.token_bytes(length)
+
+    async def cancel(self, pid: int, secret: bytes, peer: Peer) -> None:
+        client = self.broker.clients.get(pid)
+        if client is None or not hmac.compare_digest(self.broker.keys[pid], secret):
+            return
+        if client.cancel():
+            server = client.server
+            if server is not None:
+                server.cancel_begun()
+                await self.broker.send_cancel(server)
+
+    def hand_over(self, login: ClientLogin) -> None:
+        """A login is finished: the relay has the client from now on."""
+        assert isinstance(login.pool, tuple)  # as `welcome` made it
+        place: Place = login.pool[0]
+        settings: Settings = login.pool[1]
+        broker = self.broker
+        client = Client(broker.relay, login.sock.detach(), place.pool, place.context)
+        client.number = login.number
+        client.database = login.database
+        client.user = login.user
+        client.peer = login.peer
+        client.connect_time = login.connect_time
+        client.cancel_key = login.pid
+        client.state = broker.relay.client_idle_state
+        client.settings = client.startup = settings
+        client.told = place.startups[frozenset(login.settings.items())][1]
+        broker.clients[login.pid] = client
+        broker.keys[login.pid] = login.key
+        place.pool.client_joined(client)
+        broker.relay.add(client, login.leftover)
+
+    def log(self, who: str, text: str) -> None:
+        if self.broker.config.pgbouncer.log_connections or not text.startswith("login attempt"):
+            self.broker.log.client(who, text)
+
+    def log_failure(self, who: str, reason: str, age: float, explanation: str) -> None:
+        detail = f": {explanation}" if explanation else ""
+        self.broker.log.client(who, f"closing because: {reason}{detail} (age={int(age)}s)")
+
+
+def _simple(wanted: dict[str, str]) -> dict[bytes, bytes] | None:
+    """The canonical settings where no server is needed to know them: the common ones, in their common spellings."""
+    simple: dict[bytes, bytes] = {}
+    for name, value in wanted.items():
+        if name == "application_name" and value.isascii() and value.isprintable() and len(value) < 64:
+            simple[b"application_name"] = value.encode()
+        elif name == "client_encoding" and "".join(filter(str.isalnum, value)).lower() in ("utf8", "unicode"):
+            simple[b"client_encoding"] = b"UTF8"
+        else:
+            return None
+    return simple
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,155 @@
+"""A place: one pool with everything that serves it: the database entry, the sessions' context, the way to its servers.
+
+Also what is known of a database's catalogs, shared by all places that lead to it. Decides nothing about clients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgpool_py.auth.secret import Secret
+from pgpool_py.backend.target import ServerTarget
+from pgpool_py.config import Config, DatabaseSettings, PoolMode
+from pgpool_py.pool.pool import Pool
+from pgpool_py.pool.settings import PoolSettings
+from pgpool_py.session.catalog import DatabaseFacts
+from pgpool_py.session.settings import Settings
+from pgpool_py.session.statements import SessionContext
+from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
+from pgpool_py.sockets import SocketOptions
+from pgwire import ScramKeys
+
+SESSION_RESET = 1  # the bit that makes a server of a session pool run server_reset_query
+FACTS_INTERVAL = 60.0  # seconds between two looks at a database's catalogs
+CHANGED_INTERVAL = 1.0  # the same after a client of ours ran DDL
+
+
+@dataclass(slots=True, eq=False)
+class Catalogs:
+    """What was read from one database's catalogs; every place that leads there uses it."""
+
+    facts: DatabaseFacts | None = None
+    read_at: float = -math.inf
+    reading: bool = False
+    users: list[Place] = field(default_factory=list)
+
+    def learn(self, facts: DatabaseFacts | None, now: float) -> None:
+        """Judge by these facts from now on; verdicts given before are forgotten."""
+        self.read_at = now
+        if facts is not self.facts:
+            self.facts = facts
+            for place in self.users:
+                place.context.learn(facts.scanner if facts else UNINFORMED)
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to look again."""
+        stale = any(place.context.facts_stale for place in self.users)
+        return not self.reading and now - self.read_at >= (CHANGED_INTERVAL if stale else FACTS_INTERVAL)
+
+
+class Place:
+    """One (database entry, user)."""
+
+    def __init__(self, entry: DatabaseSettings, user: str, pool: Pool, catalogs: Catalogs) -> None:
+        self.entry = entry
+        self.user = user
+        self.pool = pool
+        self.catalogs = catalogs
+        facts = catalogs.facts
+        self.context = SessionContext(facts.scanner if facts else UNINFORMED, self.judge_types)
+        self.scram_keys: ScramKeys | None = None
+        # what a new client is told: the reported settings of a fresh server
+        self.parameters: dict[bytes, bytes] | None = None
+        # startup settings -> (settings, what the client is told), for those that were tried on a server
+        self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
+        self.mode = PoolMode.SESSION
+        catalogs.users.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Place {self.pool!r}>"
+
+    def judge_types(self, types: bytes) -> int:
+        """What binding parameters of these types, 4 bytes each, may do to a session."""
+        oids = (int.from_bytes(types[i : i + 4], "big") for i in range(0, len(types) - 3, 4))
+        return parameters_verdict(oids, self.catalogs.facts)
+
+    def configure(self, config: Config) -> None:
+        """Take over what the configuration says now."""
+        main, entry, user = config.pgbouncer, self.entry, self.user
+        settings = self.pool.settings
+        settings.pool_size = config.pool_size(entry, user)
+        settings.min_pool_size = config.min_pool_size(entry)
+        settings.reserve_pool_size = config.reserve_pool_size(entry, user)
+        settings.reserve_pool_timeout = main.reserve_pool_timeout
+        settings.query_wait_timeout = config.query_wait_timeout(entry, user)
+        settings.server_lifetime = config.server_lifetime(entry)
+        settings.server_idle_timeout = main.server_idle_timeout
+        settings.server_login_retry = main.server_login_retry
+        settings.server_check_delay = main.server_check_delay
+        settings.server_check_query = bool(main.server_check_query)
+        settings.server_round_robin = main.server_round_robin
+        settings.forced_user = entry.user is not None
+        self.pool.settings_changed()
+        self.mode = config.pool_mode(entry, user)
+        context = self.context
+        context.pooling = self.mode is not PoolMode.SESSION
+        context.statement_pooling = self.mode is PoolMode.STATEMENT
+        reset = main.server_reset_query
+        context.session_reset = SESSION_RESET if reset and self.mode is PoolMode.SESSION else 0
+        context.reset_query = (reset if reset and self.mode is PoolMode.SESSION else "DISCARD ALL").encode()
+        context.always_reset = context.pooling and bool(main.server_reset_query_always)
+        context.max_prepared_statements = main.max_prepared_statements
+        context.max_packet_size = main.max_packet_size
+        context.reset_timeout = main.server_reset_timeout
+        context.leaving_query_timeout = main.leaving_query_timeout
+
+    def target(self, config: Config) -> ServerTarget:
+        """Where a new server connection of this place goes, and with which credentials."""
+        entry, main = self.entry, config.pgbouncer
+        secret: Secret | None = entry.password
+        if secret is None:
+            stored = config.userlist.get(self.user, ())
+            secret = next((s for s in stored if s.kind != "scram-sha-256"), None)
+        parameters = {
+            name: value
+            for name, value in (
+                ("client_encoding", entry.client_encoding),
+                ("DateStyle", entry.datestyle),
+                ("TimeZone", entry.timezone),
+            )
+            if value
+        }
+        return ServerTarget(
+            host=entry.host or main.unix_socket_dir or "/tmp",
+            port=entry.port,
+            dbname=entry.dbname or entry.name,
+            user=self.user,
+            password=secret.reveal() if secret else None,
+            scram_keys=self.scram_keys,
+            parameters=parameters,
+            application_name=entry.application_name,
+            options=socket_options(main),
+        )
+
+
+def socket_options(main: Any) -> SocketOptions:
+    """The tcp_* settings of [pgbouncer]."""
+    return SocketOptions(
+        tcp_keepalive=main.tcp_keepalive,
+        tcp_keepcnt=main.tcp_keepcnt,
+        tcp_keepidle=int(main.tcp_keepidle),
+        tcp_keepintvl=int(main.tcp_keepintvl),
+        tcp_user_timeout=main.tcp_user_timeout,
+        tcp_socket_buffer=main.tcp_socket_buffer,
+    )
+
+
+def fresh_settings() -> PoolSettings:
+    """Settings for a pool that `Place.configure` fills in."""
+    return PoolSettings()
+
+
+Entries = Mapping[str, DatabaseSettings]

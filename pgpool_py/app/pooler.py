@@ -1,0 +1,245 @@
+"""The running pooler: listens, keeps pools and places, reloads, and stops the way it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+import time
+
+from pgpool_py.app.broker import Broker, real_member
+from pgpool_py.app.gatehouse import Gatehouse
+from pgpool_py.app.place import Catalogs, Place, fresh_settings, socket_options
+from pgpool_py.config import Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
+from pgpool_py.frontend.addresses import open_tcp, open_unix, remove_unix
+from pgpool_py.frontend.listener import Listener
+from pgpool_py.observe.log import Log
+from pgpool_py.pool.pools import Pools
+from pgpool_py.relay._io import clock
+
+TICK = 0.333  # seconds between two rounds of maintenance
+
+
+class Pooler:
+    """One process' pooler; `run` is its whole life."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self.config = config
+        self.log = log
+        self.pools = Pools()
+        self.broker = Broker(config, log)
+        self.gate = Gatehouse(self.broker, self.place_for)
+        self.catalogs: dict[tuple[str, int, str], Catalogs] = {}
+        self.listener: Listener | None = None
+        self._done = asyncio.Event()
+        self._waiting_for = ""
+        self._stats_at = clock()
+        self._stats = (0, 0, 0, 0)
+
+    # --- places ---
+
+    def place_for(self, entry: DatabaseSettings, user: str) -> Place:
+        """The place of that entry and server user, made if there is none."""
+        pool = self.pools.find(entry.name, user)
+        if pool is not None:
+            return self.broker.places[pool]
+        pool = self.pools.get(entry.name, user, fresh_settings())
+        where = (entry.host or "", entry.port, entry.dbname or entry.name)
+        place = Place(entry, user, pool, self.catalogs.setdefault(where, Catalogs()))
+        self.broker.places[pool] = place
+        self._configure(place)
+        return place
+
+    def _configure(self, place: Place) -> None:
+        config = self.config
+        self.pools.database_limit(place.entry.name).maximum = config.max_db_connections(place.entry)
+        self.pools.user_limit(place.user).maximum = config.max_user_connections(place.user)
+        place.configure(config)
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises ListenError when an address cannot be had."""
+        loop = asyncio.get_running_loop()
+        main = self.config.pgbouncer
+        sockets = self._listen()
+        self._raise_descriptor_limit()
+        self.listener = Listener(sockets, self.gate, self.gate.hand_over, socket_options(main))
+        self.listener.start()
+        loop.add_reader(self.broker.relay.fd, self.broker.relay.drain)
+        for number, action in (
+            (signal.SIGTERM, self.stop_after_clients),
+            (signal.SIGINT, self.stop_after_servers),
+            (signal.SIGQUIT, self.stop_now),
+            (signal.SIGHUP, self.reload),
+        ):
+            loop.add_signal_handler(number, self._signal, number, action)
+        self._prefill()
+        for line in not_yet_effective(self.config):
+            self.log.warning(line)
+        self.log.log(f"process up: listening on {', '.join(_name(s) for s in sockets)}")
+        ticker = loop.create_task(self._tick())
+        try:
+            await self._done.wait()
+        finally:
+            ticker.cancel()
+            await self._close()
+
+    def _listen(self) -> list[socket.socket]:
+        main = self.config.pgbouncer
+        sockets = open_tcp(
+            main.listen_addr,
+            main.listen_port,
+            backlog=main.listen_backlog,
+            reuse_port=main.so_reuseport,
+            defer_accept=main.tcp_defer_accept,
+        )
+        if main.unix_socket_dir:
+            mode = main.unix_socket_mode
+            group = main.unix_socket_group
+            sockets.append(open_unix(main.unix_socket_dir, main.listen_port, mode=mode, group=group))
+        return sockets
+
+    def _raise_descriptor_limit(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        wanted = self.config.pgbouncer.max_client_conn + 100
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            self.log.warning(f"max_client_conn needs about {wanted} descriptors, the system allows {hard} (ulimit -n)")
+
+    def _prefill(self) -> None:
+        """min_pool_size of entries with a user of their own holds from the start."""
+        for name in self.config.databases:
+            entry = self.config.find_database(name)
+            if entry is not None and name != "*" and entry.user is not None and self.config.min_pool_size(entry):
+                self.place_for(entry, entry.user)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                self.broker.tick()
+            except Exception as error:  # deadlines and the janitor must go on
+                self.log.error(f"internal error in maintenance: {error!r}")
+            self._check_stopping()
+            main = self.config.pgbouncer
+            if main.log_stats and clock() - self._stats_at >= main.stats_period:
+                self._log_stats()
+
+    def _log_stats(self) -> None:
+        contexts = [place.context for place in self.broker.places.values()]
+        totals = (
+            sum(c.transaction_count for c in contexts),
+            sum(c.query_count for c in contexts),
+            sum(c.bytes_received for c in contexts),
+            sum(c.bytes_sent for c in contexts),
+        )
+        seconds = clock() - self._stats_at
+        xacts, queries, received, sent = (int((new - old) / seconds) for new, old in zip(totals, self._stats, strict=True))
+        self._stats_at, self._stats = clock(), totals
+        self.log.log(f"stats: {xacts} xacts/s, {queries} queries/s, client: in {received} B/s, out {sent} B/s")
+
+    # --- signals ---
+
+    def _signal(self, number: signal.Signals, action: object) -> None:
+        stopping = self._waiting_for and number in (signal.SIGTERM, signal.SIGINT)
+        self.log.log(f"got {number.name}{', stopping now' if stopping else ''}")
+        if stopping:
+            self.stop_now()
+        else:
+            assert callable(action)
+            action()
+
+    def stop_after_clients(self) -> None:
+        """SIGTERM: no new clients; end when the last one has left."""
+        self._stop("clients")
+
+    def stop_after_servers(self) -> None:
+        """SIGINT: no new clients; end when every transaction is finished."""
+        self._stop("servers")
+        self.broker.perform(self.pools.pause())
+        self._check_stopping()
+
+    def stop_now(self) -> None:
+        """SIGQUIT: end at once."""
+        self._done.set()
+
+    def _stop(self, waiting_for: str) -> None:
+        self._waiting_for = waiting_for
+        self.broker.stopping = True
+        if self.listener is not None:
+            self.listener.close()
+        self._check_stopping()
+
+    def _check_stopping(self) -> None:
+        if self._waiting_for == "clients":
+            left = len(self.broker.clients)
+        elif self._waiting_for == "servers":
+            left = self.pools.busy_count()
+        else:
+            return
+        if not left:
+            self._done.set()
+
+    async def _close(self) -> None:
+        self.broker.stopping = self.broker.closing = True
+        if self.listener is not None:
+            self.listener.close()
+            await self.listener.end_logins()
+        for client in list(self.broker.clients.values()):
+            client.refuse("57P01", "server shutting down")
+        for place in self.broker.places.values():
+            for server in list(place.pool.servers()):
+                real_member(server).close("server shutting down")
+        asyncio.get_running_loop().remove_reader(self.broker.relay.fd)
+        self.broker.relay.close()
+        if self.config.pgbouncer.unix_socket_dir:
+            remove_unix(self.config.pgbouncer.unix_socket_dir, self.config.pgbouncer.listen_port)
+        self.log.log("shutdown complete")
+
+    # --- reload ---
+
+    def reload(self) -> None:
+        """SIGHUP: read the files again; all of it, or nothing and say why."""
+        started = time.monotonic()
+        path = self.config.path
+        try:
+            change = diff(self.config, load(path))
+        except (ConfigError, OSError) as error:
+            for line in str(error).splitlines():
+                self.log.error(line)
+            self.log.error("RELOAD failed, the old configuration stays in force")
+            return
+        self.config = self.broker.config = change.config
+        main = self.config.pgbouncer
+        self.log.configure(main.logfile, max(main.verbose, 0), quiet=not self.log.stderr)
+        for waits in change.needs_restart:
+            self.log.warning(f"{waits.name}: the new value waits for a restart")
+        self.gate.reload()
+        if self.listener is not None:
+            self.listener.options = socket_options(main)
+        now = clock()
+        for pool, place in list(self.broker.places.items()):
+            entry = self.config.find_database(place.entry.name)
+            if entry is None:
+                for client in [c for c in self.broker.clients.values() if c.pool is pool]:
+                    client.refuse("08P01", "database removed")
+                self.broker.perform(self.pools.kill("database removed", now, pool.database))
+                continue
+            place.entry = entry
+            self._configure(place)
+            key = place.entry.name if place.entry.name in self.config.databases else "*"
+            if change.recycle_all or key in change.recycled:
+                place.startups.clear()
+                place.parameters = None
+                self.broker.perform(pool.reconnect(now))
+        self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")
+
+
+def _name(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    return "unix:" + (name if isinstance(name, str) else name.decode(errors="replace").replace("\0", "@", 1))

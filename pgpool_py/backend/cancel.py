@@ -1,0 +1,51 @@
+"""Carries a cancel request to a server.
+
+Knows the rule that makes it safe: PostgreSQL closes the connection of a cancel request only after it has
+signalled the backend, so whoever waits for that close may hand the server on. Whose request it is, is
+decided by the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pgwire import CancelRequest
+
+from ..sockets import SocketOptions
+from .connect import open_socket
+from .errors import CONNECTION_FAILURE, ServerConnectError, why
+from .target import ServerAddress
+
+
+async def cancel_server(
+    address: ServerAddress, pid: int, key: bytes, timeout: float | None, options: SocketOptions | None = None
+) -> None:
+    """Return when the server has taken the cancel request; ServerConnectError when that is not certain.
+
+    A server that gave no key cannot be cancelled: then too the caller must not count on it.
+    """
+    if not key:
+        raise ServerConnectError(CONNECTION_FAILURE, "the server gave no cancel key", "cancel failed")
+    try:
+        async with asyncio.timeout(timeout or None):
+            await _send(address, CancelRequest(pid, key).encode(), options or SocketOptions())
+    except TimeoutError:
+        raise ServerConnectError(CONNECTION_FAILURE, "cancel_wait_timeout", "cancel_wait_timeout") from None
+
+
+async def _send(address: ServerAddress, request: bytes, options: SocketOptions) -> None:
+    loop = asyncio.get_running_loop()
+    sock = await open_socket(address, options)
+    try:
+        await loop.sock_sendall(sock, request)
+        # Nothing is ever answered; a server that says something is read to its end all the same.
+        while await loop.sock_recv(sock, 4096):
+            pass
+    except OSError as error:  # a reset too: PostgreSQL closes properly, so who knows what that was
+        raise ServerConnectError(
+            CONNECTION_FAILURE, f"cancel request failed: {why(error)}", "cancel failed"
+        ) from None
+    finally:
+        loop.remove_reader(sock)
+        loop.remove_writer(sock)
+        sock.close()

@@ -1,0 +1,63 @@
+"""Where a server connection goes and what it needs to log in, and what a finished one is.
+
+Plain values; connect.py acts on them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pgwire import ScramKeys
+
+from ..sockets import SocketOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTarget:
+    """One host, one database, one user. *host* is a name, an address, a directory "/dir" or "@abstract"."""
+
+    host: str
+    port: int
+    dbname: str
+    user: str
+    # A plain password or an md5 secret. Keys taken from a client's proof serve for SCRAM where there is no
+    # plain password.
+    password: str | None = field(default=None, repr=False)
+    scram_keys: ScramKeys | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)  # sent in the startup packet as they stand
+    application_name: str | None = None
+    options: SocketOptions = field(default_factory=SocketOptions)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """What a connection really went to, so that a cancel request goes to the same place."""
+
+    family: int
+    sockaddr: tuple[object, ...] | str | bytes
+
+    def __str__(self) -> str:
+        if isinstance(self.sockaddr, tuple):
+            host, port = self.sockaddr[:2]
+            return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        name = self.sockaddr if isinstance(self.sockaddr, str) else self.sockaddr.decode(errors="replace")
+        return name.replace("\0", "@", 1)
+
+
+@dataclass(slots=True)
+class ServerLogin:
+    """A server that said ReadyForQuery, and a socket nobody listens to any more."""
+
+    sock: socket.socket  # non-blocking, registered nowhere
+    address: ServerAddress
+    parameters: dict[bytes, bytes]  # ParameterStatus, in the order they came
+    pid: int  # 0 when the server gave no key
+    key: bytes = field(repr=False)  # empty when the server gave none: it cannot be cancelled
+    leftover: bytes = field(repr=False)  # received after ReadyForQuery
+    notices: tuple[str, ...] = ()  # for the log

@@ -1,0 +1,69 @@
+"""Rules that no single value can be judged by: what this version refuses, and settings that need one another.
+
+Knows the rules only. Values that are wrong by themselves have been reported before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pgpool_py.config.config import ADMIN_DATABASE, Config
+from pgpool_py.config.errors import Origin, Problem, quoted
+from pgpool_py.config.models import PgBouncerSettings
+from pgpool_py.config.setting import Settings, meta_of, set_to_other_than_default, setting_fields
+from pgpool_py.config.values import AuthType
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """Every rule that *config* breaks."""
+    yield from _refused(config)
+    main = config.pgbouncer
+    if main.auth_type is AuthType.HBA and not main.auth_hba_file:
+        yield _main_problem(config, "auth_type", 'needs auth_hba_file when it is "hba"')
+    if main.auth_dbname == ADMIN_DATABASE:
+        yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
+    if not main.listen_addr and not main.unix_socket_dir:
+        yield _main_problem(config, "unix_socket_dir", "is empty and so is listen_addr: nowhere to listen")
+    for name, database in config.databases.items():
+        if database.auth_dbname == ADMIN_DATABASE:
+            text = f"cannot be {quoted(ADMIN_DATABASE)}, the admin console"
+            yield Problem(_origin(config, "databases", name), text, "databases", (name, "auth_dbname"))
+
+
+_IGNORED = "accepted, but this version does not act on it"
+
+
+def not_yet_effective(config: Config) -> list[str]:
+    """One line for each setting with another value than its default that this version does not act on."""
+    lines = [f"{_origin(config, 'pgbouncer', name)}: [pgbouncer] {name}: {_IGNORED}" for name in _ignored(config.pgbouncer)]
+    for section, entries in (
+        ("databases", config.databases),
+        ("users", config.users),
+        ("peers", config.peers),
+    ):
+        for key, entry in entries.items():
+            lines += [f"{_origin(config, section, str(key))}: [{section}] {key}: {name}: {_IGNORED}" for name in _ignored(entry)]
+    return lines
+
+
+def _ignored(settings: Settings) -> Iterator[str]:
+    for name in set_to_other_than_default(settings):
+        if not meta_of(type(settings), name).effective:
+            yield name
+
+
+def _refused(config: Config) -> Iterator[Problem]:
+    """What cannot be done and must not be left out in silence."""
+    for name in setting_fields(PgBouncerSettings):
+        value = getattr(config.pgbouncer, name)
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        if text in meta_of(PgBouncerSettings, name).refused:
+            yield _main_problem(config, name, f"{quoted(text)} is not supported by this version yet")
+
+
+def _main_problem(config: Config, key: str, text: str) -> Problem:
+    return Problem(_origin(config, "pgbouncer", key), text, "pgbouncer", (key,))
+
+
+def _origin(config: Config, section: str, key: str) -> Origin:
+    return config.origins.get((section, key), Origin(config.path, 0))

@@ -1,0 +1,27 @@
+"""Settings that PgBouncer does not have."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pgpool_py.config.setting import Settings, setting
+from pgpool_py.config.values import Seconds
+
+
+class Own(Settings):
+    """Settings that PgBouncer does not have."""
+
+    group: ClassVar[str] = "pgpool_py only"
+
+    leaving_query_timeout: Seconds = setting(
+        30.0,
+        "How long a request that was received whole before its client left may run on before it is"
+        " cancelled. 0: it is"
+        " cancelled at once.",
+        own=True,
+    )
+    server_reset_timeout: Seconds = setting(
+        5.0,
+        "How long the roll-back and reset of a server between two clients may take before it is closed instead.",
+        own=True,
+    )

@@ -1,0 +1,131 @@
+"""The settings of each section as models: [pgbouncer], and one entry of [databases], [users] or [peers].
+
+Knows names, types, defaults and texts. Rules across settings are in checks.py, which level wins in config.py.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pgpool_py.config.groups.authentication import Authentication
+from pgpool_py.config.groups.listening import Listening, Process
+from pgpool_py.config.groups.logs import Logs
+from pgpool_py.config.groups.network import Dns, Network
+from pgpool_py.config.groups.own import Own
+from pgpool_py.config.groups.pooling import Handover, Pooling
+from pgpool_py.config.groups.timeouts import ClientTimes, ServerTimes
+from pgpool_py.config.groups.tls import ClientTls, ServerTls
+from pgpool_py.config.setting import Settings, setting
+from pgpool_py.config.values import (
+    DatabaseName,
+    EntryCount,
+    EntryPoolMode,
+    EntrySeconds,
+    LoadBalance,
+    LoadBalanceName,
+    OptionalText,
+    SecretText,
+    ServerPort,
+    UserName,
+)
+
+GROUPS: tuple[type[Settings], ...] = (
+    Listening, Process, Pooling, Handover, Authentication, ServerTimes, ClientTimes, Logs,
+    ClientTls, ServerTls, Dns, Network, Own,
+)  # fmt: skip
+
+
+class PgBouncerSettings(
+    Own, Network, Dns, ServerTls, ClientTls, Logs,
+    ClientTimes, ServerTimes, Authentication, Handover, Pooling, Process, Listening,
+):  # fmt: skip
+    """The [pgbouncer] section, every setting under its own name."""
+
+    section: ClassVar[str] = "pgbouncer"
+    group: ClassVar[str] = ""
+
+
+class DatabaseSettings(Settings):
+    """One entry of [databases]. None is "not set here"; `name` is the entry's, or what a client asked `*`"
+    " for."""
+
+    section: ClassVar[str] = "databases"
+    group: ClassVar[str] = "Entries of [databases]"
+
+    name: str = ""
+    # Where the server is, and as whom.
+    dbname: DatabaseName = setting(None, "Database on the server. Default: the entry's name.", recycles=True)
+    host: OptionalText = setting(
+        None,
+        "Host name or address of the server, several separated by commas, or the directory of its Unix"
+        " socket. Default:"
+        " the Unix socket in `unix_socket_dir`.",
+        recycles=True,
+    )
+    port: ServerPort = setting(5432, "Port of the server.", recycles=True)
+    user: UserName = setting(
+        None,
+        "Log in to the server as this user, whoever the client is; there is then one pool.",
+        recycles=True,
+    )
+    password: SecretText = setting(None, "Password of `user`. Default: the secret in `auth_file`.")
+    load_balance_hosts: LoadBalanceName = setting(
+        LoadBalance.ROUND_ROBIN,
+        "With several hosts: each in turn, or `disable`, the first that answers.",
+        effective=False,
+        recycles=True,
+    )
+    # What a new server connection is told.
+    application_name: OptionalText = setting(None, "`application_name` of a new server connection.")
+    client_encoding: OptionalText = setting(None, "`client_encoding` of a new server connection.")
+    datestyle: OptionalText = setting(None, "`DateStyle` of a new server connection.")
+    timezone: OptionalText = setting(None, "`TimeZone` of a new server connection.")
+    connect_query: OptionalText = setting(
+        None,
+        "Query to run on a new server connection; errors are logged and otherwise ignored.",
+        effective=False,
+        recycles=True,
+    )
+    # How its users are authenticated.
+    auth_user: UserName = setting(None, "As in `[pgbouncer]`, for this database.", effective=False)
+    auth_query: OptionalText = setting(None, "As in `[pgbouncer]`, for this database.", effective=False, recycles=True)
+    auth_dbname: DatabaseName = setting(None, "As in `[pgbouncer]`, for this database.", effective=False, recycles=True)
+    # How it is pooled.
+    pool_mode: EntryPoolMode = setting(None, "Pool mode of this database.")
+    pool_size: EntryCount = setting(None, "Pool size of this database, instead of `default_pool_size`.")
+    min_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.")
+    reserve_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.", alias="reserve_pool")
+    query_wait_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this database.")
+    max_db_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.")
+    max_db_client_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.")
+    server_lifetime: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this database.")
+
+
+class UserSettings(Settings):
+    """One entry of [users]. None is "not set here"."""
+
+    section: ClassVar[str] = "users"
+    group: ClassVar[str] = "Entries of [users]"
+
+    name: str = ""
+    pool_mode: EntryPoolMode = setting(None, "Pool mode of this user's pools.")
+    pool_size: EntryCount = setting(None, "Size of this user's pools.")
+    reserve_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this user's pools.")
+    max_user_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this user.")
+    max_user_client_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this user.")
+    query_wait_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
+    query_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
+    transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
+    idle_transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
+    client_idle_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
+
+
+class PeerSettings(Settings):
+    """One entry of [peers]: a process that shares our address."""
+
+    section: ClassVar[str] = "peers"
+    group: ClassVar[str] = "Entries of [peers]"
+
+    host: OptionalText = setting(None, "Host name, address or socket directory of the peer. Needed.", effective=False)
+    port: ServerPort = setting(6432, "Port of the peer.", effective=False)
+    pool_size: EntryCount = setting(None, "How many connections may carry cancel requests to it.", effective=False)

@@ -1,0 +1,180 @@
+"""Makes sure that a client is the user it says it is.
+
+Knows the methods and which stored secret serves which of them. An unknown user, and one whose secrets do
+not serve the method, go through the same dialogue as a known one and hear the same refusal; only the log
+tells them apart. What the user may do, and whether the database exists, is not asked here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pgwire import (
+    AuthenticationCleartextPassword,
+    AuthenticationMD5Password,
+    AuthenticationSASL,
+    AuthenticationSASLContinue,
+    AuthenticationSASLFinal,
+    ClientSide,
+    PasswordMessage,
+    PeerViolation,
+    SASLInitialResponse,
+    SASLResponse,
+    ScramSecret,
+    ScramServer,
+    is_md5_secret,
+    md5_matches,
+    md5_secret,
+)
+from pgwire.md5 import SALT_LENGTH
+from pgwire.scram import MECHANISM
+from pgwire.scram_keys import MAX_ITERATIONS
+
+from ..conversation import Conversation
+from .derive import derive_once, stored_form
+from .errors import LoginRefused, PasswordFailed, SaslFailed, TrustFailed
+from .gate import Credentials, LoginRules
+
+Answer = TypeVar("Answer")
+
+
+async def authenticate(
+    talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None, rules: LoginRules
+) -> Credentials:
+    """The credentials of *user*, who knows one of *secrets* (None: an unknown user); LoginRefused if not."""
+    if secrets is not None:
+        secrets = [secret for secret in secrets if secret]  # an empty password fits nobody
+    match method_for(rules, secrets):
+        case "any":
+            return Credentials(secrets[0] if secrets else "")
+        case "trust":
+            if secrets is None:
+                raise TrustFailed
+            return Credentials(secrets[0] if secrets else "")
+        case "plain":
+            return await _plain(talk, user, secrets)
+        case "md5":
+            return await _md5(talk, user, secrets)
+        case "scram-sha-256":
+            return await _scram(talk, user, secrets, rules)
+        case method:
+            raise LoginRefused("bouncer config error", "F0000", f"auth_type={method} is not supported")
+
+
+def method_for(rules: LoginRules, secrets: Sequence[str] | None) -> str:
+    """The method a user with *secrets* is asked for: md5 becomes SCRAM where the first secret is one."""
+    if rules.auth_type != "md5":
+        return rules.auth_type
+    if secrets is None:
+        return rules.unknown_user_method
+    return "scram-sha-256" if secrets and ScramSecret.parse(secrets[0]) else "md5"
+
+
+async def _plain(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:
+    talk.add(talk.side.send(AuthenticationCleartextPassword()))
+    password = await _password(talk)
+    matched = [secret for secret in secrets or () if await _password_fits(password, user, secret)]
+    if not matched:
+        raise PasswordFailed(_why(secrets))
+    return Credentials(matched[0])
+
+
+async def _password_fits(password: bytes, user: str, secret: str) -> bool:
+    if is_md5_secret(secret):
+        return hmac.compare_digest(md5_secret(user, _text(password)).encode(), secret.encode())
+    if stored := ScramSecret.parse(secret):
+        tried = await derive_once(password, stored.salt, stored.iterations)
+        return hmac.compare_digest(tried.stored_key, stored.stored_key)
+    return hmac.compare_digest(password, _bytes(secret))
+
+
+async def _md5(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:
+    salt = os.urandom(SALT_LENGTH)
+    talk.add(talk.side.send(AuthenticationMD5Password(salt)))
+    response = await _password(talk)
+    usable = [secret for secret in secrets or () if not ScramSecret.parse(secret)]
+    matched = [secret for secret in usable if md5_matches(_as_md5(user, secret), salt, response)]
+    if not matched:
+        raise PasswordFailed(_why(secrets) or ("" if usable else "only SCRAM secrets are stored"))
+    return Credentials(matched[0])
+
+
+async def _password(talk: Conversation[ClientSide]) -> bytes:
+    message = await talk.next_event()
+    assert isinstance(message, PasswordMessage)  # pgwire's tables let nothing else pass here
+    return message.password
+
+
+def _as_md5(user: str, secret: str) -> str:
+    return secret if is_md5_secret(secret) else md5_secret(user, secret)
+
+
+async def _scram(
+    talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None, rules: LoginRules
+) -> Credentials:
+    talk.add(talk.side.send(AuthenticationSASL((MECHANISM,))))
+    first = await talk.next_event()
+    assert isinstance(first, SASLInitialResponse)
+    if first.mechanism != MECHANISM:
+        raise SaslFailed("client selected an invalid SASL authentication mechanism")
+    candidates = await _scram_candidates(user, secrets, rules)
+    # One dialogue, several secrets behind it: they share salt and iterations, and here the nonce.
+    nonce = base64.b64encode(os.urandom(18))
+    exchanges = [(secret, ScramServer(stored, nonce)) for secret, stored in candidates]
+    challenges = [_checked(exchange.first, first.data or b"") for _, exchange in exchanges]
+    talk.add(talk.side.send(AuthenticationSASLContinue(challenges[0])))
+    final = await talk.next_event()
+    assert isinstance(final, SASLResponse)
+    for secret, exchange in exchanges:
+        if (server_final := _checked(exchange.final, final.data)) is not None:
+            talk.add(talk.side.send(AuthenticationSASLFinal(server_final)))
+            return Credentials(secret, exchange.keys)
+    raise SaslFailed(_why(secrets) or ("only md5 secrets are stored" if candidates[0][1].is_mock else ""))
+
+
+async def _scram_candidates(
+    user: str, secrets: Sequence[str] | None, rules: LoginRules
+) -> list[tuple[str, ScramSecret]]:
+    """What a proof may be checked against: the client is shown one salt, so all of these have that one.
+
+    That of the first SCRAM secret; plain passwords are derived to fit. Never empty: a mock fits no proof.
+    """
+    parsed = [(secret, ScramSecret.parse(secret)) for secret in secrets or ()]
+    stored = [(secret, found) for secret, found in parsed if found]
+    mock = ScramSecret.mock(user, rules.mock_key, rules.scram_iterations)
+    shown = stored[0][1] if stored else mock
+    fitting = [
+        (secret, found)
+        for secret, found in stored
+        if (found.salt, found.iterations) == (shown.salt, shown.iterations)
+    ]
+    for secret, found in parsed:
+        if found is None and not is_md5_secret(secret) and shown.iterations <= MAX_ITERATIONS:
+            fitting.append((secret, await stored_form(secret, shown.salt, shown.iterations)))
+    return fitting or [("", mock)]
+
+
+def _checked(step: Callable[[bytes], Answer], data: bytes) -> Answer:
+    """What *step* of an exchange says to *data*; a malformed message fails like a wrong password."""
+    try:
+        return step(data)
+    except PeerViolation as violation:
+        raise SaslFailed(violation.message) from None
+
+
+def _why(secrets: Sequence[str] | None) -> str:
+    if secrets is None:
+        return "no such user"
+    return "" if secrets else "no password is stored"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

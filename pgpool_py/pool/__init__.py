@@ -1,0 +1,1 @@
+"""Who gets which server. Start with pool.py; limits.py is what pools share."""

@@ -1,0 +1,71 @@
+cimport cython
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay.connection cimport Connection
+from pgpool_py.relay.server cimport Server
+from pgpool_py.session.settings cimport Settings
+from pgpool_py.session.statements cimport SessionContext, Statement
+
+cdef int WRITE, GONE
+cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
+cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
+cdef object LETTERS
+cdef int AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED
+cdef int HOLD, IN_TRANSACTION_FAILED, IDLE
+cdef long DIRTY, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
+
+cdef class Client(Connection):
+    cdef public int number
+    cdef public object database
+    cdef public str user
+    cdef public object peer
+    cdef public int cancel_key
+    cdef public SessionContext context
+    cdef public Server server
+    cdef public bytes kept
+    cdef public bint differing
+    cdef public bytes difference_error
+    cdef public bint skipping
+    cdef public int keeps_server
+    cdef public bint ending
+    cdef public bint leaving
+    cdef public double deadline
+    cdef public Settings settings
+    cdef public Settings startup
+    cdef public dict told
+    cdef public object names
+    cdef public Statement unnamed
+    cdef public int cleared_ahead
+
+    @cython.locals(data=bytes)
+    cpdef go_on(self)
+    @cython.locals(at=cython.int, n=cython.int, server=Server)
+    cpdef on_event(self, int events)
+    @cython.locals(server=Server)
+    cpdef settled(self)
+    cpdef keep(self, Server server, list stage, int start, int pos, int stop)
+    cpdef forward(self, Server server, list stage, int start, int pos)
+    @cython.locals(
+        pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
+        pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes,
+    )
+    cpdef process(self, int stop)
+    cpdef bint known(self, int kind)
+    @cython.locals(context=SessionContext, stage=list)
+    cpdef list take(self, Server server)
+    cpdef bytes own(self, Server server, bytes text, object note)
+    cpdef tell(self, Server server)
+    cpdef linked(self, Connection server)
+    cpdef bytes before(self, Server server, long verdict)
+    cpdef mark(self, Server server, long verdict)
+    cpdef bytes place_unnamed(self, Server server)
+    cpdef end(self, str reason)
+    cpdef finish(self)
+    cpdef leave(self, str reason)
+    cpdef give_back(self, Server server)
+    cpdef drop(self, str reason)
+    cpdef refuse(self, str code, str message)
+    cpdef violation(self, str message)
+    cpdef timed_out(self)
+    cpdef cancel(self)
+    cpdef refuse_request(self, str code, str message)

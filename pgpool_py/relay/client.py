@@ -1,0 +1,876 @@
+"""A client after its login: what it says is understood as far as pooling needs, and goes to the server it holds.
+
+Hot: `on_event` and `process` run for every read from a client; `benchmarks/compare.py` guards them.
+
+A client holds a server from its first request until the server says ReadyForQuery outside a transaction and owes
+nothing. What arrives
+while it has none, or while it must wait for replies, is kept (`kept`) and the socket is not read: the peer feels the
+back-pressure. Statement names are the client's own; `naming.py` keeps the books.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
+from pgpool_py.relay.server import DIFFERENCE, Server
+from pgpool_py.session import flags
+from pgpool_py.session.naming import REPEATED, Names, clears_statements, deallocated_name
+from pgpool_py.session.settings import TRACKED, difference
+from pgwire.codes import Frontend
+from pgwire.expected import Action, Owed
+
+WRITE = select.EPOLLOUT
+GONE = select.EPOLLERR | select.EPOLLHUP  # reset by the peer; reported whether wanted or not
+QUERY = int(Frontend.QUERY)
+PARSE = int(Frontend.PARSE)
+BIND = int(Frontend.BIND)
+DESCRIBE = int(Frontend.DESCRIBE)
+EXECUTE = int(Frontend.EXECUTE)
+CLOSE = int(Frontend.CLOSE)
+SYNC = int(Frontend.SYNC)
+FLUSH = int(Frontend.FLUSH)
+FUNCTION_CALL = int(Frontend.FUNCTION_CALL)
+COPY_DATA = int(Frontend.COPY_DATA)
+COPY_DONE = int(Frontend.COPY_DONE)
+COPY_FAIL = int(Frontend.COPY_FAIL)
+TERMINATE = int(Frontend.TERMINATE)
+
+OWED_QUERY = int(Owed.QUERY)
+OWED_PARSE = int(Owed.PARSE)
+OWED_BIND = int(Owed.BIND)
+OWED_DESCRIBE = int(Owed.DESCRIBE)
+OWED_EXECUTE = int(Owed.EXECUTE)
+OWED_CLOSE = int(Owed.CLOSE)
+OWED_SYNC = int(Owed.SYNC)
+OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
+SKIP = int(Action.SKIP)
+FAKE = int(Action.FAKE)
+
+LETTERS = frozenset(int(kind) for kind in Frontend)
+HOLD = 32768  # messages whose content matters are kept until complete up to this size; larger ones stream through
+IN_TRANSACTION_FAILED = ord("E")
+IDLE = ord("I")
+ZERO = b"\0\0\0\4"
+
+DIRTY = flags.DIRTY
+CLEANUP = flags.CLEANUP
+CHANGES = flags.DDL | flags.OPAQUE  # what may change the catalogs
+UNSETTABLE = flags.SEED | flags.LIBRARY
+TRANSACTION_END = flags.TRANSACTION_END
+TRANSACTION_EXIT_ONLY = flags.TRANSACTION_EXIT_ONLY
+READS_SEQUENCE = flags.READS_SEQUENCE
+READS_STATEMENTS = flags.READS_STATEMENTS
+READS = READS_SEQUENCE | READS_STATEMENTS
+UNKNOWN = flags.UNKNOWN
+# Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named.
+KEEPS_UNNAMED = 1
+KEEPS_NAMED = 2
+# What the rest of the input is kept for.
+AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
+AWAITS_READY = 2  # how the requests before end: they decide whether the next can succeed
+REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
+
+
+class Client(Connection):
+    """One logged-in client; the comments of `__init__` are the contents page."""
+
+    def __init__(self, relay: Any, fd: int, pool: Any, context: Any) -> None:
+        Connection.__init__(self, relay, fd)
+        # identity; the login fills these in
+        self.number = 0
+        self.database: Any = None
+        self.user = ""
+        self.peer: Any = None
+        self.cancel_key = 0
+        self.connect_time = 0.0
+        # the pool's words
+        self.pool = pool
+        self.context = context
+        self.state: Any = None
+        self.wait_start = 0.0
+        self.last_server: Any = None
+        # what it holds and waits for
+        self.server: Server | None = None
+        self.kept: bytes | None = None
+        self.differing = False
+        self.difference_error: bytes | None = None
+        self.skipping = False
+        self.keeps_server = 0
+        self.ending = False
+        self.leaving = False
+        self.deadline = 0.0
+        # session
+        self.settings: Any = None
+        self.startup: Any = None
+        self.told: dict[bytes, bytes] = {}
+        self.names: Names | None = None
+        self.unnamed: Any = None
+        self.cleared_ahead = 0
+
+    # --- reading ---
+
+    def on_event(self, events: int) -> None:
+        if events & WRITE:
+            self.flush()
+        if not events & ~WRITE or self.closed or self.broken:
+            return
+        if events & GONE and (not self.reading or self.kept is not None):
+            self.drop("client unexpected eof")
+            return
+        if self.kept is not None or self.out is not None or (self.server is not None and self.server.out is not None):
+            self.pause()
+            return
+        if not self.reading:
+            return
+        at = 0
+        if self.tail is not None:
+            at = len(self.tail)
+            load(0, self.tail)
+        n = recv(self.fd, at)
+        if n > 0:
+            self.tail = None
+            self.context.bytes_received += n
+            self.process(at + n)
+        elif n == 0:
+            self.end("client unexpected eof")
+        elif n == -2:
+            self.drop("client unexpected eof")
+
+    def go_on(self) -> None:
+        """Process what was kept."""
+        data = self.kept
+        self.kept = None
+        self.awaiting = 0
+        if data is not None:
+            load(0, data)
+            self.process(len(data))
+        if self.kept is None and not self.ending and not self.closed and self.out is None:
+            self.resume()
+
+    def keep(self, server: Server | None, stage: list[bytes] | None, start: int, pos: int, stop: int) -> None:
+        """Send what was decided up to *pos*; keep the rest until something happens."""
+        if server is not None:
+            self.forward(server, stage, start, pos)
+        self.kept = piece(pos, stop)
+
+    def forward(self, server: Server, stage: list[bytes] | None, start: int, pos: int) -> None:
+        """Send *stage* and then that part of the buffer to the server, in one write."""
+        if stage is None:
+            server.send_range(start, pos)
+        else:
+            if start < pos:
+                stage.append(piece(start, pos))
+            server.send_data(b"".join(stage))
+
+    def process(self, stop: int) -> None:
+        """Go through the messages in the shared buffer up to *stop*."""
+        pos = 0
+        start = 0
+        server = self.server
+        stage: list[bytes] | None = None
+        context = self.context
+        pooling = context.pooling
+        if self.passing:
+            pos = stop if self.passing > stop else self.passing
+            self.passing -= pos
+            if server is None:
+                start = pos
+        while stop - pos >= 5:
+            kind = byte(pos)
+            length = u32(pos + 1)
+            if length < 4 or length > context.max_packet_size:
+                self.violation(f"invalid message length {length} in message {chr(kind)!r}")
+                return
+            end = pos + 1 + length
+            whole = end <= stop
+            if not whole and length <= HOLD and kind != COPY_DATA:
+                if kind not in LETTERS:
+                    self.violation(f"invalid frontend message type {kind}")
+                    return
+                break
+
+            if self.skipping and kind != TERMINATE:
+                # After an error of our own making: up to the end of the request, as a server would.
+                if kind == SYNC:
+                    self.skipping = False
+                    self.send_data(ready_for_query(IDLE))
+                pos = start = end
+                if not whole:
+                    break
+                continue
+
+            if server is None:
+                if (kind == SYNC or kind == FLUSH) and length != 4:
+                    self.violation("invalid message format")
+                    return
+                if kind == SYNC:
+                    self.send_data(ready_for_query(IDLE))
+                    pos = start = end
+                    continue
+                if kind == FLUSH or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
+                    # Copy messages after an error: ignored, as the manual has it.
+                    pos = start = end
+                    continue
+                if kind == TERMINATE:
+                    self.end("client close request")
+                    return
+                if not self.known(kind):
+                    self.violation(f"invalid frontend message type {kind}")
+                    return
+                server = self.pool.acquire(self, self.relay.now)
+                if server is None:
+                    self.kept = piece(pos, stop)
+                    if self.pool.may_grow():
+                        self.relay.broker.client_waits(self)
+                    return
+                stage = self.take(server)
+                start = pos
+
+            if kind == QUERY:
+                if self.differing and (not whole or stage is None):
+                    self.keep(server, stage, start, pos, stop)
+                    return
+                if whole and length > 4:
+                    # Texts with literals hardly repeat: the scan costs less than remembering them.
+                    verdict = context.scanner.scan(piece(pos + 5, end - 1))
+                else:
+                    verdict = UNKNOWN | TRANSACTION_END
+                if verdict:
+                    if self.differing and verdict & TRANSACTION_END:
+                        self.keep(server, stage, start, pos, stop)
+                        return
+                    if pooling:
+                        extra = self.before(server, verdict)
+                        if extra is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            stage.append(extra)
+                            start = pos
+                        if verdict & CLEANUP and whole and self.names is not None:
+                            name = deallocated_name(piece(pos + 5, end))
+                            if name is not None and self.names.has(name):
+                                if server.expected.owed_ready:
+                                    self.awaiting = AWAITS_READY
+                                    self.keep(server, stage, start, pos, stop)
+                                    return
+                                if server.status != IN_TRANSACTION_FAILED:
+                                    if stage is None:
+                                        stage = []
+                                    if start < pos:
+                                        stage.append(piece(start, pos))
+                                    stage.append(self.names.deallocate(server, name))
+                                    start = end
+                                    verdict = 0
+                    server.dirty |= verdict & DIRTY
+                    if verdict & (UNSETTABLE | CHANGES):
+                        self.mark(server, verdict)
+                server.ready = False
+                server.expected.add(OWED_QUERY, None)
+                self.unnamed = None
+                server.unnamed = None
+                self.keeps_server &= KEEPS_NAMED
+                context.query_count += 1
+                if self.differing:
+                    pos = end
+                    self.forward(server, stage, start, end if whole else stop)
+                    self.kept = piece(end, stop) if whole else b""
+                    if not whole:
+                        self.passing = end - stop
+                    return
+
+            elif self.differing:
+                self.keep(server, stage, start, pos, stop)
+                return
+
+            elif kind == SYNC:
+                server.ready = False
+                server.expected.add(OWED_SYNC, None)
+
+            elif kind == BIND:
+                server.ready = False
+                if pooling:
+                    portal_end = find_zero(pos + 5, end if whole else stop)
+                    name_end = find_zero(portal_end + 1, end if whole else stop) if portal_end >= 0 else -1
+                    if name_end < 0:
+                        if not whole and stop - pos < HOLD:
+                            break
+                        self.violation("invalid Bind message")
+                        return
+                    name = piece(portal_end + 1, name_end)
+                    statement = self.unnamed
+                    names = self.names
+                    note = None
+                    if name:
+                        statement = None
+                        if names is not None:
+                            if names.must_wait(server):
+                                self.awaiting = AWAITS_READY
+                                self.keep(server, stage, start, pos, stop)
+                                return
+                            statement = names.get(name)
+                            if statement is not None:
+                                note = (REPEATED, name, statement, None)
+                    if statement is not None:
+                        if statement.facts_seen != context.facts_seen:
+                            context.judge(statement)
+                        verdict = statement.verdict
+                        if verdict & READS:
+                            extra = self.before(server, verdict)
+                            if extra is not None:
+                                if stage is None:
+                                    stage = []
+                                if start < pos:
+                                    stage.append(piece(start, pos))
+                                stage.append(extra)
+                                start = pos
+                    if not name:
+                        if server.unnamed is not statement:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            start = pos
+                            stage.append(self.place_unnamed(server))
+                    else:
+                        if names is not None and statement is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            name = names.place(server, name, self.settings, stage)
+                            portal = piece(pos + 5, portal_end + 1)
+                            size = length + len(name) - (name_end - portal_end - 1)
+                            stage.append(b"B" + size.to_bytes(4, "big") + portal + name + b"\0")
+                            start = name_end + 1
+                    if statement is not None and statement.verdict:
+                        server.dirty |= statement.verdict & DIRTY
+                        if statement.verdict & (UNSETTABLE | CHANGES):
+                            self.mark(server, statement.verdict)
+                        if statement.verdict & CLEANUP and names is not None:
+                            if statement.deallocates is not None:
+                                names.forget(server, statement.deallocates)
+                            elif clears_statements(statement.body):
+                                note = names.clear_all(server)
+                                self.cleared_ahead += 1
+                    server.expected.add(OWED_BIND, note)
+                else:
+                    server.expected.add(OWED_BIND, None)
+
+            elif kind == EXECUTE:
+                server.ready = False
+                server.expected.add(OWED_EXECUTE, None)
+                context.query_count += 1
+
+            elif kind == PARSE:
+                if pooling:
+                    name_end = find_zero(pos + 5, end if whole else stop)
+                    if name_end < 0:
+                        if not whole and stop - pos < HOLD:
+                            break
+                        self.violation("invalid Parse message")
+                        return
+                    if not whole:
+                        # Too long to remember: it lives on this server only, so the client stays there.
+                        self.keeps_server |= KEEPS_UNNAMED if name_end == pos + 5 else KEEPS_NAMED
+                        server.dirty |= UNKNOWN & DIRTY
+                        server.expected.add(OWED_PARSE, None)
+                        if name_end == pos + 5:
+                            self.unnamed = server.unnamed = None
+                        server.ready = False
+                        self.passing = end - stop
+                        pos = stop
+                        break
+                    statement = context.statement(self.settings, piece(name_end + 1, end))
+                    verdict = statement.verdict
+                    if verdict:
+                        extra = self.before(server, verdict)
+                        if extra is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            stage.append(extra)
+                            start = pos
+                        server.dirty |= verdict & DIRTY & ~CLEANUP
+                        if verdict & CLEANUP and self.names is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            start = pos
+                            statement = self.names.deallocation(server, statement, stage)
+                    if name_end == pos + 5:
+                        if statement.deallocates is not None and stage is not None:
+                            body = statement.body
+                            stage.append(b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body)
+                            start = end
+                        server.expected.add(OWED_PARSE, (0, None, statement, self.unnamed, server.unnamed))
+                        self.unnamed = statement
+                        server.unnamed = statement
+                        self.keeps_server &= KEEPS_NAMED
+                    else:
+                        if self.names is None:
+                            self.names = Names(context)
+                        if server.expected.owed_ready:
+                            # Replies are under way that decide whether this Parse can succeed.
+                            self.awaiting = AWAITS_READY
+                            self.keep(server, stage, start, pos, stop)
+                            return
+                        if stage is None:
+                            stage = []
+                        if start < pos:
+                            stage.append(piece(start, pos))
+                        self.names.parse(server, piece(pos + 5, name_end), statement, self.settings, stage)
+                        start = end
+                        if server.expected.fake_due:
+                            server.send_fakes()
+                    server.ready = False
+                else:
+                    server.ready = False
+                    server.expected.add(OWED_PARSE, None)
+
+            elif kind == DESCRIBE or kind == CLOSE:
+                if not whole or length < 6:
+                    self.violation(f"invalid {'Describe' if kind == DESCRIBE else 'Close'} message")
+                    return
+                server.ready = False
+                if pooling and byte(pos + 5) == 83:  # S: a statement, not a portal
+                    name = piece(pos + 6, end - 1)
+                    if not name:
+                        if kind == CLOSE:
+                            server.expected.add(OWED_CLOSE, (0, None, None, self.unnamed, server.unnamed))
+                            self.unnamed = None
+                            server.unnamed = None
+                        else:
+                            if server.unnamed is not self.unnamed:
+                                if stage is None:
+                                    stage = []
+                                if start < pos:
+                                    stage.append(piece(start, pos))
+                                start = pos
+                                stage.append(self.place_unnamed(server))
+                            server.expected.add(OWED_DESCRIBE, None)
+                    elif self.names is not None and self.names.must_wait(server):
+                        self.awaiting = AWAITS_READY
+                        self.keep(server, stage, start, pos, stop)
+                        return
+                    elif self.names is not None and self.names.has(name):
+                        if stage is None:
+                            stage = []
+                        if start < pos:
+                            stage.append(piece(start, pos))
+                        start = end
+                        if kind == CLOSE:
+                            self.names.close(server, name)
+                            if server.expected.fake_due:
+                                server.send_fakes()
+                        else:
+                            there = self.names.place(server, name, self.settings, stage)
+                            stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")
+                            server.expected.add(OWED_DESCRIBE, (REPEATED, name, self.names.known[name], None))
+                    else:
+                        server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
+                else:
+                    server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
+
+            elif kind == COPY_DATA or kind == FLUSH:
+                pass
+
+            elif kind == COPY_DONE or kind == COPY_FAIL:
+                if server.expected.copying_in:
+                    server.expected.copy_ended()
+                elif server.expected.size() and not server.expected.failed:
+                    # Ahead of the server's CopyInResponse, or of its error: which decides what a Sync behind this is owed.
+                    self.awaiting = AWAITS_COPY
+                    self.keep(server, stage, start, pos, stop)
+                    return
+
+            elif kind == FUNCTION_CALL:
+                server.ready = False
+                server.dirty |= UNKNOWN & DIRTY
+                server.expected.add(OWED_FUNCTION_CALL, None)
+
+            elif kind == TERMINATE:
+                self.forward(server, stage, start, pos)
+                self.end("client close request")
+                return
+
+            else:
+                self.forward(server, stage, start, pos)
+                self.violation(f"invalid frontend message type {kind}")
+                return
+
+            if server.expected.dropped:
+                server.undo_dropped()
+            pos = end
+            if not whole:
+                self.passing = end - stop
+                pos = stop
+                break
+
+        if not self.passing and pos > stop:
+            # A message that is skipped and goes on beyond what has come.
+            self.passing = pos - stop
+            start = pos = stop
+        if server is not None:
+            self.forward(server, stage, start, pos)
+        if pos < stop:
+            self.tail = piece(pos, stop)
+        # Last of all: the server may go to a client that waits, and that one uses the shared buffer.
+        if server is not None and server.ready and not self.passing:
+            self.settled()
+
+    def known(self, kind: int) -> bool:
+        """Whether a client may send such a message now."""
+        return (
+            kind == QUERY or kind == PARSE or kind == BIND or kind == DESCRIBE or kind == EXECUTE or kind == CLOSE
+            or kind == FUNCTION_CALL
+        )  # fmt: skip
+
+    # --- taking a server ---
+
+    def take(self, server: Server) -> list[bytes] | None:
+        """Hold *server* from now on; what must go out ahead of the first message."""
+        self.server = server
+        server.client = self
+        context = self.context
+        stage: list[bytes] | None = None
+        if server.sequence_owner is not self:
+            if server.sequence_owner is not None:
+                if context.reads_sequences and context.pooling:
+                    stage = [self.own(server, b"DISCARD SEQUENCES", None)]
+                else:
+                    server.sequence_mixed = True
+            server.sequence_owner = self
+        elif server.sequence_mixed and context.reads_sequences:
+            server.sequence_mixed = False
+            stage = [self.own(server, b"DISCARD SEQUENCES", None)]
+        if server.in_force is not self.settings:
+            texts = difference(server.in_force, self.settings)
+            server.in_force = self.settings
+            if texts:
+                if stage is None:
+                    stage = []
+                for text in texts:
+                    stage.append(self.own(server, text, DIFFERENCE))
+                self.differing = True
+                return stage
+        if self.told is not server.reported:
+            self.tell(server)
+        return stage
+
+    def own(self, server: Server, text: bytes, note: object) -> bytes:
+        """A query of the pooler's own, to be sent with the client's message."""
+        server.ready = False
+        server.unnamed = None
+        server.step_error = None
+        server.expected.add(OWED_QUERY + SKIP, note)
+        return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
+
+    def tell(self, server: Server) -> None:
+        """Send the client every reported setting that differs from what it was told."""
+        told = self.told
+        for name, value in server.reported.items():
+            if told.get(name) != value:
+                self.send_data(parameter_status(name, value))
+        self.told = server.reported
+
+    def linked(self, server: Connection) -> None:
+        """The wait is over: go on with what was kept."""
+        assert isinstance(server, Server)
+        stage = self.take(server)
+        if stage is not None:
+            server.send_data(b"".join(stage))
+        if not self.differing:
+            self.go_on()
+
+    def answered(self) -> None:
+        server = self.server
+        if server is None:
+            known = True
+        elif self.awaiting == AWAITS_READY:
+            known = not server.expected.owed_ready
+        else:
+            known = server.expected.copying_in or server.expected.failed or not server.expected.size()
+        if known:
+            self.go_on()
+            if self.ending:
+                self.finish()
+
+    def difference_known(self, failed: bool, error: bytes | None) -> None:
+        server = self.server
+        if server is None:
+            return
+        if not failed:
+            self.tell(server)
+            return
+        self.difference_error = error
+        server.in_force = self.context.table.empty
+        server.dirty |= 1
+        server.expected.skip_pending(REFUSED)
+
+    def difference_done(self, failed: bool) -> None:
+        self.differing = False
+        server = self.server
+        if server is None:
+            return
+        if not failed:
+            self.go_on()
+            if self.server is server and server.ready and self.kept is None:
+                self.settled()
+            return
+        server.difference_failed = False
+        self.server = None
+        error = self.difference_error
+        if error is None:
+            error = b"SERROR\0VERROR\0C08P01\0Minvalid server parameter\0\0"
+        self.kept = None
+        self.send_data(b"E" + (len(error) + 4).to_bytes(4, "big") + error)
+        server.let_go()
+        self.drop("invalid server parameter")
+
+    # --- statements ---
+
+    def before(self, server: Server, verdict: int) -> bytes | None:
+        """What must be done on the server before a text that looks at what others may have left there."""
+        if verdict & READS_SEQUENCE:
+            self.context.reads_sequences = True
+            # In a transaction its own value may be among them: only the pool's first such reader can meet that.
+            if server.sequence_mixed and server.ready and server.status == IDLE:
+                server.sequence_mixed = False
+                return self.own(server, b"DISCARD SEQUENCES", None)
+        if verdict & READS_STATEMENTS and server.statements:
+            server.ready = False
+            if self.names is None:
+                self.names = Names(self.context)
+            return self.names.remove_all(server)
+        return None
+
+    def mark(self, server: Server, verdict: int) -> None:
+        """Note what no reset clears, and that the catalogs may have changed."""
+        if verdict & UNSETTABLE:
+            server.unsettable = True
+        if verdict & CHANGES:
+            self.context.facts_stale = True
+
+    def place_unnamed(self, server: Server) -> bytes:
+        """Make the server's unnamed statement this client's; the message that does."""
+        statement = self.unnamed
+        note = (0, None, statement, statement, server.unnamed)
+        server.unnamed = statement
+        if statement is None:
+            server.expected.add(OWED_CLOSE + SKIP, note)
+            return b"C\0\0\0\6S\0"
+        server.expected.add(OWED_PARSE + SKIP, note)
+        body: bytes = statement.body
+        return b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body
+
+    def undo(self, dropped: list[tuple[int, Any]]) -> None:
+        server = self.server
+        first = True
+        for _, note in reversed(dropped):
+            if note is None:
+                continue
+            if note[0] == 0:
+                self.unnamed = note[3]
+                if server is not None:
+                    server.unnamed = note[4]
+            elif self.names is not None and server is not None:
+                self.names.undo(server, note)
+            first = False
+        if not first and dropped[0][0] & 7 == OWED_PARSE and dropped[0][1] is not None and dropped[0][1][0] == 0:
+            # A failed unnamed Parse leaves no unnamed statement at all.
+            self.unnamed = None
+            if server is not None:
+                server.unnamed = None
+
+    def reset_all(self, statements: bool) -> None:
+        server = self.server
+        if self.cleared_ahead:
+            self.cleared_ahead -= 1  # noted when it was sent
+        else:
+            if self.names is not None:
+                self.names.clear()
+            if server is not None:
+                server.statements.clear()
+        self.unnamed = None
+        if server is not None:
+            server.unnamed = None
+        if not statements:
+            self.settings = self.startup
+
+    def own_names(self, message: bytes, note: Any) -> bytes:
+        if self.names is not None:
+            message = self.names.translate(message, note)
+        return b"E" + (len(message) + 4).to_bytes(4, "big") + message
+
+    def parameter_changed(self, name: bytes, value: bytes) -> None:
+        server = self.server
+        if server is None:
+            return
+        self.told = server.reported
+        if name.lower().decode("ascii", "replace") in TRACKED:
+            self.settings = self.context.table.with_value(self.settings, name, value)
+            server.in_force = self.settings
+
+    # --- giving a server back ---
+
+    def settled(self) -> None:
+        server = self.server
+        if server is None or self.differing:
+            return
+        if self.kept is not None:
+            self.go_on()
+            if self.server is not server or not server.ready or self.kept is not None:
+                return
+        if self.ending:
+            self.finish()
+            return
+        if self.passing or server.out is not None:
+            return
+        if server.status != IDLE:
+            if self.context.statement_pooling:
+                self.refuse("08P01", "transaction blocks not allowed in statement pooling mode")
+            return
+        if self.keeps_server or not self.context.pooling:
+            return
+        self.server = None
+        self.state = self.relay.client_idle_state
+        self.context.transaction_count += 1
+        if self.context.always_reset:
+            server.dirty |= 1
+        server.client = None
+        server.settled()
+
+    def flushed(self) -> None:
+        if self.leaving:
+            self.relay.close_client(self, "client close request")
+            return
+        if self.server is not None:
+            self.server.resume()
+        if self.kept is None and not self.ending:
+            self.resume()
+
+    # --- leaving ---
+
+    def end(self, reason: str) -> None:
+        """The client says no more: what it asked runs to its end, replies are still delivered."""
+        self.ending = True
+        self.tail = None
+        if self.reading:
+            self.pause()
+        self.deadline = self.relay.now + self.context.leaving_query_timeout
+        self.relay.timed[self] = None
+        self.finish()
+
+    def finish(self) -> None:
+        """Close as soon as nothing is under way any more."""
+        server = self.server
+        if server is None:
+            if self.kept is None or self.state is not self.relay.client_waiting_state:
+                self.leave("client close request")
+            return
+        if self.kept is not None:
+            return
+        expected = server.expected
+        if server.ready or self.passing or expected.owed_ready == 0 or expected.copying_in:
+            self.leave("client close request")
+
+    def leave(self, reason: str) -> None:
+        """Give back what is held and close once everything is sent."""
+        server = self.server
+        self.server = None
+        if self.out is not None and not self.broken:
+            self.leaving = True
+        if server is not None:
+            self.give_back(server)
+        if not self.leaving:
+            self.relay.close_client(self, reason)
+
+    def give_back(self, server: Server) -> None:
+        """Let go of the server at the end of the session."""
+        if self.passing:
+            # Half a message has gone out: whoever had this server next would have to send the rest.
+            server.client = None
+            server.close("client disconnect while active")
+            return
+        if not self.context.pooling:
+            server.dirty |= self.context.session_reset
+        server.let_go()
+
+    def drop(self, reason: str) -> None:
+        """Close now: the peer is gone, or must go."""
+        if self.closed:
+            return
+        server = self.server
+        self.server = None
+        self.relay.close_client(self, reason)
+        if server is not None:
+            self.give_back(server)
+
+    def refuse(self, code: str, message: str) -> None:
+        """Send a FATAL error and close."""
+        if self.closed:
+            return
+        self.send_data(error_response("FATAL", code, message))
+        self.relay.broker.pooler_error(self, message)
+        self.drop(message)
+
+    def violation(self, message: str) -> None:
+        """The client broke the protocol."""
+        self.refuse("08P01", message)
+
+    def timed_out(self) -> None:
+        """What the client left running has had its time."""
+        self.drop("client close request")
+
+    def on_broken(self) -> None:
+        self.drop("client unexpected eof")
+
+    def server_gone(self, told: bool) -> None:
+        self.server = None
+        if told:
+            self.drop("server conn crashed?")
+        else:
+            self.refuse("08006", "server conn crashed?")
+
+    def server_closing(self, reason: str) -> None:
+        self.server = None
+        self.refuse("08006", reason)
+
+    # --- cancel ---
+
+    def cancel(self) -> bool:
+        """Act on a cancel request; True when it must go to the server that is held."""
+        if self.server is not None:
+            return not self.differing and not self.server.ready
+        if self.state is self.relay.client_waiting_state and self.kept is not None:
+            self.pool.stop_waiting(self, self.relay.now)
+            self.refuse_request("57014", "canceling statement due to user request")
+        return False
+
+    def refuse_request(self, code: str, message: str) -> None:
+        """Answer the request that waits with an error; what follows its end goes on."""
+        data = self.kept
+        self.kept = None
+        self.send_data(error_response("ERROR", code, message))
+        if data is None:
+            return
+        if data[0] == QUERY or data[0] == FUNCTION_CALL:
+            self.send_data(ready_for_query(IDLE))
+            end = 1 + int.from_bytes(data[1:5], "big")
+            if end > len(data):
+                self.passing = end - len(data)
+                data = b""
+            else:
+                data = data[end:]
+        else:
+            self.skipping = True
+        self.kept = data
+        self.go_on()

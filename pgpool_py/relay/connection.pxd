@@ -1,0 +1,55 @@
+cimport cython
+from pgpool_py.relay._io cimport piece, send, send_bytes
+from pgpool_py.seam cimport Member
+
+cdef int READ, WRITE
+
+cdef class Hub:
+    cdef public double now
+    cdef public list broken
+    cdef public dict timed
+    cdef public bint busy
+    cdef public object client_idle_state
+    cdef public object client_waiting_state
+    cdef public object idle_state
+    cdef public object active_state
+    cdef public object tested_state
+    cdef public object being_canceled_state
+
+cdef class Connection(Member):
+    cdef public Hub relay
+    cdef public int fd
+    cdef public int interest
+    cdef public bint reading
+    cdef public bint broken
+    cdef public bint closed
+    cdef public bytes out
+    cdef public bytes tail
+    cdef public long long passing
+    cdef public int awaiting
+
+    @cython.locals(n=cython.int)
+    cpdef send_range(self, int start, int stop)
+    @cython.locals(n=cython.int)
+    cpdef send_data(self, bytes data)
+    @cython.locals(n=cython.int)
+    cpdef flush(self)
+    cpdef fail(self)
+    cpdef pause(self)
+    cpdef resume(self)
+    @cython.locals(wanted=cython.int)
+    cpdef update(self)
+    cpdef on_event(self, int events)
+    cpdef flushed(self)
+    cpdef on_broken(self)
+    cpdef linked(self, Connection server)
+    cpdef settled(self)
+    cpdef difference_known(self, bint failed, bytes error)
+    cpdef difference_done(self, bint failed)
+    cpdef answered(self)
+    cpdef parameter_changed(self, bytes name, bytes value)
+    cpdef undo(self, list dropped)
+    cpdef reset_all(self, bint statements)
+    cpdef server_gone(self, bint told)
+    cpdef server_closing(self, str reason)
+    cpdef bytes own_names(self, bytes message, object note)

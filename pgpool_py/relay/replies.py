@@ -1,0 +1,20 @@
+"""The few messages the relay makes itself, as bytes."""
+
+from pgwire import ErrorResponse, ParameterStatus
+
+_READY = {status: b"Z\0\0\0\5" + bytes([status]) for status in b"ITE"}
+
+
+def ready_for_query(status: int) -> bytes:
+    """ReadyForQuery with that transaction status byte."""
+    return _READY[status]
+
+
+def parameter_status(name: bytes, value: bytes) -> bytes:
+    """ParameterStatus for one reported setting."""
+    return ParameterStatus(name, value).encode()
+
+
+def error_response(severity: str, code: str, message: str) -> bytes:
+    """ErrorResponse with the fields every client expects."""
+    return ErrorResponse.make(severity, code, message).encode()

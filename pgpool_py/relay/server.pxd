@@ -1,0 +1,72 @@
+cimport cython
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay.connection cimport Connection
+from pgpool_py.seam cimport Dispenser
+from pgpool_py.session.statements cimport SessionContext
+from pgwire.expected cimport Expected
+
+cdef int WRITE, GONE
+cdef int DATA_ROW, COMMAND_COMPLETE, READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, COPY_DATA, ROW_DESCRIPTION
+cdef int NOTICE_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE
+cdef int OWED_QUERY, OWED_PARSE, SKIP, PASS, WRONG
+cdef int IDLE, HOLD
+cdef long long LARGEST, SELECT
+cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK
+cdef object PLAIN_TAGS
+
+cdef class Server(Connection):
+    cdef public int number
+    cdef public object address
+    cdef public int pid
+    cdef public bytes key
+    cdef public SessionContext context
+    cdef public Connection client
+    cdef public Expected expected
+    cdef public int status
+    cdef public bint ready
+    cdef public bint swallowing
+    cdef public bint told_fatal
+    cdef public long dirty
+    cdef public bint unsettable
+    cdef public object in_force
+    cdef public dict reported
+    cdef public dict statements
+    cdef public object unnamed
+    cdef public object sequence_owner
+    cdef public bint sequence_mixed
+    cdef public int step
+    cdef public double deadline
+    cdef public bytes step_error
+    cdef public bint difference_failed
+    cdef public bint difference_answered
+    cdef public int cancels
+    cdef public bint canceled
+
+
+    @cython.locals(at=cython.int, n=cython.int, client=Connection)
+    cpdef on_event(self, int events)
+    @cython.locals(waiter=Connection, pool=Dispenser)
+    cpdef settled(self)
+    @cython.locals(
+        pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
+        answer=cython.int, tag=cython.longlong, client=Connection, expected=Expected, replaced=bytes,
+    )
+    cpdef scan(self, int stop)
+    cpdef send_fakes(self)
+    cpdef undo_dropped(self)
+    cpdef bytes on_error(self, int pos, int end)
+    cpdef on_parameter(self, int pos, int end)
+    cpdef on_tag(self, bytes tag)
+    cpdef lost(self)
+    cpdef doubt(self, str what)
+    cpdef close(self, str reason)
+    cpdef query(self, bytes text, object note)
+    cpdef own_query(self, int step, bytes text)
+    cpdef own_done(self, object note)
+    cpdef let_go(self)
+    cpdef bint is_taken(self)
+    cpdef begin_reset(self)
+    cpdef cancel_begun(self)
+    cpdef cancel_ended(self)
+    cpdef check(self, bytes text)
+    cpdef timed_out(self)

@@ -1,0 +1,472 @@
+"""A server connection after its login: what it says is held against what it owes, and goes to the client that holds it.
+
+Hot: `on_event` and `scan` run for every read from a server; `benchmarks/compare.py` guards them.
+
+A server is with a client (`client`), at work for the pooler itself (`step`), or idle in its pool. Own work is one query
+at a time, awaited, with a deadline: ROLLBACK, the reset, the check. Only here is decided when a server may go back to its pool:
+nothing owed, ReadyForQuery said idle, nothing unread, nothing unsent, nothing left behind. Whatever does not add up
+closes the server.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay.connection import Connection
+from pgwire.codes import Backend
+from pgwire.expected import Action, Expected, Owed, Reply
+
+WRITE = select.EPOLLOUT
+GONE = select.EPOLLERR | select.EPOLLHUP  # reported whether wanted or not
+DATA_ROW = int(Backend.DATA_ROW)
+COMMAND_COMPLETE = int(Backend.COMMAND_COMPLETE)
+READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
+ERROR_RESPONSE = int(Backend.ERROR_RESPONSE)
+PARAMETER_STATUS = int(Backend.PARAMETER_STATUS)
+COPY_DATA = int(Backend.COPY_DATA)
+ROW_DESCRIPTION = int(Backend.ROW_DESCRIPTION)
+NOTICE_RESPONSE = int(Backend.NOTICE_RESPONSE)
+PARSE_COMPLETE = int(Backend.PARSE_COMPLETE)
+CLOSE_COMPLETE = int(Backend.CLOSE_COMPLETE)
+
+OWED_QUERY = int(Owed.QUERY)
+OWED_PARSE = int(Owed.PARSE)
+SKIP = int(Action.SKIP)
+PASS = int(Reply.PASS)
+WRONG = int(Reply.WRONG)
+
+IDLE = ord("I")  # the status byte of ReadyForQuery
+HOLD = 32768  # messages that need a look are kept until complete up to this size
+LARGEST = 0x7FFFFFFE
+
+# Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
+# did not foresee makes the server dirty: the second net.
+PLAIN_TAGS = frozenset(
+    int.from_bytes(tag, "big")
+    for tag in (
+        b"SELE", b"INSE", b"UPDA", b"DELE", b"MERG", b"BEGI", b"STAR", b"COMM", b"ROLL", b"SAVE", b"RELE", b"COPY",
+        b"FETC", b"DECL", b"MOVE", b"SHOW", b"NOTI", b"EXPL", b"LOCK", b"VALU", b"TRUN", b"ANAL", b"VACU", b"CHEC", b"CLOS",
+    )
+)  # fmt: skip
+
+SELECT = int.from_bytes(b"SELE", "big")
+
+# Own work: what the query at hand is for.
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK = range(4)
+# The note of a query that puts a client's settings in force.
+DIFFERENCE = "difference"
+
+
+class Server(Connection):
+    """One server connection; the comments of `__init__` are the contents page."""
+
+    def __init__(self, relay: Any, fd: int, pool: Any, context: Any) -> None:
+        Connection.__init__(self, relay, fd)
+        # identity; the login fills these in
+        self.number = 0
+        self.address: Any = None
+        self.pid = 0
+        self.key = b""
+        # the pool's words
+        self.pool = pool
+        self.context = context
+        self.state: Any = None
+        self.connect_time = 0.0
+        self.request_time = 0.0
+        self.close_needed = False
+        # protocol
+        self.client: Connection | None = None
+        self.expected = Expected()
+        self.status = IDLE
+        self.ready = True
+        self.swallowing = False
+        self.told_fatal = False
+        # session: what is in force here
+        self.dirty = 0
+        self.unsettable = False
+        self.in_force: Any = None
+        self.reported: dict[bytes, bytes] = {}
+        self.statements: dict[Any, bytes] = {}
+        self.unnamed: Any = None
+        self.sequence_owner: Any = None
+        self.sequence_mixed = False
+        # own work
+        self.step = STEP_NONE
+        self.deadline = 0.0
+        self.step_error: bytes | None = None
+        self.difference_failed = False
+        self.difference_answered = False
+        self.cancels = 0
+        self.canceled = False
+
+    # --- reading ---
+
+    def on_event(self, events: int) -> None:
+        if events & WRITE:
+            self.flush()
+        if not events & ~WRITE or self.closed:
+            return
+        client = self.client
+        if client is not None and client.out is not None:
+            if self.reading:
+                self.pause()
+                return
+            if not events & GONE:
+                return
+        at = 0
+        if self.tail is not None:
+            at = len(self.tail)
+            load(0, self.tail)
+        n = recv(self.fd, at)
+        if n > 0:
+            self.tail = None
+            self.context.bytes_sent += n
+            self.scan(at + n)
+        elif n != -1:
+            self.lost()
+
+    def scan(self, stop: int) -> None:
+        """Go through the messages in the shared buffer up to *stop*."""
+        client = self.client
+        expected = self.expected
+        pos = 0
+        start = 0
+        if self.passing:
+            if self.passing >= stop:
+                self.passing -= stop
+                if client is not None and not self.swallowing:
+                    client.send_range(0, stop)
+                return
+            pos = self.passing
+            self.passing = 0
+            if self.swallowing:
+                start = pos
+            if expected.fake_due:
+                if client is not None and start < pos:
+                    client.send_range(start, pos)
+                start = pos
+                self.send_fakes()
+        while stop - pos >= 5:
+            kind = byte(pos)
+            length = u32(pos + 1)
+            if length < 4 or length > LARGEST:
+                self.doubt(f"message {chr(kind)!r} of {length} bytes")
+                return
+            end = pos + 1 + length
+            whole = end <= stop
+            if (
+                not whole
+                and length <= HOLD
+                and kind != DATA_ROW
+                and kind != COPY_DATA
+                and kind != ROW_DESCRIPTION
+                and kind != NOTICE_RESPONSE
+            ):
+                break
+            replaced = None
+            if kind == ERROR_RESPONSE and whole:
+                replaced = self.on_error(pos, end)
+            elif kind == PARAMETER_STATUS and whole:
+                self.on_parameter(pos + 5, end)
+            elif kind == COMMAND_COMPLETE and whole:
+                tag = u32(pos + 5)
+                if tag != SELECT and tag not in PLAIN_TAGS:
+                    self.on_tag(piece(pos + 5, end - 1))
+            answer = expected.answer(kind)
+            if answer == WRONG:
+                self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
+                return
+            if expected.dropped:
+                self.undo_dropped()
+            if expected.suspect:
+                # The reset meets a stray ReadyForQuery, if there is one, and the server is closed: no client is.
+                expected.suspect = False
+                self.dirty |= 1
+            if answer == PASS and client is not None:
+                if replaced is not None:
+                    client.send_range(start, pos)
+                    client.send_data(replaced)
+                    start = end
+            else:
+                if client is not None:
+                    client.send_range(start, pos)
+                start = end
+            if kind == READY_FOR_QUERY:
+                if length != 5:
+                    self.doubt("ReadyForQuery of a wrong length")
+                    return
+                self.status = byte(pos + 5)
+                if expected.head() < 0:
+                    self.ready = True
+                if expected.note is not None:
+                    self.own_done(expected.note)
+                    if self.closed:
+                        return
+            if expected.fake_due and whole:
+                if client is not None and start < end:
+                    client.send_range(start, end)
+                start = end
+                self.send_fakes()
+            pos = end
+            if not whole:
+                # Bulk, or too large to keep: the rest goes the way of the beginning.
+                self.passing = end - stop
+                self.swallowing = start > stop
+                if client is not None and start < stop:
+                    client.send_range(start, stop)
+                return
+        if client is not None and start < pos:
+            client.send_range(start, pos)
+        if pos < stop:
+            self.tail = piece(pos, stop)
+        if self.difference_answered and client is not None:
+            # Only now: the client goes on with what it kept, and that uses the shared buffer.
+            self.difference_answered = False
+            client.difference_done(self.difference_failed)
+        elif self.ready and pos == stop:
+            if client is not None:
+                client.settled()
+            elif self.told_fatal:
+                self.lost()
+            elif self.step == STEP_NONE and self.is_taken():
+                self.settled()
+        if client is not None and client.awaiting:
+            client.answered()
+
+    def send_fakes(self) -> None:
+        """Answer for the requests the server was not asked, as far as their turn has come."""
+        expected = self.expected
+        while expected.fake_due and not self.passing:
+            kind = expected.head() & 7
+            expected.pop()
+            if self.client is not None:
+                self.client.send_data(b"1\0\0\0\4" if kind == OWED_PARSE else b"3\0\0\0\4")
+
+    def undo_dropped(self) -> None:
+        """Hand the requests the server skipped back to the client, which undoes what it noted of them."""
+        dropped = self.expected.dropped
+        self.expected.dropped = []
+        if self.client is not None:
+            self.client.undo(dropped)
+        else:
+            self.dirty |= 1  # nobody knows any more what this server has prepared: the reset clears it
+
+    def on_error(self, pos: int, end: int) -> bytes | None:
+        """Note an error; the message to send instead, or None to send it as it is."""
+        expected = self.expected
+        body = piece(pos + 5, end)
+        if b"SFATAL\0" in body or b"VFATAL\0" in body or b"VPANIC\0" in body:
+            self.told_fatal = True
+        head = expected.head()
+        if head < 0:
+            return None
+        if head == OWED_QUERY + SKIP:
+            self.step_error = body
+        elif self.client is not None and self.context.token in body:
+            return self.client.own_names(body, expected.head_note())
+        return None
+
+    def on_parameter(self, pos: int, end: int) -> None:
+        """Follow a setting that the server reports."""
+        zero = find_zero(pos, end)
+        if zero < 0:
+            return
+        name = piece(pos, zero)
+        value = piece(zero + 1, end - 1)
+        # A new map each time: clients remember which one they were told by identity.
+        self.reported = self.context.reported(self.reported, name, value)
+        head = self.expected.head()
+        if self.client is not None and not (head >= 0 and head & SKIP):
+            self.client.parameter_changed(name, value)
+
+    def on_tag(self, tag: bytes) -> None:
+        """A command other than the plain ones was carried out."""
+        if self.expected.head() & SKIP:
+            return
+        if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":
+            if self.client is not None:
+                self.client.reset_all(tag == b"DEALLOCATE ALL")
+            else:
+                self.statements.clear()
+        if tag == b"DISCARD ALL":
+            self.in_force = self.context.table.empty
+            if self.expected.size() == 1:
+                self.dirty = 0  # what a reset would do, the client has done; nothing else is under way
+        elif tag != b"DEALLOCATE":
+            self.dirty |= 1
+
+    # --- when something ends ---
+
+    def lost(self) -> None:
+        """The connection ended, or was reset."""
+        client = self.client
+        self.client = None
+        self.relay.close_server(self, "server conn crashed?" if client is not None else "server closed the connection")
+        if client is not None:
+            client.server_gone(self.told_fatal)
+
+    def doubt(self, what: str) -> None:
+        """Close because the replies do not add up."""
+        self.context.doubts += 1
+        client = self.client
+        self.client = None
+        self.relay.close_server(self, f"replies do not add up: {what}")
+        if client is not None:
+            client.server_gone(False)
+
+    def on_broken(self) -> None:
+        self.lost()
+
+    def close(self, reason: str) -> None:
+        """Close for a reason of the pooler's own; a client that holds it is told."""
+        client = self.client
+        self.client = None
+        self.relay.close_server(self, reason)
+        if client is not None:
+            client.server_closing(reason)
+
+    def flushed(self) -> None:
+        if self.client is not None:
+            self.client.resume()
+
+    # --- own work ---
+
+    def query(self, text: bytes, note: object) -> None:
+        """Send a query of the pooler's own; its replies are swallowed."""
+        self.ready = False
+        self.unnamed = None
+        self.step_error = None
+        self.expected.add(OWED_QUERY + SKIP, note)
+        self.send_data(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+
+    def own_query(self, step: int, text: bytes) -> None:
+        """Begin a step of own work, with a deadline."""
+        self.step = step
+        self.deadline = self.relay.now + self.context.reset_timeout
+        self.relay.timed[self] = None
+        self.query(text, step)
+
+    def own_done(self, note: object) -> None:
+        """A ReadyForQuery for a query of the pooler's own has come."""
+        if note == DIFFERENCE:
+            if self.step_error is not None:
+                self.difference_failed = True
+            if self.expected.head() < 0 or self.expected.head_note() != DIFFERENCE:
+                self.difference_answered = True
+                if self.client is not None:
+                    self.client.difference_known(self.difference_failed, self.step_error)
+                else:
+                    # Its client is gone: if it failed nobody knows what is in force.
+                    if self.difference_failed:
+                        self.in_force = self.context.table.empty
+                        self.dirty |= 1
+                    self.difference_failed = self.difference_answered = False
+            return
+        if not isinstance(note, int):
+            return
+        step = self.step
+        self.step = STEP_NONE
+        if step == STEP_RESET:
+            if self.step_error is not None or self.status != IDLE:
+                self.close("server reset failed")
+                return
+            self.dirty = 0
+            self.statements.clear()
+            self.in_force = self.context.table.empty
+            self.sequence_owner = None
+            self.sequence_mixed = False
+        elif step == STEP_ROLLBACK and self.status != IDLE:
+            self.close("rollback failed")
+        elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
+            self.close("server_check_query failed")
+        self.step_error = None
+
+    def let_go(self) -> None:
+        """The client is done with this server; it may be in a transaction, dirty, or still at work."""
+        self.client = None
+        self.resume()  # it may have waited for a client that read slowly
+        if self.ready:
+            self.settled()
+        elif self.expected.copying_in and self.expected.head() == OWED_QUERY:
+            # The client left in the middle of its copy: end it as a failure, as its disappearing would.
+            self.expected.copy_ended()
+            self.deadline = self.relay.now + self.context.reset_timeout
+            self.relay.timed[self] = None
+            self.send_data(b"f\0\0\0\x18client disconnected\0")
+        elif self.passing or self.expected.owed_ready == 0:
+            # A message half sent, or a batch without its Sync: only closing ends it without carrying it out.
+            self.close("client disconnect while active")
+        else:
+            # Still at work for a client that is gone: cancel it; its replies are swallowed.
+            self.deadline = self.relay.now + self.context.reset_timeout
+            self.relay.timed[self] = None
+            self.relay.broker.cancel_server(self)
+
+    def settled(self) -> None:
+        """Nothing owed and nobody's: clean up step by step, then back to the pool."""
+        if self.closed or self.client is not None:
+            return
+        pool = self.pool
+        if self.status == IDLE and not self.dirty and not self.canceled and self.out is None:
+            if self.deadline:
+                self.deadline = 0.0
+                self.relay.timed.pop(self, None)
+            waiter: Connection | None = pool.release(self, self.relay.now)
+            if waiter is not None:
+                waiter.linked(self)
+            elif self.state is not self.relay.idle_state:
+                self.relay.broker.released(self)
+            return
+        if self.out is not None:
+            self.close("unsent bytes at release")
+        elif self.cancels:
+            # The cancel request is still on its way: whoever had this server next would be hit by it.
+            if self.state is self.relay.active_state:
+                pool.move(self, self.relay.being_canceled_state)
+        elif self.status != IDLE:
+            self.begin_reset()
+            self.own_query(STEP_ROLLBACK, b"ROLLBACK")
+        elif self.unsettable:
+            self.close("session state that no reset clears")
+        elif self.canceled:
+            # PostgreSQL has closed the cancel connection, so the signal is sent: an empty query takes it if nothing else did.
+            self.canceled = False
+            self.begin_reset()
+            self.own_query(STEP_CHECK, b"")
+        else:
+            self.begin_reset()
+            self.own_query(STEP_RESET, self.context.reset_query)
+
+    def is_taken(self) -> bool:
+        """Whether the pool has given this server away: to a client, to be looked after, or held for a cancel."""
+        state = self.state
+        relay = self.relay
+        return state is relay.active_state or state is relay.tested_state or state is relay.being_canceled_state
+
+    def begin_reset(self) -> None:
+        """Tell the pool that this server is being looked after."""
+        if self.state is self.relay.active_state:
+            self.pool.begin_reset(self)
+        elif self.state is self.relay.being_canceled_state:
+            self.pool.move(self, self.relay.tested_state)
+
+    def cancel_begun(self) -> None:
+        """A cancel request for this server is being sent."""
+        self.cancels += 1
+        self.canceled = True
+
+    def cancel_ended(self) -> None:
+        """The cancel connection was closed by PostgreSQL: the signal is sent."""
+        self.cancels -= 1
+        if self.ready and self.client is None and self.step == STEP_NONE and self.is_taken():
+            self.settled()
+
+    def check(self, text: bytes) -> None:
+        """Run server_check_query; the server then goes back to its pool, or is closed."""
+        self.own_query(STEP_CHECK, text)
+
+    def timed_out(self) -> None:
+        """The deadline of own work has passed."""
+        self.close("server reset timed out" if self.step else "cancel took no effect in time")

@@ -1,0 +1,170 @@
+"""What a database's catalogs say about its code: which names lead to something that may touch the session.
+
+Everything is by name, as the scan sees names: a function, its overloads, a table, a type and a view of one
+name are one node, and a node is as bad as the worst of them. Each fact is a row: a name, the text its code
+is written in, and where that text mentions another name the bad spreads. Too coarse costs a reset; nothing
+is missed by it.
+
+User objects are those with an oid from 16384 up. The built-in functions are judged by `functions`, against
+the names that the server really has; the built-in views are trusted (pg_settings apart).
+
+Limits. Foreign tables, tables under foreign access methods, and functions in C, internal or any language
+but SQL and PL/pgSQL are opaque unless a well-known extension brought them. An operator, cast, operator
+class or base type whose function is not plain makes the whole database uninformed, as such code runs
+without being named. Temporary objects are not read: only a dirty server has them. A built-in function that
+a superuser has replaced is not noticed.
+
+Freshness. DDL also goes past the pooler, so the fingerprint is compared at each new server, at a bounded
+interval, and after a text with DDL or OPAQUE ran; between the change and the comparison, statements are
+judged by the old facts. The fingerprint reads the row versions (xmin) of user objects through the catalogs'
+oid indexes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pgpool_py.session import flags, functions
+from pgpool_py.session.catalog_queries import FACTS_QUERY, FINGERPRINT_QUERY
+from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
+
+__all__ = ["FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
+
+Value = bytes | str | None
+
+# What a name passes on to the names that mention it.
+_PASSED_ON = (
+    flags.DIRTY | flags.READS | flags.READS_SETTINGS | flags.WRITES_SEQUENCE | flags.TRANSACTION_LOCAL
+)
+# What code that runs without being named must not do.
+_BOUND = flags.DIRTY | flags.READS
+# All names outside ASCII are one node to those who mention any: how they fold depends on the encoding.
+_NONASCII = b"\x80"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """Which names of a database lead to code that may touch the session, and as of when."""
+
+    suspicious: dict[bytes, int]  # name: flags; never empty, as built-in functions are among them
+    plain_types: frozenset[int]
+    everything_opaque: bool
+    fingerprint: bytes
+    scanner: Scanner = field(repr=False)
+
+
+def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -> DatabaseFacts:
+    """Return the facts in the rows of FACTS_QUERY; *fingerprint* is what FINGERPRINT_QUERY gave before it."""
+    graph = _Graph()
+    unnamed: list[bytes] = []
+    types: list[tuple[bytes, int]] = []
+    functions_read: list[tuple[bytes, str, bytes]] = []
+    for row in rows:
+        kind, name, detail, text = (_bytes(value) for value in row)
+        match kind:
+            case b"builtin":
+                for word in name.split():
+                    if word not in functions.PLAIN and word not in functions.KINDS:
+                        graph.add(word, flags.UNKNOWN)
+            case b"function":
+                functions_read.append((name, detail.decode(), text))
+            case b"opaque":
+                graph.add(name, flags.UNKNOWN)
+            case b"type":
+                types.append((name, int(detail)))
+            case b"unnamed":
+                unnamed.append(text)
+            case _:
+                graph.mention(name, text)
+    for name, bits in functions.KINDS.items():
+        graph.add(name, bits)
+    for name, description, text in functions_read:
+        graph.add_function(name, description, text)
+    suspicious = graph.spread()
+    everything = False
+    for text in unnamed:
+        names: set[bytes] = set()
+        _READER.scan(text, NAMES, names)
+        everything |= any(suspicious.get(name, 0) & _BOUND for name in names)
+    return DatabaseFacts(
+        suspicious=suspicious,
+        plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
+        everything_opaque=everything,
+        fingerprint=_bytes(fingerprint),
+        scanner=Scanner(suspicious, not everything),
+    )
+
+
+class _Graph:
+    """Names, the flags they have by themselves, and the names their code mentions."""
+
+    def __init__(self) -> None:
+        self.bits: dict[bytes, int] = defaultdict(int)
+        self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
+        self.nonascii: set[bytes] = set()
+
+    def add(self, name: bytes, bits: int) -> None:
+        self.bits[name] |= bits
+        if not name.isascii():
+            self.nonascii.add(name)
+
+    def mention(self, name: bytes, text: bytes, mode: int = NAMES) -> None:
+        """Take in that *name* runs the code in *text*."""
+        names: set[bytes] = set()
+        bits = _READER.scan(text, mode, names) & _PASSED_ON
+        self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
+        for word in names:
+            self.mentioned_by[word].add(name)
+            if not word.isascii():
+                self.mentioned_by[_NONASCII].add(name)
+
+    def add_function(self, name: bytes, detail: str, text: bytes) -> None:
+        """Take in a user function: *detail* is its language, extension, volatility and settings clause."""
+        language, extension, volatility, settings = detail.split("|")
+        self.add(name, 0)
+        if settings:
+            # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
+            self.add(name, flags.SETTINGS | flags.UNKNOWN)
+        if language == "plpgsql":
+            self.mention(name, text, PLPGSQL)
+        elif language == "sql":
+            self.mention(name, text, SQL)
+        elif language == "sqlbody":  # BEGIN ATOMIC: nothing but queries is allowed there
+            self.mention(name, text)
+        elif not _is_known(name, language, extension, volatility):
+            self.add(name, flags.UNKNOWN)
+
+    def spread(self) -> dict[bytes, int]:
+        """Return every name with flags, after passing them on to all that mention it, directly or not."""
+        for name in self.nonascii:
+            self.mentioned_by[name] |= self.mentioned_by[_NONASCII]
+        todo = [name for name, bits in self.bits.items() if bits]
+        while todo:
+            name = todo.pop()
+            bits = self.bits[name] & _PASSED_ON
+            if bits & flags.DIRTY:
+                bits |= flags.UNKNOWN
+            for other in self.mentioned_by.get(name, ()):
+                if bits & ~self.bits[other]:
+                    self.bits[other] |= bits
+                    todo.append(other)
+        return {name: bits for name, bits in self.bits.items() if bits}
+
+
+# Reads bodies before the facts are known: names are collected, so only keywords and KINDS answer.
+_READER = Scanner(functions.KINDS, True)
+
+
+def _is_known(name: bytes, language: str, extension: str, volatility: str) -> bool:
+    """Say whether a function in C (or internal) computes and nothing else."""
+    if language not in ("c", "internal") or not extension or name in functions.EXTENSION_DENIED:
+        return False
+    return name in functions.EXTENSION_PLAIN or (extension in functions.EXTENSIONS and volatility in "is")
+
+
+def _bytes(value: Value) -> bytes:
+    if value is None:
+        return b""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value

@@ -1,0 +1,177 @@
+"""The two query texts that read a database's catalogs, for PostgreSQL 12 to 18 and any user.
+
+Each is one Query message of several statements, so that the settings end with it, whatever happens: names
+and operators resolve in pg_catalog alone, and a lock held by a migration (deparsing a view locks what it
+reads) fails the reading instead of holding it up.
+"""
+
+from __future__ import annotations
+
+_SETTINGS = """\
+set local search_path = pg_catalog;
+set local lock_timeout = '500ms';
+set local standard_conforming_strings = on;
+"""
+
+# Rows (kind, name, detail, text). `catalog.facts_from_rows` reads them:
+#   builtin   name: all names of built-in functions that the catalogs do not prove harmless
+#   function  detail: language|extension|volatility|custom settings; text: the source
+#   opaque    nothing can be known about name
+#   type      detail: oid
+#   unnamed   text: functions that run without being named
+#   names     text: code, or quoted names, that name reaches
+# A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
+# is what a built-in operator, operator class or aggregate does.
+FACTS_QUERY = (
+    _SETTINGS
+    + """\
+select 'builtin', string_agg(distinct p.proname, ' '), '', ''
+  from pg_proc p
+ where p.oid < 16384 and 2281 <> all (p.proargtypes)
+   and not exists (select from pg_operator o where o.oprcode = p.oid and o.oid < 16384)
+   and not exists (select from pg_amproc a where a.amproc = p.oid and a.oid < 16384)
+union all
+select 'function', p.proname::text,
+       case when l.oid >= 16384 then '?'
+            when l.lanname = 'sql' and p.prosrc = '' then 'sqlbody' else l.lanname end
+       || '|' || coalesce(e.extname, '') || '|' || p.provolatile::text || '|'
+       || case when exists (select from unnest(p.proconfig) s(v)
+                             where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed')
+               then 'custom' else '' end,
+       case when l.lanname not in ('sql', 'plpgsql') then ''
+            when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
+  from pg_proc p join pg_language l on l.oid = p.prolang
+  left join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+  left join pg_extension e on e.oid = d.refobjid
+ where p.oid >= 16384 and p.prokind <> 'a'
+union all
+select 'names', p.proname::text, '', pg_get_expr(p.proargdefaults, 0)
+  from pg_proc p where p.oid >= 16384 and p.proargdefaults is not null
+union all
+select distinct 'names', p.proname::text, '', quote_ident(t.typname)
+  from pg_proc p
+  cross join unnest(p.prorettype || coalesce(p.proallargtypes, '{}') || p.proargtypes::oid[]) u(oid)
+  join pg_type t on t.oid = u.oid
+ where p.oid >= 16384 and u.oid >= 16384
+union all
+select 'names', p.proname::text, '', concat_ws(' ', quote_ident(f.proname), quote_ident(t.typname))
+  from pg_aggregate a join pg_proc p on p.oid = a.aggfnoid
+  cross join unnest(array[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                          a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[]) u(oid)
+  join pg_proc f on f.oid = u.oid
+  left join pg_type t on t.oid in (a.aggtranstype, a.aggmtranstype) and t.oid >= 16384
+ where p.oid >= 16384
+union all
+select 'opaque', c.relname::text, '', ''
+  from pg_class c left join pg_am m on m.oid = c.relam
+ where c.oid >= 16384 and c.relpersistence <> 't'
+   and (c.relkind = 'f' or c.relkind in ('r', 'm', 'p') and c.relam >= 16384)
+union all
+select 'names', c.relname::text, '', pg_get_viewdef(c.oid)
+  from pg_class c where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't'
+union all
+select 'names', c.relname::text, '', pg_get_ruledef(r.oid)
+  from pg_rewrite r join pg_class c on c.oid = r.ev_class
+ where r.oid >= 16384 and r.rulename <> '_RETURN' and c.relpersistence <> 't'
+union all
+select 'names', c.relname::text, '', pg_get_triggerdef(t.oid)
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid
+ where t.oid >= 16384 and not t.tgisinternal and c.relpersistence <> 't'
+union all
+select 'names', c.relname::text, '', pg_get_expr(d.adbin, d.adrelid)
+  from pg_attrdef d join pg_class c on c.oid = d.adrelid
+ where d.oid >= 16384 and c.relpersistence <> 't'
+union all
+select 'names', coalesce(c.relname, t.typname)::text, '', pg_get_constraintdef(k.oid)
+  from pg_constraint k left join pg_class c on c.oid = k.conrelid left join pg_type t on t.oid = k.contypid
+ where k.oid >= 16384 and k.contype in ('c', 'f') and c.relpersistence is distinct from 't'
+union all
+select 'names', f.relname::text, '', quote_ident(c.relname)
+  from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_class f on f.oid = k.confrelid
+ where k.oid >= 16384 and k.contype = 'f' and c.relpersistence <> 't'
+union all
+select 'names', c.relname::text, '', pg_get_indexdef(i.indexrelid)
+  from pg_index i join pg_class c on c.oid = i.indrelid
+ where i.indexrelid >= 16384 and (i.indexprs is not null or i.indpred is not null) and c.relpersistence <> 't'
+union all
+select 'names', c.relname::text, '',
+       concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+  from pg_policy p join pg_class c on c.oid = p.polrelid where p.oid >= 16384
+union all
+select 'names', c.relname::text, '', pg_get_partkeydef(p.partrelid)
+  from pg_partitioned_table p join pg_class c on c.oid = p.partrelid where p.partexprs is not null
+union all
+select 'names', x.relname::text, '', quote_ident(y.relname)
+  from pg_inherits h join pg_class c on c.oid = h.inhrelid join pg_class p on p.oid = h.inhparent
+  cross join lateral (values (c.relname, p.relname), (p.relname, c.relname)) v(a, b)
+  cross join lateral (select v.a as relname) x cross join lateral (select v.b as relname) y
+ where c.relkind in ('r', 'p', 'f') and c.relpersistence <> 't'
+union all
+select distinct 'names', c.relname::text, '', quote_ident(t.typname)
+  from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_class c on c.oid = a.attrelid
+ where a.atttypid >= 16384 and not a.attisdropped and c.relpersistence <> 't' and c.relkind <> 'i'
+union all
+select 'type', t.typname::text, t.oid::text, '' from pg_type t where t.oid >= 16384 and t.typtype <> 'p'
+union all
+select 'names', t.typname::text, '', concat_ws(' ', quote_ident(e.typname), pg_get_expr(t.typdefaultbin, 0))
+  from pg_type t left join pg_range r on t.oid in (r.rngtypid)
+  left join pg_type e on e.oid >= 16384 and e.oid in (t.typelem, t.typbasetype, r.rngsubtype)
+ where t.oid >= 16384 and (e.oid is not null or t.typdefaultbin is not null)
+union all
+select distinct 'unnamed', '', '', quote_ident(p.proname)
+  from (select oprcode::oid from pg_operator where oid >= 16384
+        union select castfunc from pg_cast where oid >= 16384
+        union select amproc::oid from pg_amproc where oid >= 16384
+        union select unnest(array[rngcanonical, rngsubdiff]::oid[]) from pg_range where rngtypid >= 16384
+        union select unnest(array[typinput, typoutput, typreceive, typsend, typmodin, typmodout]::oid[])
+                from pg_type where oid >= 16384 and typtype = 'b' and typelem = 0) f(oid)
+  join pg_proc p on p.oid = f.oid
+"""
+)
+
+
+def _versions(catalog: str, rows: str = "") -> str:
+    """Return an expression that changes when rows of *catalog* do: `r` is a row, xmin tells its version."""
+    return (
+        "(select concat_ws(':', count(*), sum(hashint8((r.oid::int8 << 32) | r.xmin::text::int8)))"
+        f" from {catalog} r {rows})"
+    )
+
+
+def _of_relations(column: str, rows: str = "") -> str:
+    return f"left join pg_class c on c.oid = r.{column} where r.oid >= 16384 and {_LASTING} {rows}"
+
+
+_LASTING = "c.relpersistence is distinct from 't'"
+_OURS = "where r.oid >= 16384"
+
+# One row, one text: equal as long as nothing changed that FACTS_QUERY reads. Of pg_class only the columns
+# that matter are read, as TRUNCATE and VACUUM change the rest; of pg_attribute only which have user types.
+FINGERPRINT_QUERY = (
+    _SETTINGS
+    + "select concat_ws(' ', current_setting('server_version_num'),\n"
+    + ",\n".join(
+        [
+            _versions("pg_proc", _OURS),
+            _versions("pg_trigger", _of_relations("tgrelid", "and not r.tgisinternal")),
+            _versions("pg_rewrite", _of_relations("ev_class")),
+            _versions("pg_policy"),
+            _versions("pg_attrdef", _of_relations("adrelid")),
+            _versions("pg_constraint", _of_relations("conrelid", "and r.contype in ('c', 'f')")),
+            _versions("pg_type", "where r.oid >= 16384 and r.typtype <> 'c' and r.typelem = 0"),
+            _versions("pg_operator", _OURS),
+            _versions("pg_cast", _OURS),
+            _versions("pg_amproc", _OURS),
+            _versions("pg_extension"),
+            """\
+(select concat_ws(':', count(*), sum(hashint8((inhrelid::int8 << 32) | inhparent::int8))) from pg_inherits),
+(select concat_ws(':', count(*), sum(hashint8((c.oid::int8 << 32) | v.hash::int8 & 4294967295)))
+   from pg_class c cross join lateral (select hashtext(c.relname || c.relkind::text || c.relam::text)) v(hash)
+  where c.oid >= 16384 and c.relkind <> 't' and c.relpersistence <> 't'),
+(select concat_ws(':', count(*), sum(hashint8((objid::int8 << 32) | (refobjid::int8 * 2048 + objsubid))))
+   from pg_depend
+  where refclassid = 'pg_type'::regclass and refobjid >= 16384 and classid = 'pg_class'::regclass))
+""",
+        ]
+    )
+)

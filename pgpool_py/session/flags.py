@@ -1,0 +1,54 @@
+"""The bits of a verdict: what a statement text may do to the session it runs in.
+
+Bits only; how a text gets them is in `verdict`. Two groups: bits that make a server unfit for the next client
+(`DIRTY`), and bits that only inform (the text ends a transaction, or reads what another client left).
+"""
+
+PLAIN = 0
+
+# Dirty: the server may hold something of this client's session afterwards.
+SETTINGS = 1 << 0  # SET, RESET, set_config, UPDATE pg_settings
+STATEMENT = 1 << 1  # PREPARE, EXECUTE, DEALLOCATE
+LISTEN = 1 << 2  # LISTEN, UNLISTEN
+PIN = 1 << 3  # temporary objects, session advisory locks, WITH HOLD cursors: only this server can keep them
+OPAQUE = 1 << 4  # runs, or may run, code that nobody has read: anything may have happened
+CLEANUP = (
+    1 << 5
+)  # DISCARD, DEALLOCATE, RESET ALL, UNLISTEN, pg_advisory_unlock*: removes session state, ours too
+DDL = 1 << 6  # changes the catalogs: what was read from them must be checked again
+FUNCTION = 1 << 7  # the state is touched through a function call: the text alone does not tell its values
+SEED = 1 << 8  # setseed() or the setting "seed": no reset clears it
+LIBRARY = 1 << 9  # LOAD, temporary replication slots, replication origins: only closing the server clears it
+
+DIRTY = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | CLEANUP | DDL | FUNCTION | SEED | LIBRARY
+
+# Informing: true for plain texts too.
+TRANSACTION_END = (
+    1 << 10
+)  # could end a transaction: COMMIT, END, ROLLBACK, ABORT, PREPARE TRANSACTION, CALL, DO
+TRANSACTION_EXIT_ONLY = 1 << 11  # one statement, of the kind an aborted transaction block accepts
+TRANSACTION_LOCAL = 1 << 12  # SET LOCAL, SET TRANSACTION, SET CONSTRAINTS, transaction advisory locks
+READS_SEQUENCE = 1 << 13  # reaches currval or lastval: DISCARD SEQUENCES first on another client's server
+WRITES_SEQUENCE = 1 << 14  # nextval or setval by name (serial columns do it unseen)
+READS_STATEMENTS = 1 << 15  # reaches pg_prepared_statements
+READS_CHANNELS = 1 << 16  # reaches pg_listening_channels()
+READS_SETTINGS = 1 << 17  # reaches pg_settings, whose rule makes UPDATE a set_config
+RELEASES = 1 << 18  # CLOSE, DROP, unlock: a pin may have ended
+
+READS = READS_SEQUENCE | READS_STATEMENTS | READS_CHANNELS
+
+# The scan could not even tell where strings end: everything is possible.
+UNSURE = OPAQUE | READS | TRANSACTION_END
+# Code nobody has read can do, and see, anything.
+UNKNOWN = OPAQUE | READS
+
+NAMES = {
+    value: name
+    for name, value in list(globals().items())
+    if name.isupper() and isinstance(value, int) and value and value & (value - 1) == 0
+}
+
+
+def describe(verdict: int) -> str:
+    """Return the names of the bits in *verdict*, for logs and test failures."""
+    return "|".join(name for bit, name in NAMES.items() if verdict & bit) or "PLAIN"

@@ -1,0 +1,45 @@
+cimport cython
+
+# Constants as C integers; their meaning is in scan.py.
+cdef int _SQL, _PLPGSQL, _NAMES, _OTHER, _WORD, _DIGIT, _SPACE, _QUOTE, _DOUBLE, _DASH, _SLASH, _DOLLAR
+cdef int _SEMICOLON, _OPERATOR, _OPEN, _CLOSE, _DOT, _BAD, _SHIFT, _MASK, _OPAQUE, _UNSURE, _SETTINGS
+cdef int _STATEMENT, _LISTEN, _PIN, _CLEANUP, _DDL, _SEEDS, _LIBRARY, _ENDS, _EXIT, _XACT, _READS_SETTINGS
+cdef int _RELEASES, _LONGEST
+cdef int _K_NONE, _K_QUERY, _K_INSERT, _K_UPDATE, _K_PLAIN, _K_BEGIN, _K_START, _K_COMMIT, _K_END
+cdef int _K_ROLLBACK, _K_PREPARE, _K_EXECUTE, _K_DEALLOCATE, _K_SET, _K_RESET, _K_DISCARD, _K_LISTEN
+cdef int _K_UNLISTEN, _K_DECLARE, _K_CLOSE, _K_EXPLAIN, _K_ANALYZE, _K_VERBOSE, _K_DDL, _K_DROP, _K_LOAD
+cdef int _K_CALL, _K_DO, _K_INTO, _K_TEMP, _K_HOLD, _K_WITHOUT, _K_LOCAL, _K_TRANSACTION, _K_CONSTRAINTS
+cdef int _K_SEED, _K_TO, _K_PREPARED, _K_ALL, _K_LITERAL, _K_PL, _K_STARTER, _K_OTHER, _K_UNKNOWN
+cdef int _HAS_INTO, _HAS_TEMP, _HAS_HOLD, _HAS_TO, _HAS_PREPARED, _HAS_CUSTOM, _HAS_UNKNOWN, _HAS_UPDATE
+cdef int _HAS_SEED, _HAS_ALL, _HAS_EARLY_DOT
+
+cdef bytes _KIND_BYTES
+cdef bytes _FOLD_BYTES
+cdef const unsigned char *_KINDS
+cdef const unsigned char *_FOLD
+
+
+cdef class Scanner:
+    cdef readonly bint informed
+    cdef readonly bint nonascii
+    cdef readonly dict words
+    cdef bytes bitmap
+
+    @cython.locals(
+        data=cython.p_const_uchar, bitmap=cython.p_const_uchar, kinds=cython.p_const_uchar, fold=cython.p_const_uchar,
+        size=Py_ssize_t, i=Py_ssize_t, start=Py_ssize_t, c=int, kind=int, high=int, h=cython.uint, code=int, keyword=int,
+        result=int, statements=int, lead=int, second=int, words=int, has=int, depth=int, previous=int,
+        leads=bint, declaring=bint, lenient=bint, labelling=bint, doubled=bint)
+    cpdef int scan(self, bytes text, int mode=*, set found=*)
+
+    cdef int judge(self, int lead, int second, int words, int has, int mode, int result) noexcept
+    cdef int judge_set(self, int second, int has) noexcept
+
+
+cdef Py_ssize_t _plain_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _escape_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _comment(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _number(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _parameter(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _dollar_string(bytes text, Py_ssize_t i, Py_ssize_t size) except? -1
+cdef bint _is_assigned(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept

@@ -1,0 +1,668 @@
+"""The word scan: one pass over a statement text that finds its statements, leading keywords and known words.
+
+Hot: it runs once for each Query or Parse text that is not in the verdict cache (compiled: 0.1-0.3 µs for a
+short statement). C types are in scan.pxd; this file is the only source, and also runs interpreted.
+
+It knows the lexical rules of PostgreSQL 12 to 18 and which keyword may begin what. It knows nothing of the
+database except the `words` it is given: a word, quoted or not, that is not among them means nothing to it.
+
+Safe by construction: where the lexical rules depend on a setting or an encoding that is not known here
+(backslashes in plain strings, trailing bytes of client-only encodings), or differ between versions, the
+answer is UNSURE. Every byte above 0x7f is part of a word, as in PostgreSQL: the second bytes of the
+client-only encodings (SJIS, BIG5, GBK ...) are never a quote, a dollar, a comment sign or a semicolon, so
+they cannot move a boundary; only the backslash among them could.
+"""
+
+from __future__ import annotations
+
+from pgpool_py.session import flags
+
+# What the text is. In PLpgSQL a statement also begins after THEN, ELSE, LOOP and BEGIN; NAMES is an
+# expression or a definition whose keywords do not matter.
+SQL, PLPGSQL, NAMES = 0, 1, 2
+
+_SQL = SQL
+_PLPGSQL = PLPGSQL
+_NAMES = NAMES
+
+# Kinds of characters.
+(
+    _OTHER, _WORD, _DIGIT, _SPACE, _QUOTE, _DOUBLE, _DASH, _SLASH, _DOLLAR,
+    _SEMICOLON, _OPERATOR, _OPEN, _CLOSE, _DOT, _BAD,
+) = range(15)  # fmt: skip
+
+
+def _kinds() -> bytes:
+    kinds = bytearray([_BAD] * 32 + [_OTHER] * 96 + [_WORD] * 128)
+    for chars, kind in (
+        (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_", _WORD),
+        (b"0123456789", _DIGIT),
+        (b" \t\n\r\f\v", _SPACE),
+        (b"'", _QUOTE),
+        (b'"', _DOUBLE),
+        (b"-", _DASH),
+        (b"/", _SLASH),
+        (b"$", _DOLLAR),
+        (b";", _SEMICOLON),
+        (b"+*<>=~!@#%^&|`?", _OPERATOR),
+        (b"(", _OPEN),
+        (b")", _CLOSE),
+        (b".", _DOT),
+        (b"\\{}\x7f", _BAD),
+    ):
+        for char in chars:
+            kinds[char] = kind
+    return bytes(kinds)
+
+
+# Under two names each: compiled, the second is a pointer into the first.
+_KIND_BYTES = _kinds()
+_KINDS = _KIND_BYTES
+_FOLD_BYTES = bytes(c + 32 if 65 <= c <= 90 else c for c in range(256))
+_FOLD = _FOLD_BYTES
+
+# Keywords: in a word's code they stand above its flags (_SHIFT).
+_SHIFT = 24
+_MASK = (1 << _SHIFT) - 1
+(
+    _K_NONE,
+    _K_QUERY,
+    _K_INSERT,
+    _K_UPDATE,
+    _K_PLAIN,
+    _K_BEGIN,
+    _K_START,
+    _K_COMMIT,
+    _K_END,
+    _K_ROLLBACK,
+    _K_PREPARE,
+    _K_EXECUTE,
+    _K_DEALLOCATE,
+    _K_SET,
+    _K_RESET,
+    _K_DISCARD,
+    _K_LISTEN,
+    _K_UNLISTEN,
+    _K_DECLARE,
+    _K_CLOSE,
+    _K_EXPLAIN,
+    _K_ANALYZE,
+    _K_VERBOSE,
+    _K_DDL,
+    _K_DROP,
+    _K_LOAD,
+    _K_CALL,
+    _K_DO,
+    _K_INTO,
+    _K_TEMP,
+    _K_HOLD,
+    _K_WITHOUT,
+    _K_LOCAL,
+    _K_TRANSACTION,
+    _K_CONSTRAINTS,
+    _K_SEED,
+    _K_TO,
+    _K_PREPARED,
+    _K_ALL,
+    _K_LITERAL,
+    _K_PL,
+    _K_STARTER,
+    _K_OTHER,
+    _K_UNKNOWN,
+) = range(44)
+
+_KEYWORDS: dict[int, str] = {
+    _K_QUERY: "select values table with delete truncate lock copy",
+    _K_INSERT: "insert merge",
+    _K_UPDATE: "update",
+    _K_PLAIN: "savepoint release show fetch move notify",
+    _K_BEGIN: "begin",
+    _K_START: "start",
+    _K_COMMIT: "commit",
+    _K_END: "end",
+    _K_ROLLBACK: "rollback abort",
+    _K_PREPARE: "prepare",
+    _K_EXECUTE: "execute",
+    _K_DEALLOCATE: "deallocate",
+    _K_SET: "set",
+    _K_RESET: "reset",
+    _K_DISCARD: "discard",
+    _K_LISTEN: "listen",
+    _K_UNLISTEN: "unlisten",
+    _K_DECLARE: "declare",
+    _K_CLOSE: "close",
+    _K_EXPLAIN: "explain",
+    _K_ANALYZE: "analyze analyse",
+    _K_VERBOSE: "verbose",
+    _K_DDL: "create alter grant revoke comment security refresh reindex cluster vacuum import reassign",
+    _K_DROP: "drop",
+    _K_LOAD: "load",
+    _K_CALL: "call",
+    _K_DO: "do",
+    _K_INTO: "into",
+    _K_TEMP: "temp temporary",
+    _K_HOLD: "hold",
+    _K_WITHOUT: "without",
+    _K_LOCAL: "local",
+    _K_TRANSACTION: "transaction",
+    _K_CONSTRAINTS: "constraints",
+    _K_SEED: "seed",
+    _K_TO: "to",
+    _K_PREPARED: "prepared",
+    _K_ALL: "all",
+    _K_LITERAL: "null true false as",
+    # PLpgSQL: what may begin a statement there beside the above, and after which words one begins.
+    _K_PL: "if elsif elseif case when while for foreach exit continue return raise assert perform get open",
+    _K_STARTER: "then else loop exception",
+    # Commands that are never plain; listed because after THEN or ELSE in PLpgSQL an unknown word is an
+    # expression.
+    _K_OTHER: "checkpoint",
+}
+KEYWORDS: dict[bytes, int] = {
+    word.encode(): keyword << _SHIFT for keyword, words in _KEYWORDS.items() for word in words.split()
+}
+
+_OPAQUE = flags.UNKNOWN
+_UNSURE = flags.UNSURE
+_SETTINGS = flags.SETTINGS
+_STATEMENT = flags.STATEMENT
+_LISTEN = flags.LISTEN
+_PIN = flags.PIN
+_CLEANUP = flags.CLEANUP
+_DDL = flags.DDL
+_SEEDS = flags.SEED
+_LIBRARY = flags.LIBRARY
+_ENDS = flags.TRANSACTION_END
+_EXIT = flags.TRANSACTION_EXIT_ONLY
+_XACT = flags.TRANSACTION_LOCAL
+_READS_SETTINGS = flags.READS_SETTINGS
+_RELEASES = flags.RELEASES
+
+_LONGEST = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names, so they may mean any name with that beginning
+
+# What a statement contains, beside its first two words.
+_HAS_INTO = 1
+_HAS_TEMP = 2
+_HAS_HOLD = 4
+_HAS_TO = 8
+_HAS_PREPARED = 16
+_HAS_CUSTOM = 32  # a dot, or a quoted name where SET LOCAL has its setting's name
+_HAS_UNKNOWN = 64  # a name or an operator, where nothing is known of the database
+_HAS_UPDATE = 128
+_HAS_SEED = 256
+_HAS_ALL = 512
+_HAS_EARLY_DOT = 1024  # a dot behind the second word: SET transaction.x sets a placeholder
+
+
+class Scanner:
+    """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database."""
+
+    def __init__(self, words: dict[bytes, int], informed: bool) -> None:
+        self.informed = informed
+        self.words = dict(KEYWORDS)
+        for word, bits in words.items():
+            self.words[word] = self.words.get(word, 0) | bits
+        # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
+        self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
+        bitmap = bytearray(1 << 14)
+        for word in self.words:
+            slot = _slot(word)
+            bitmap[slot >> 3] |= 1 << (slot & 7)
+        self.bitmap = bytes(bitmap)
+
+    def scan(self, text: bytes, mode: int = 0, found: set[bytes] | None = None) -> int:
+        """Return the flags of *text*; with *found*, also add every name in it to that set."""
+        data = text
+        bitmap = self.bitmap
+        kinds = _KINDS
+        fold = _FOLD
+        size = len(text)
+        i = 0
+        result = 0
+        statements = 0
+        # Of the statement being read.
+        lead = _K_NONE
+        second = _K_NONE
+        words = 0
+        has = 0
+        depth = 0
+        # The keyword just before, when nothing else came between.
+        previous = _K_NONE
+        declaring = mode == _PLPGSQL
+        lenient = False
+        labelling = False
+
+        while i < size:
+            c = data[i]
+            kind = kinds[c]
+            if kind == _SPACE:
+                i += 1
+                continue
+
+            if kind == _WORD:
+                start = i
+                h = 5381
+                high = 0
+                while i < size:
+                    c = data[i]
+                    kind = kinds[c]
+                    if kind != _WORD and kind != _DIGIT and kind != _DOLLAR:
+                        break
+                    h = ((h * 33) ^ fold[c]) & 0x7FFFFFFF
+                    high |= c
+                    i += 1
+                if i - start > _LONGEST:
+                    return result | _UNSURE
+                if i < size:
+                    if kind == _QUOTE and i - start == 1:
+                        c = fold[data[start]]
+                        if c == 101:  # E'...'
+                            i = _escape_string(data, i + 1, size)
+                            if i < 0:
+                                return result | _UNSURE
+                            previous = _K_NONE
+                            continue
+                    elif (
+                        c == 38
+                        and i - start == 1
+                        and fold[data[start]] == 117
+                        and i + 1 < size
+                        and data[i + 1] in (34, 39)
+                    ):  # U&"..." and U&'...'
+                        return result | _UNSURE
+                if high & 0x80 and self.nonascii:
+                    result |= _OPAQUE
+                h ^= h >> 15
+                code = 0
+                if found is not None:
+                    found.add(text[start:i].lower())
+                if bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
+                    code = self.words.get(text[start:i].lower(), 0)
+                words += 1
+                keyword = code >> 24
+                result |= code & 0xFFFFFF
+                if not self.informed and words > 1 and keyword != _K_LITERAL:
+                    has |= _HAS_UNKNOWN
+
+                if labelling:
+                    # The name in <<name>>, whatever else it means, is no statement's first word.
+                    labelling = False
+                    lead = _K_PL
+                    words = 0
+                    previous = _K_NONE
+                    continue
+
+                leads = words == 1
+                if lead == _K_EXPLAIN and depth == 0:
+                    leads = keyword != _K_ANALYZE and keyword != _K_VERBOSE
+                if leads:
+                    lead = keyword
+                    if keyword == _K_UPDATE:
+                        has |= _HAS_UPDATE
+                    elif mode == _PLPGSQL:
+                        if keyword == _K_DECLARE:
+                            declaring = True
+                            words = 0
+                        elif keyword == _K_BEGIN:
+                            declaring = False
+                            lenient = False
+                            words = 0
+                        elif keyword == _K_STARTER:
+                            lenient = True
+                            words = 0
+                        elif keyword == _K_EXECUTE:
+                            result |= _OPAQUE
+                        elif keyword < _K_QUERY or keyword in _CONTEXTUAL:
+                            # A variable, a declaration, an expression after CASE ... THEN; or a command not
+                            # known here.
+                            lead = _K_PL
+                            if not declaring and not lenient and not _is_assigned(data, i, size):
+                                result |= _OPAQUE
+                    elif keyword == _K_NONE:
+                        lead = _K_UNKNOWN
+                elif keyword != _K_NONE:
+                    if words == 2:
+                        second = keyword
+                    if keyword == _K_INTO:
+                        if previous != _K_INSERT:
+                            has |= _HAS_INTO
+                    elif keyword == _K_UPDATE:
+                        has |= _HAS_UPDATE
+                    elif keyword == _K_TEMP:
+                        has |= _HAS_TEMP
+                    elif keyword == _K_HOLD:
+                        if previous != _K_WITHOUT:
+                            has |= _HAS_HOLD
+                    elif keyword == _K_TO:
+                        has |= _HAS_TO
+                    elif keyword == _K_PREPARED:
+                        has |= _HAS_PREPARED
+                    elif keyword == _K_SEED:
+                        has |= _HAS_SEED
+                    elif keyword == _K_ALL:
+                        has |= _HAS_ALL
+                    elif mode == _PLPGSQL:
+                        if keyword == _K_EXECUTE:
+                            result |= _OPAQUE
+                        elif keyword in (_K_STARTER, _K_BEGIN):
+                            result |= self.judge(lead, second, words, has, mode, result)
+                            lead = second = _K_NONE
+                            words = has = 0
+                            lenient = keyword == _K_STARTER
+                            declaring = False
+                previous = keyword
+                continue
+
+            i += 1
+            if kind == _QUOTE:
+                i = _plain_string(data, i, size)
+                if i < 0:
+                    return result | _UNSURE
+            elif kind == _DOUBLE:
+                start = i
+                h = 5381
+                high = 0
+                doubled = False
+                while True:
+                    if i >= size:
+                        return result | _UNSURE
+                    c = data[i]
+                    if c == 34:
+                        if i + 1 < size and data[i + 1] == 34:
+                            doubled = True
+                            i += 1
+                        else:
+                            break
+                    h = ((h * 33) ^ c) & 0x7FFFFFFF
+                    high |= c
+                    i += 1
+                if i - start > _LONGEST:
+                    return result | _UNSURE
+                if high & 0x80 and self.nonascii:
+                    result |= _OPAQUE
+                if found is not None:
+                    found.add(text[start:i].replace(b'""', b'"'))
+                h ^= h >> 15
+                if doubled:
+                    result |= self.words.get(text[start:i].replace(b'""', b'"'), 0) & 0xFFFFFF
+                elif bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
+                    result |= self.words.get(text[start:i], 0) & 0xFFFFFF
+                if not self.informed:
+                    has |= _HAS_UNKNOWN
+                if words == 0:
+                    if mode == _SQL:
+                        lead = _K_UNKNOWN
+                    elif mode == _PLPGSQL:
+                        lead = _K_PL
+                if words == 2 and lead == _K_SET:
+                    has |= _HAS_CUSTOM
+                if labelling:
+                    labelling = False
+                else:
+                    words += 1
+                i += 1
+            elif kind in (_DASH, _SLASH):
+                if i < size and kind == _DASH and data[i] == 45:
+                    while i < size and data[i] != 10 and data[i] != 13:
+                        i += 1
+                    continue
+                if i < size and kind == _SLASH and data[i] == 42:
+                    i = _comment(data, i + 1, size)
+                    if i < 0:
+                        return result | _UNSURE
+                    continue
+                if not self.informed:
+                    has |= _HAS_UNKNOWN
+            elif kind == _SEMICOLON:
+                if words or lead:
+                    statements += 1
+                    result |= self.judge(lead, second, words, has, mode, result)
+                lead = second = _K_NONE
+                words = has = depth = 0
+                lenient = False
+            elif kind == _DIGIT:
+                i = _number(data, i, size)
+                if i < 0:
+                    return result | _UNSURE
+            elif kind == _DOLLAR:
+                if i < size and kinds[data[i]] == _DIGIT:
+                    i = _parameter(data, i, size)
+                else:
+                    i = _dollar_string(text, i, size)
+                if i < 0:
+                    return result | _UNSURE
+            elif kind == _OPEN:
+                depth += 1
+            elif kind == _CLOSE:
+                depth -= 1
+            elif kind == _DOT:
+                if i < size and kinds[data[i]] == _DIGIT:
+                    i = _number(data, i, size)
+                    if i < 0:
+                        return result | _UNSURE
+                elif words == 3:
+                    has |= _HAS_CUSTOM
+                elif words <= 2:
+                    has |= _HAS_CUSTOM | _HAS_EARLY_DOT
+            elif kind == _OPERATOR:
+                if mode == _PLPGSQL and words == 0 and c == 60 and i < size and data[i] == 60:
+                    labelling = True
+                if not self.informed:
+                    has |= _HAS_UNKNOWN
+            elif kind == _BAD:
+                return result | _UNSURE
+            previous = _K_NONE
+
+        if words or lead:
+            statements += 1
+            result |= self.judge(lead, second, words, has, mode, result)
+        if statements != 1:
+            result &= ~_EXIT
+        return result
+
+    def judge(self, lead: int, second: int, words: int, has: int, mode: int, result: int) -> int:
+        """Return the flags one whole statement adds, by its leading keyword."""
+        bits = 0
+        if has & _HAS_UPDATE and result & _READS_SETTINGS:
+            bits = _SETTINGS | _OPAQUE
+        if mode == _NAMES:
+            return bits
+        if lead in (_K_QUERY, _K_INSERT, _K_UPDATE):
+            if has & _HAS_UNKNOWN:
+                bits |= _OPAQUE
+            if has & _HAS_INTO and mode == _SQL:  # SELECT INTO
+                bits |= _DDL
+                if has & _HAS_TEMP:
+                    bits |= _PIN
+            return bits
+        if lead in (_K_BEGIN, _K_PLAIN):
+            return bits
+        if lead in (_K_PL, _K_STARTER):
+            return bits if mode == _PLPGSQL else bits | _OPAQUE
+        if lead in (_K_COMMIT, _K_END):
+            if mode == _PLPGSQL:
+                return bits
+            return bits if has & _HAS_PREPARED else bits | _ENDS | _EXIT
+        if lead == _K_ROLLBACK:
+            if has & _HAS_PREPARED:
+                return bits
+            return bits | _EXIT if has & _HAS_TO else bits | _ENDS | _EXIT
+        if lead == _K_START:
+            return bits if second == _K_TRANSACTION else bits | _OPAQUE
+        if lead == _K_SET:
+            return bits | self.judge_set(second, has)
+        if lead == _K_DECLARE:
+            if has & _HAS_UNKNOWN:
+                bits |= _OPAQUE
+            return bits | _PIN if has & _HAS_HOLD else bits
+        if lead == _K_CLOSE:
+            return bits | _RELEASES
+        if lead == _K_CALL:
+            return bits | _ENDS | _OPAQUE if has & _HAS_UNKNOWN else bits | _ENDS
+        if lead == _K_PREPARE:
+            if second == _K_TRANSACTION:
+                # "PREPARE transaction AS ..." prepares a statement of that name.
+                return bits | _ENDS | _EXIT if words == 2 else bits | _ENDS | _STATEMENT | _OPAQUE
+            return bits | _STATEMENT
+        if lead == _K_EXECUTE:
+            return bits | _STATEMENT | _OPAQUE
+        if lead == _K_DEALLOCATE:
+            return bits | _STATEMENT | _CLEANUP
+        if lead == _K_RESET:
+            if has & _HAS_SEED:
+                bits |= _SEEDS
+            return bits | _SETTINGS | _CLEANUP if has & _HAS_ALL else bits | _SETTINGS
+        if lead == _K_DISCARD:
+            return bits | _CLEANUP
+        if lead == _K_LISTEN:
+            return bits | _LISTEN
+        if lead == _K_UNLISTEN:
+            return bits | _LISTEN | _CLEANUP
+        if lead in (_K_DDL, _K_DROP, _K_ANALYZE):
+            if has & _HAS_TEMP:
+                bits |= _PIN
+            if lead == _K_DROP:
+                bits |= _RELEASES
+            return bits | _DDL
+        if lead == _K_LOAD:
+            return bits | _LIBRARY | _OPAQUE
+        if lead == _K_DO:
+            return bits | _OPAQUE | _ENDS
+        return bits | _OPAQUE
+
+    def judge_set(self, second: int, has: int) -> int:
+        """Return the flags of a SET: harmless if it ends with its transaction (placeholders do not)."""
+        if has & _HAS_SEED:
+            return _SETTINGS | _SEEDS
+        if (second in (_K_TRANSACTION, _K_CONSTRAINTS)) and not has & _HAS_EARLY_DOT:
+            return _XACT
+        if second == _K_LOCAL and not has & _HAS_CUSTOM:
+            return _XACT
+        return _SETTINGS
+
+
+# Keywords that mean nothing at the head of a PLpgSQL statement: there they are variables.
+_CONTEXTUAL = frozenset(
+    (
+        _K_VERBOSE,
+        _K_INTO,
+        _K_TEMP,
+        _K_HOLD,
+        _K_WITHOUT,
+        _K_LOCAL,
+        _K_TRANSACTION,
+        _K_CONSTRAINTS,
+        _K_SEED,
+        _K_TO,
+        _K_PREPARED,
+        _K_ALL,
+        _K_LITERAL,
+    )
+)
+
+
+def _slot(word: bytes) -> int:
+    h = 5381
+    for c in word:
+        h = ((h * 33) ^ c) & 0x7FFFFFFF
+    h ^= h >> 15
+    return h & 0x1FFFF
+
+
+def _plain_string(data: bytes, i: int, size: int) -> int:
+    """Return the end of the '...' string that is open at *i*, or -1 if settings decide where it ends."""
+    while i < size:
+        c = data[i]
+        if c == 39:
+            if i + 1 < size and data[i + 1] == 39:
+                i += 2
+                continue
+            return i + 1
+        if c == 92 and i + 1 < size and data[i + 1] == 39:
+            # With standard_conforming_strings off, or in the continuation of an E'' string, this quote does
+            # not end it.
+            return -1
+        i += 1
+    return -1
+
+
+def _escape_string(data: bytes, i: int, size: int) -> int:
+    """Return the end of the E'...' string whose content begins at *i*, or -1."""
+    while i < size:
+        c = data[i]
+        if c == 39:
+            if i + 1 < size and data[i + 1] == 39:
+                i += 2
+                continue
+            return i + 1
+        if c == 92:
+            # After a byte above 0x7f it may be the second half of a character.
+            if data[i - 1] >= 0x80:
+                return -1
+            i += 2
+        else:
+            i += 1
+    return -1
+
+
+def _comment(data: bytes, i: int, size: int) -> int:
+    """Return the end of the comment whose content begins at *i* (they nest), or -1."""
+    depth = 1
+    while i + 1 < size:
+        c = data[i]
+        if c == 42 and data[i + 1] == 47:
+            depth -= 1
+            i += 2
+            if depth == 0:
+                return i
+        elif c == 47 and data[i + 1] == 42:
+            depth += 1
+            i += 2
+        else:
+            i += 1
+    return -1
+
+
+def _number(data: bytes, i: int, size: int) -> int:
+    """Return the end of the number that goes on at *i*, or -1 when a word follows (versions differ)."""
+    while i < size and (_KINDS[data[i]] == _DIGIT or data[i] == 46):
+        i += 1
+    if i + 1 < size and _FOLD[data[i]] == 101:
+        j = i + 1
+        if data[j] == 43 or data[j] == 45:
+            j += 1
+        if j < size and _KINDS[data[j]] == _DIGIT:
+            i = j
+            while i < size and _KINDS[data[i]] == _DIGIT:
+                i += 1
+    if i < size and _KINDS[data[i]] == _WORD:
+        return -1
+    return i
+
+
+def _parameter(data: bytes, i: int, size: int) -> int:
+    """Return the end of the $n whose digits begin at *i*, or -1 when a word follows it at once."""
+    while i < size and _KINDS[data[i]] == _DIGIT:
+        i += 1
+    if i < size and _KINDS[data[i]] == _WORD:
+        return -1
+    return i
+
+
+def _dollar_string(text: bytes, i: int, size: int) -> int:
+    """Return the end of the $tag$...$tag$ string whose tag begins at *i*, or -1."""
+    start = i - 1
+    while i < size and (_KINDS[text[i]] == _WORD or (_KINDS[text[i]] == _DIGIT and i > start + 1)):
+        i += 1
+    if i >= size or text[i] != 36:
+        return -1
+    tag = text[start : i + 1]
+    end = text.find(tag, i + 1)
+    return -1 if end < 0 else end + len(tag)
+
+
+def _is_assigned(data: bytes, i: int, size: int) -> bool:
+    """Say whether the word before *i* is the target of a PLpgSQL assignment."""
+    while i < size and _KINDS[data[i]] == _SPACE:
+        i += 1
+    return i < size and data[i] in b":=.["

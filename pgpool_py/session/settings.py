@@ -1,0 +1,105 @@
+"""The settings a session owns: immutable maps, one object per distinct map, and the text that turns one into another.
+
+Because equal maps are the same object, "does this server already have what this client wants" is one identity test on the
+path of a transaction. `EMPTY` is what a server has right after login and after DISCARD ALL: the defaults.
+
+Names are as the server reports them (`DateStyle`, `TimeZone`), or as the client spelled them when the server does not report
+them; values are the server's canonical text where it was learned, else the client's. Nothing here reads SQL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Reported by every server that has them, settable by any client: the set that is followed per client
+# (pgbouncer-compatible default plus what newer servers report).
+TRACKED = {
+    name.lower(): name.encode()
+    for name in (
+        "application_name",
+        "client_encoding",
+        "DateStyle",
+        "default_transaction_read_only",
+        "IntervalStyle",
+        "scram_iterations",
+        "search_path",
+        "standard_conforming_strings",
+        "TimeZone",
+    )
+}
+
+
+class Settings:
+    """One distinct map of settings; made by `SettingsTable` only."""
+
+    def __init__(self, values: dict[bytes, bytes]) -> None:
+        self.values = values
+        # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
+        self.statements: dict[bytes, Any] = {}
+        # target Settings -> the queries that lead there from these
+        self.differences: dict[Settings, list[bytes]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Settings {', '.join(n.decode() for n in self.values) or 'defaults'}>"
+
+
+class SettingsTable:
+    """All distinct maps in use, bounded: beyond *limit* the table starts afresh (old maps live on with their owners)."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._limit = limit
+        self._known: dict[frozenset[tuple[bytes, bytes]], Settings] = {}
+        self.empty = Settings({})
+
+    def get(self, values: dict[bytes, bytes]) -> Settings:
+        """The one object for these values."""
+        if not values:
+            return self.empty
+        key = frozenset(values.items())
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            found = self._known[key] = Settings(dict(values))
+        return found
+
+    def with_value(self, settings: Settings, name: bytes, value: bytes) -> Settings:
+        """The map that differs from *settings* in one value."""
+        if settings.values.get(name) == value:
+            return settings
+        return self.get({**settings.values, name: value})
+
+
+def literal(value: bytes) -> bytes:
+    """*value* as an escape-string literal, safe whatever standard_conforming_strings says (manual, 4.1.2.2)."""
+    return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
+
+
+def quoted(name: bytes) -> bytes:
+    """The setting's name for RESET: each dotted part a quoted identifier."""
+    return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
+
+
+def difference(old: Settings, new: Settings) -> list[bytes]:
+    """The query texts that turn *old* into *new*, in order; empty when nothing differs.
+
+    client_encoding goes first, alone: the text behind it is read in the encoding in force. Each text is a
+    transaction of its own, so
+    that a failure leaves an open failed block that refuses whatever was sent behind it.
+    """
+    known = old.differences.get(new)
+    if known is None:
+        encoding: list[bytes] = []
+        rest: list[bytes] = []
+        for name, value in sorted(new.values.items()):
+            if old.values.get(name) != value:
+                step = b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
+                (encoding if name == b"client_encoding" else rest).append(step)
+        for name in sorted(old.values):
+            if name not in new.values:
+                (encoding if name == b"client_encoding" else rest).append(b"RESET " + quoted(name))
+        known = [b"BEGIN; " + b"; ".join(steps) + b"; COMMIT" for steps in (encoding, rest) if steps]
+        if len(old.differences) >= 256:
+            old.differences.clear()
+        old.differences[new] = known
+    return known

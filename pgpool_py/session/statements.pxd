@@ -1,0 +1,45 @@
+cimport cython
+from pgpool_py.session.scan cimport Scanner
+from pgpool_py.session.settings cimport Settings
+cdef class Statement:
+    cdef public bytes body
+    cdef public object settings
+    cdef public long verdict
+    cdef public long facts_seen
+    cdef public bytes server_name
+    cdef public bytes deallocates
+
+cdef class SessionContext:
+    cdef public Scanner scanner
+    cdef object _judge_types
+    cdef public object table
+    cdef public bint pooling
+    cdef public bint statement_pooling
+    cdef public long session_reset
+    cdef public bint always_reset
+    cdef public bytes reset_query
+    cdef public int max_prepared_statements
+    cdef public long long max_packet_size
+    cdef public double reset_timeout
+    cdef public double leaving_query_timeout
+    cdef public long facts_seen
+    cdef public bint facts_stale
+    cdef public bint reads_sequences
+    cdef public long long query_count
+    cdef public long long transaction_count
+    cdef public long long bytes_received
+    cdef public long long bytes_sent
+    cdef public long long doubts
+    cdef public bytes token
+    cdef long long _number
+    cdef int _limit
+    cdef dict _reported
+
+    cpdef bytes new_name(self)
+    cpdef bytes name(self, Statement statement)
+    cpdef judge(self, Statement statement)
+    cpdef learn(self, Scanner scanner)
+    @cython.locals(known=Statement, statements=dict)
+    cpdef Statement statement(self, Settings settings, bytes body)
+    cpdef dict reported(self, dict old, bytes name, bytes value)
+    cpdef dict same_reported(self, dict values)

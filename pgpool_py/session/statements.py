@@ -1,0 +1,126 @@
+"""Statement texts: what is known of each, and the name it has on servers; and what all sessions of one pool share.
+
+One object per distinct (settings, text, parameter types), so that two sessions share a server-side statement only where
+everything that gives the text its meaning is equal. A statement's verdict is computed once and kept with it.
+
+Hot: one dictionary look-up per Query or Parse; `benchmarks/compare.py` guards it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from pgpool_py.session.flags import CLEANUP, UNSURE
+from pgpool_py.session.scan import Scanner
+from pgpool_py.session.settings import Settings, SettingsTable
+
+
+class Statement:
+    """A text as a Query or Parse carries it.
+
+    `body`         what follows the name in Parse: text, zero, parameter types; for a Query the text and its zero
+    `settings`     the map under which the text got its meaning
+    `verdict`      bits of `session.flags`, judged by the facts numbered `facts_seen`
+    `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
+    `deallocates`  for a DEALLOCATE of one statement: the name the client gave that one
+    """
+
+    def __init__(self, body: bytes, settings: object, server_name: bytes | None) -> None:
+        self.body = body
+        self.settings = settings
+        self.verdict = 0
+        self.facts_seen = -1
+        self.server_name = server_name
+        self.deallocates: bytes | None = None
+
+
+class SessionContext:
+    """What all sessions of one pool share: settings maps, statements, and what decides about them.
+
+    *scanner* gives the verdict of a text by what is known of the database, *judge_types* that of parameter types given by oid.
+    """
+
+    def __init__(self, scanner: Scanner, judge_types: Callable[[bytes], int]) -> None:
+        self.scanner = scanner
+        self._judge_types = judge_types
+        self.table = SettingsTable()
+        # how the pool works; a reload writes here
+        self.pooling = True  # transaction or statement mode: a server is given back between transactions
+        self.statement_pooling = False
+        self.session_reset = 1
+        self.always_reset = False
+        self.reset_query = b"DISCARD ALL"
+        self.max_prepared_statements = 200
+        self.max_packet_size = 0x7FFFFFFE
+        self.reset_timeout = 5.0
+        self.leaving_query_timeout = 30.0
+        # what was learned
+        self.facts_seen = 0
+        self.facts_stale = False
+        self.reads_sequences = False
+        # counters
+        self.query_count = 0
+        self.transaction_count = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.doubts = 0
+        # names and bounded caches
+        self.token = b"pgpool_py_" + secrets.token_hex(8).encode() + b"_"
+        self._number = 0
+        self._limit = 5000
+        self._reported: dict[frozenset[tuple[bytes, bytes]], dict[bytes, bytes]] = {}
+
+    def new_name(self) -> bytes:
+        """A statement name no server has and no client can guess."""
+        self._number += 1
+        return self.token + str(self._number).encode() + b"_"  # an end: no name is the beginning of another
+
+    def name(self, statement: Statement) -> bytes:
+        """The statement's name on servers."""
+        if statement.server_name is None:
+            statement.server_name = self.new_name()
+        return statement.server_name
+
+    def statement(self, settings: Settings, body: bytes) -> Statement:
+        """The statement for this text under these settings, its verdict up to date."""
+        statements: dict[bytes, Statement] = settings.statements
+        known = statements.get(body)
+        if known is None:
+            known = Statement(body, settings, None)
+            if len(statements) >= self._limit:
+                statements.clear()
+            statements[body] = known
+        if known.facts_seen != self.facts_seen:
+            self.judge(known)
+        return known
+
+    def judge(self, statement: Statement) -> None:
+        """Give the statement its verdict by what is known now."""
+        body = statement.body
+        end = body.find(b"\0")
+        statement.verdict = self.scanner.scan(body[:end]) if end >= 0 else UNSURE
+        if 0 <= end < len(body) - 3:
+            statement.verdict |= self._judge_types(body[end + 3 :])
+        if statement.deallocates is not None:
+            statement.verdict = CLEANUP
+        statement.facts_seen = self.facts_seen
+
+    def learn(self, scanner: Scanner) -> None:
+        """Judge by this scanner from now on."""
+        self.scanner = scanner
+        self.facts_seen += 1
+
+    def reported(self, old: dict[bytes, bytes], name: bytes, value: bytes) -> dict[bytes, bytes]:
+        """The map of reported settings that differs from *old* in one value; equal maps are one object."""
+        return self.same_reported({**old, name: value})
+
+    def same_reported(self, values: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """The one object for these reported values."""
+        key = frozenset(values.items())
+        found = self._reported.get(key)
+        if found is None:
+            if len(self._reported) >= 1000:
+                self._reported.clear()
+            found = self._reported[key] = values
+        return found

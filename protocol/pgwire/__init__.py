@@ -1,0 +1,166 @@
+"""The PostgreSQL wire protocol, versions 3.0 and 3.2, without input and output.
+
+    side = pgwire.ClientSide()            # what a client says to us; ServerSide for what a server says
+    side.receive(data)                    # only stores
+    for event in side.events(): ...       # StartupMessage, Query, Parse, ...
+    wire = side.send(ReadyForQuery("I"))  # bytes, or OwnViolation and no state change
+
+Read state.py first: it holds every transition. Imports no socket, no asyncio and nothing of the pooler.
+"""
+
+from .auth_messages import (
+    Authentication,
+    AuthenticationCleartextPassword,
+    AuthenticationGSS,
+    AuthenticationGSSContinue,
+    AuthenticationKerberosV5,
+    AuthenticationMD5Password,
+    AuthenticationOk,
+    AuthenticationSASL,
+    AuthenticationSASLContinue,
+    AuthenticationSASLFinal,
+    AuthenticationSSPI,
+)
+from .backend_messages import (
+    BackendKeyData,
+    ErrorResponse,
+    NegotiateProtocolVersion,
+    NoticeResponse,
+    NotificationResponse,
+    ParameterStatus,
+    ReadyForQuery,
+)
+from .codes import Answer, Auth, Backend, Frontend, Packet
+from .connection import NEED_DATA, ClientSide, ServerSide
+from .errors import OwnViolation, PeerViolation, ProtocolError
+from .framing import Part
+from .frontend_messages import (
+    Bind,
+    Close,
+    CopyFail,
+    Describe,
+    Execute,
+    Flush,
+    FunctionCall,
+    GSSResponse,
+    Parse,
+    PasswordMessage,
+    Query,
+    SASLInitialResponse,
+    SASLResponse,
+    Sync,
+    Terminate,
+)
+from .md5 import is_md5_secret, md5_matches, md5_response, md5_secret
+from .result_messages import (
+    BindComplete,
+    CloseComplete,
+    Column,
+    CommandComplete,
+    CopyBothResponse,
+    CopyData,
+    CopyDone,
+    CopyInResponse,
+    CopyOutResponse,
+    DataRow,
+    EmptyQueryResponse,
+    FunctionCallResponse,
+    NoData,
+    ParameterDescription,
+    ParseComplete,
+    PortalSuspended,
+    RowDescription,
+)
+from .scram import ScramClient, ScramServer
+from .scram_keys import ScramKeys, ScramSecret
+from .startup_messages import (
+    CancelRequest,
+    DirectTLS,
+    GSSENCRequest,
+    SSLRequest,
+    StartupMessage,
+    negotiation,
+)
+from .state import State
+from .wire import Message
+
+__all__ = [
+    "NEED_DATA",
+    "Answer",
+    "Auth",
+    "Authentication",
+    "AuthenticationCleartextPassword",
+    "AuthenticationGSS",
+    "AuthenticationGSSContinue",
+    "AuthenticationKerberosV5",
+    "AuthenticationMD5Password",
+    "AuthenticationOk",
+    "AuthenticationSASL",
+    "AuthenticationSASLContinue",
+    "AuthenticationSASLFinal",
+    "AuthenticationSSPI",
+    "Backend",
+    "BackendKeyData",
+    "Bind",
+    "BindComplete",
+    "CancelRequest",
+    "ClientSide",
+    "Close",
+    "CloseComplete",
+    "Column",
+    "CommandComplete",
+    "CopyBothResponse",
+    "CopyData",
+    "CopyDone",
+    "CopyFail",
+    "CopyInResponse",
+    "CopyOutResponse",
+    "DataRow",
+    "Describe",
+    "DirectTLS",
+    "EmptyQueryResponse",
+    "ErrorResponse",
+    "Execute",
+    "Flush",
+    "Frontend",
+    "FunctionCall",
+    "FunctionCallResponse",
+    "GSSENCRequest",
+    "GSSResponse",
+    "Message",
+    "NegotiateProtocolVersion",
+    "NoData",
+    "NoticeResponse",
+    "NotificationResponse",
+    "OwnViolation",
+    "Packet",
+    "ParameterDescription",
+    "ParameterStatus",
+    "Parse",
+    "ParseComplete",
+    "Part",
+    "PasswordMessage",
+    "PeerViolation",
+    "PortalSuspended",
+    "ProtocolError",
+    "Query",
+    "ReadyForQuery",
+    "RowDescription",
+    "SASLInitialResponse",
+    "SASLResponse",
+    "SSLRequest",
+    "ScramClient",
+    "ScramKeys",
+    "ScramSecret",
+    "ScramServer",
+    "ServerSide",
+    "StartupMessage",
+    "State",
+    "Sync",
+    "Terminate",
+    "is_md5_secret",
+    "md5_matches",
+    "md5_response",
+    "md5_secret",
+    "negotiation",
+]

@@ -1,0 +1,79 @@
+"""Which level decides: the user's entry, then the database's, then [pgbouncer]; and what "*" stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgpool_py.config import Config
+
+from .conftest import Load
+
+TEXT = """\
+[pgbouncer]
+pool_mode = transaction
+default_pool_size = 10
+reserve_pool_size = 1
+query_wait_timeout = 60
+[databases]
+app = pool_size=5 pool_mode=session query_wait_timeout=0 max_db_connections=7 server_lifetime=1.5
+forced = user=owner dbname=real
+* = host=other reserve_pool=4
+[users]
+web = pool_size=3 pool_mode=statement query_wait_timeout=2.5
+owner = max_user_connections=9
+"""
+
+
+@pytest.fixture
+def config(loaded: Load) -> Config:
+    return loaded(TEXT)
+
+
+def test_the_user_goes_before_the_database(config: Config) -> None:
+    assert config.pool_size("app", "web") == 3
+    assert config.pool_mode("app", "web") == "statement"
+    assert config.query_wait_timeout("app", "web") == 2.5
+
+
+def test_the_database_goes_before_the_rest(config: Config) -> None:
+    assert config.pool_size("app", "other") == 5
+    assert config.pool_mode("app", "other") == "session"
+    assert config.query_wait_timeout("app", "other") == 0.0
+    assert config.max_db_connections("app") == 7
+    assert config.server_lifetime("app") == 1.5
+
+
+def test_the_main_section_decides_what_is_left(config: Config) -> None:
+    assert config.pool_size("forced", "other") == 10
+    assert config.pool_mode("forced", "other") == "transaction"
+    assert config.reserve_pool_size("app", "web") == 1
+    assert config.min_pool_size("app") == 0
+    assert config.max_user_connections("web") == 0
+    assert config.effective("app", "web", "client_idle_timeout") == 0.0
+
+
+def test_a_database_without_entry_is_made_from_the_star(config: Config) -> None:
+    made = config.find_database("unheard")
+    assert made is not None
+    assert (made.name, made.dbname, made.host) == ("unheard", "unheard", "other")
+    assert config.reserve_pool_size("unheard", "x") == 4
+
+
+def test_no_star_means_no_database(loaded: Load) -> None:
+    assert loaded("[pgbouncer]\n[databases]\na = host=h\n").find_database("b") is None
+
+
+def test_dbname_defaults_to_the_entry(config: Config) -> None:
+    names = [
+        (found.name, found.dbname) for name in ("app", "forced") if (found := config.find_database(name))
+    ]
+    assert names == [("app", "app"), ("forced", "real")]
+
+
+def test_a_forced_user_is_the_pools(config: Config) -> None:
+    forced, app = config.find_database("forced"), config.find_database("app")
+    assert forced is not None
+    assert app is not None
+    assert config.pool_user(forced, "web") == "owner"
+    assert config.pool_user(app, "web") == "web"
+    assert config.max_user_connections("owner") == 9

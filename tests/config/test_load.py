@@ -1,0 +1,177 @@
+"""Loading as a whole: every fault named once, in the order of the file, and no secret in any of it."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pgpool_py.auth.secret import Secret
+from pgpool_py.config import ConfigError, load, not_yet_effective
+
+from .conftest import Load, Problems
+
+
+def test_all_faults_are_named_in_file_order(problems: Problems) -> None:
+    text = """\
+[pgbouncer]
+listen_port = none
+poolmode = session
+auth_file = users.txt
+nosuch = 1
+[databases]
+app = host=h pool_size=ten port=0 prot=1
+pgbouncer = host=h
+b = reserve_pool=x
+[users]
+u = pool_mode=all host=h
+[peers]
+x = host=h
+1 = port=5
+"""
+    assert problems(text, users__txt='"u" "p"\nbad\n') == [
+        'pgbouncer.ini:2: [pgbouncer] listen_port: expected a port number from 0 to 65535, got "none"',
+        'pgbouncer.ini:3: [pgbouncer] poolmode: unknown setting, did you mean "pool_mode"?',
+        "pgbouncer.ini:5: [pgbouncer] nosuch: unknown setting",
+        'pgbouncer.ini:7: [databases] app: prot: unknown setting, did you mean "port"?',
+        'pgbouncer.ini:7: [databases] app: port: expected a port number from 1 to 65535, got "0"',
+        'pgbouncer.ini:7: [databases] app: pool_size: expected an integer of 0 or more, got "ten"',
+        'pgbouncer.ini:8: [databases] pgbouncer: the name "pgbouncer" is reserved for the admin console',
+        'pgbouncer.ini:9: [databases] b: reserve_pool: expected an integer of 0 or more, got "x"',
+        "pgbouncer.ini:11: [users] u: host: unknown setting",
+        'pgbouncer.ini:11: [users] u: pool_mode: expected one of session, transaction, statement, got "all"',
+        'pgbouncer.ini:13: [peers] x: expected a peer id from 1 to 16383, got "x"',
+        "pgbouncer.ini:14: [peers] 1: expected a host",
+        'users.txt:2: expected "user" "secret", both in double quotes',
+    ]
+
+
+def test_a_missing_file_is_one_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("none.ini")
+    assert caught.value.problems == ["none.ini: cannot be read: No such file or directory"]
+
+
+def test_a_missing_auth_file_is_a_fault(problems: Problems) -> None:
+    assert problems("[pgbouncer]\nauth_file = none.txt\n") == [
+        'pgbouncer.ini:2: [pgbouncer] auth_file: cannot read "none.txt": No such file or directory'
+    ]
+
+
+def test_a_minimal_file_is_enough(loaded: Load) -> None:
+    config = loaded("[pgbouncer]\n[databases]\n* = host=127.0.0.1\n")
+    assert config.pgbouncer.listen_port == 6432
+    assert not_yet_effective(config) == []
+
+
+def test_every_key_of_every_section_is_taken(loaded: Load) -> None:
+    config = loaded(
+        "[pgbouncer]\n[databases]\n"
+        "a = dbname=d host=h,i port=1 user=u password=p auth_user=x auth_query='select 1' auth_dbname=y"
+        " pool_size=1 min_pool_size=2 reserve_pool_size=3 connect_query='select 2'"
+        " pool_mode=statement query_wait_timeout=1.5 load_balance_hosts=disable max_db_connections=4"
+        " max_db_client_connections=5 server_lifetime=6"
+        " client_encoding=UTF8 datestyle=ISO timezone=UTC application_name=n\n"
+        "[users]\nu = pool_size=1 reserve_pool_size=2 pool_mode=session max_user_connections=3"
+        " max_user_client_connections=4 query_timeout=5 query_wait_timeout=6 idle_transaction_timeout=7"
+        " transaction_timeout=8 client_idle_timeout=9\n"
+        "[peers]\n1 = host=h port=2 pool_size=3\n"
+    )
+    assert config.databases["a"].query_wait_timeout == 1.5
+    assert config.users["u"].client_idle_timeout == 9
+    assert (config.peers[1].host, config.peers[1].port, config.peers[1].pool_size) == ("h", 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("auth_type = cert", 'auth_type: "cert" is not supported by this version yet'),
+        ("auth_type = hba", 'auth_type: "hba" is not supported by this version yet'),
+        ("auth_type = hba", 'auth_type: needs auth_hba_file when it is "hba"'),
+        ("auth_type = pam", 'auth_type: "pam" is not supported by this version yet'),
+        ("auth_type = ldap", 'auth_type: "ldap" is not supported by this version yet'),
+        ("disable_pqexec = 1", 'disable_pqexec: "1" is not supported by this version yet'),
+        ("auth_dbname = pgbouncer", 'auth_dbname: cannot be "pgbouncer", the admin console'),
+        ("unix_socket_dir =", "unix_socket_dir: is empty and so is listen_addr: nowhere to listen"),
+    ],
+)
+def test_what_would_weaken_security_is_refused(problems: Problems, line: str, problem: str) -> None:
+    assert f"pgbouncer.ini:2: [pgbouncer] {problem}" in problems(f"[pgbouncer]\n{line}\n")
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_tls_that_is_insisted_on_is_refused(problems: Problems, side: str, mode: str) -> None:
+    assert problems(f"[pgbouncer]\n{side}_tls_sslmode = {mode}\n") == [
+        f'pgbouncer.ini:2: [pgbouncer] {side}_tls_sslmode: "{mode}" is not supported by this version yet'
+    ]
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_tls_that_is_not_insisted_on_is_accepted(loaded: Load, mode: str) -> None:
+    config = loaded(f"[pgbouncer]\nclient_tls_sslmode = {mode}\nserver_tls_sslmode = {mode}\n")
+    assert config.pgbouncer.client_tls_sslmode == mode
+
+
+def test_settings_without_effect_are_listed(loaded: Load) -> None:
+    text = "[pgbouncer]\nquery_timeout = 5\nclient_idle_timeout = 0\nserver_lifetime = 1\n"
+    text += "[databases]\na = connect_query='select 1'\n[users]\nu = query_timeout=1\n[peers]\n1 = host=h\n"
+    tail = "accepted, but this version does not act on it"
+    assert not_yet_effective(loaded(text)) == [
+        f"pgbouncer.ini:2: [pgbouncer] query_timeout: {tail}",
+        f"pgbouncer.ini:6: [databases] a: connect_query: {tail}",
+        f"pgbouncer.ini:8: [users] u: query_timeout: {tail}",
+        f"pgbouncer.ini:10: [peers] 1: host: {tail}",
+    ]
+
+
+def test_names_have_their_limits(loaded: Load, problems: Problems) -> None:
+    """[run] 63 bytes of a database name are accepted, 64 are not."""
+    assert loaded(f"[pgbouncer]\n[databases]\n{'x' * 63} = host=h\n").databases
+    assert problems(
+        f"[pgbouncer]\n[databases]\n{'x' * 64} = host=h\na = dbname={'y' * 64} user={'z' * 128}\n"
+    ) == [
+        f"pgbouncer.ini:3: [databases] {'x' * 64}: expected a name of at most 63 bytes, got 64",
+        f'pgbouncer.ini:4: [databases] a: dbname: expected a name of 1 to 63 bytes, got "{"y" * 64}"',
+        f'pgbouncer.ini:4: [databases] a: user: expected a name of 1 to 127 bytes, got "{"z" * 77}..."',
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "a = host=h password=hunter2 x",
+        "a = host=h password=hunter2 port=0",
+        "a = password=x hunter2=1",
+        "a = password='hunter2",
+        "a password=hunter2",
+        f"a = password='{'hunter2' * 10000}'",
+    ],
+)
+def test_no_fault_shows_a_password(problems: Problems, entry: str) -> None:
+    assert all("hunter2" not in problem for problem in problems(f"[pgbouncer]\n[databases]\n{entry}\n"))
+
+
+def test_no_config_shows_a_secret(loaded: Load) -> None:
+    text = "[pgbouncer]\nauth_file=users.txt\nauth_ldap_options = hunter2\n"
+    text += "[databases]\na = user=u password=hunter2\n"
+    config = loaded(text, users__txt='"u" "hunter2"\n')
+    assert config.databases["a"].password == Secret("hunter2")
+    for shown in (
+        repr(config),
+        str(config),
+        repr(config.databases),
+        repr(config.userlist),
+        repr(config.userlist["u"]),
+    ):
+        assert "hunter2" not in shown
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(config.databases["a"].password)
+
+
+def test_any_bytes_end_in_a_config_error(working_directory: Path) -> None:
+    (working_directory / "pgbouncer.ini").write_bytes(bytes(range(256)) + b"\n[pgbouncer]\nuser = \xff\0\n")
+    with pytest.raises(ConfigError) as caught:
+        load("pgbouncer.ini")
+    assert caught.value.problems[-1] == "pgbouncer.ini:4: user: a zero byte in the value"

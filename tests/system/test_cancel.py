@@ -1,0 +1,178 @@
+"""Cancel requests reach the query of their own client, and never anybody else's."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+
+import psycopg
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+
+def test_cancel_stops_running_query(pooler: stack.Pooler, admin: RawClient) -> None:
+    """A CancelRequest ends a sleeping query with 57014, and the session goes on."""
+    with pooler.connect("one") as client:
+        client.send(wire.query("select pg_sleep(30)"))
+        stack.wait_backend(admin, "query like 'select pg_sleep(30%' and state = 'active'")
+        client.cancel()
+        reply = client.until("Z")
+        assert wire.errors(reply) == ["57014"]
+        assert client.ask("select 'alive'") == "alive"
+
+
+def test_cancel_in_transaction_keeps_session(pooler: stack.Pooler, admin: RawClient) -> None:
+    """A cancel inside a transaction leaves a failed transaction that can be rolled back."""
+    with pooler.connect("one") as client:
+        client.query("begin")
+        client.send(wire.query("select pg_sleep(31)"))
+        stack.wait_backend(admin, "query like 'select pg_sleep(31%' and state = 'active'")
+        client.cancel()
+        reply = client.until("Z")
+        assert wire.errors(reply) == ["57014"] and reply[-1].body == b"E"
+        client.query("rollback")
+        assert client.ask("select 1") == "1"
+
+
+def test_cancel_of_idle_client_does_nothing(pooler: stack.Pooler) -> None:
+    """A cancel for a client that runs nothing hits nobody."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.ask("select 1")
+        other.query("begin")
+        client.cancel()
+        assert other.ask("select 'untouched'") == "untouched"
+        other.query("commit")
+        assert client.ask("select 2") == "2"
+
+
+def test_cancel_while_waiting_ends_waiting(pooler: stack.Pooler) -> None:
+    """A client that waits for a server gets an answer at once, and the holder is not touched."""
+    with pooler.connect("one") as holder, pooler.connect("one") as waiting:
+        holder.query("begin")
+        waiting.send(wire.query("select 'late'"))
+        stack.wait_taken(waiting)
+        waiting.cancel()
+        seen = waiting.rest()
+        # PgBouncer closes it; ours answers 57014 and goes on.
+        if not stack.IS_PEER:
+            assert wire.errors(seen) == ["57014"] and seen[-1].kind == "Z"
+        assert holder.ask("select 'untouched'") == "untouched"
+        holder.query("commit")
+        if not stack.IS_PEER:
+            assert waiting.ask("select 'on'") == "on"
+
+
+def test_cancel_of_waiting_batch_drops_it_to_sync(pooler: stack.Pooler) -> None:
+    """Of a waiting extended batch nothing runs; the next batch is answered as its own."""
+    if stack.IS_PEER:
+        pytest.skip("the executable under test closes a waiting client on cancel")
+    with pooler.connect("one") as holder, pooler.connect("one") as waiting:
+        holder.query("begin")
+        waiting.send(wire.run("select 'dropped'"), wire.run("select 'second'"))
+        stack.wait_taken(waiting)
+        waiting.cancel()
+        assert wire.errors(waiting.until("Z")) == ["57014"]
+        holder.query("commit")
+        assert wire.values(waiting.until("Z")) == [b"second"]
+
+
+@pytest.mark.parametrize("secret", [b"\0\0\0\0", b"", b"abc", b"x" * 256, b"y" * 257])
+def test_wrong_key_is_ignored(pooler: stack.Pooler, admin: RawClient, secret: bytes) -> None:
+    """A cancel with a wrong key is closed without an answer and hits nobody."""
+    with pooler.connect("one") as client:
+        client.send(wire.query("select pg_sleep(0.3), 'done'"))
+        stack.wait_backend(admin, "query like 'select pg_sleep(0.3)%' and state = 'active'")
+        with socket.create_connection(pooler.address, timeout=10) as sock:
+            sock.sendall(wire.cancel_request(client.pid, secret))
+            try:
+                assert sock.recv(100)[:1] in (b"", b"E")
+            except ConnectionResetError:
+                pass
+        assert wire.errors(client.until("Z")) == []
+
+
+def test_keys_are_the_poolers_own(pooler: stack.Pooler) -> None:
+    """Every client has its own key, though they share one server."""
+    clients = [pooler.connect("one") for _ in range(20)]
+    keys = {(client.pid, client.secret) for client in clients}
+    assert len(keys) == 20
+    assert all(len(client.secret) >= 4 for client in clients)
+    for client in clients:
+        client.leave()
+
+
+def test_libpq_cancel_works(pooler: stack.Pooler, admin: RawClient) -> None:
+    """psycopg's cancel goes through the pooler."""
+    with psycopg.connect(pooler.uri("one"), autocommit=True, prepare_threshold=None) as connection:
+        failures: list[BaseException] = []
+
+        def sleep() -> None:
+            try:
+                connection.execute("select pg_sleep(32)")
+            except psycopg.Error as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=sleep)
+        thread.start()
+        stack.wait_backend(admin, "query like 'select pg_sleep(32%' and state = 'active'")
+        connection.cancel()
+        thread.join(10)
+        assert isinstance(failures[0], psycopg.errors.QueryCanceled)
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_cancel_storm_never_hits_neighbour(pooler: stack.Pooler) -> None:
+    """A cancels at random moments, hundreds of times; B on the same single server never sees 57014."""
+    stop = threading.Event()
+    wrong: list[object] = []
+    done = [0]
+
+    def neighbour() -> None:
+        with pooler.connect("one") as client:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                reply = client.query(f"select {number}, pg_sleep(0.0005)")
+                if wire.values(reply) != [str(number).encode()]:
+                    wrong.append(reply)
+            done[0] = number
+
+    thread = threading.Thread(target=neighbour)
+    thread.start()
+    generator = random.Random(4)
+    cancelled = 0
+    try:
+        with pooler.connect("one") as client:
+            for number in range(300):
+                client.send(wire.query(f"select {number}, pg_sleep(0.001)"))
+                if generator.random() < 0.5:
+                    # Random on purpose: before, during and after the query are all meant to happen.
+                    time.sleep(generator.random() * 0.003)
+                client.cancel(wait=generator.random() < 0.5)
+                reply = client.until("Z")
+                if wire.errors(reply):
+                    assert wire.errors(reply) == ["57014"]
+                    cancelled += 1
+                else:
+                    assert wire.values(reply) == [str(number).encode()]
+    finally:
+        stop.set()
+        thread.join(20)
+    assert wrong == []
+    assert cancelled > 0 and done[0] > 50
+
+
+def test_cancel_storm_own_next_query_safe(pooler: stack.Pooler) -> None:
+    """A cancel that was answered with a result does not hit the same client's next transaction late by much:
+    each reply is a result or 57014, never out of step."""
+    with pooler.connect("one") as client:
+        for number in range(200):
+            client.send(wire.query(f"select {number}"))
+            client.cancel(wait=number % 2 == 0)
+            reply = client.until("Z")
+            assert wire.errors(reply) == ["57014"] or wire.values(reply) == [str(number).encode()]
+        stack.wait_until(lambda: not wire.errors(client.query("select 1")), "no cancel is left over")

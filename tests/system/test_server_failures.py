@@ -1,0 +1,190 @@
+"""Servers that are terminated, restarted or away while clients work and wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from pgpool_py.testing import PostgresServer
+from tests.system import stack, wire
+from tests.system.conftest import HBA, ROLES
+from tests.system.rawclient import Address, RawClient, ServerError
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this test alone, to be restarted."""
+    with PostgresServer(hba=HBA) as running:
+        with RawClient(Address(running.host, running.port), "postgres", stack.ADMIN) as admin:
+            for sql in ROLES:
+                admin.query(sql)
+        yield running
+
+
+def terminate(admin: RawClient, condition: str) -> None:
+    where = f"datname = '{stack.DATABASE}' and {condition}"
+    admin.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {where}")
+
+
+def test_terminated_while_query_runs(pooler: stack.Pooler, admin: RawClient) -> None:
+    """The client whose server is terminated is told so; the next client gets a new server."""
+    client = pooler.connect("one")
+    client.send(wire.query("select pg_sleep(26)"))
+    stack.wait_backend(admin, "query = 'select pg_sleep(26)' and state = 'active'")
+    terminate(admin, "query = 'select pg_sleep(26)'")
+    assert wire.errors(client.messages())[:1] in (["57P01"], ["08P01"], ["08006"])
+    client.vanish()
+    with pooler.connect("one") as other:
+        assert other.ask("select 'new'") == "new"
+
+
+def test_terminated_while_idle_is_unseen(pooler: stack.Pooler, admin: RawClient) -> None:
+    """An idle server that is terminated is replaced; the logged-in client does not notice."""
+    with pooler.connect("one") as client:
+        for number in range(5):
+            assert client.ask(f"select {number}") == str(number)
+            pid = client.ask("select pg_backend_pid()")
+            terminate(admin, f"pid = {pid}")
+            stack.wait_no_backend(admin, f"pid = {pid}")
+        assert client.ask("select 'still here'") == "still here"
+
+
+def test_terminated_in_transaction_ends_session(pooler: stack.Pooler, admin: RawClient) -> None:
+    """A client whose transaction is lost must learn of it: its session ends, nothing is silently repeated."""
+    client = pooler.connect("one")
+    client.query("begin")
+    pid = client.ask("select pg_backend_pid()")
+    terminate(admin, f"pid = {pid}")
+    stack.wait_no_backend(admin, f"pid = {pid}")
+    try:
+        client.send(wire.query("select 'lost'"))
+    except OSError:
+        pass
+    assert wire.kinds(client.messages()) in ("E", "")
+    client.vanish()
+    with pooler.connect("one") as other:
+        assert other.ask("select 'next'") == "next"
+
+
+def test_terminated_while_others_wait(pooler: stack.Pooler, admin: RawClient) -> None:
+    """Those who wait for the terminated server are served by its successor, each with its own answer."""
+    holder = pooler.connect("one")
+    holder.query("begin")
+    pid = holder.ask("select pg_backend_pid()")
+    waiting = [pooler.connect("one") for _ in range(10)]
+    for number, client in enumerate(waiting):
+        client.send(wire.query(f"select 'w{number}'"))
+        stack.wait_taken(client)
+    terminate(admin, f"pid = {pid}")
+    for number, client in enumerate(waiting):
+        assert wire.values(client.until("Z")) == [f"w{number}".encode()]
+        client.leave()
+    holder.vanish()
+
+
+def test_restart_while_clients_wait(own_server: PostgresServer, start_pooler: Callable[..., stack.Pooler]) -> None:
+    """PostgreSQL restarts while queries wait: clients get their answers or an error, none a wrong one."""
+    pooler = start_pooler({"server_login_retry": 0.2}, target=Address(own_server.host, own_server.port))
+    holder = pooler.connect("one")
+    holder.query("begin")
+    waiting = [pooler.connect("one") for _ in range(5)]
+    for number, client in enumerate(waiting):
+        client.send(wire.query(f"select 'w{number}'"))
+        stack.wait_taken(client)
+    own_server.restart()
+    for number, client in enumerate(waiting):
+        reply = client.rest()
+        assert reply, "a client is not dropped without a word"
+        assert wire.errors(reply) or wire.values(reply) == [f"w{number}".encode()]
+        client.vanish()
+    holder.vanish()
+
+    def served() -> bool:
+        try:
+            with pooler.connect("one") as client:
+                return client.ask("select 'back'") == "back"
+        except (OSError, EOFError, ServerError):
+            return False
+
+    stack.wait_until(served, "the pooler serves again after the restart", 15)
+
+
+def test_idle_clients_survive_restart(own_server: PostgresServer, start_pooler: Callable[..., stack.Pooler]) -> None:
+    """Clients that were idle during a restart of PostgreSQL go on with a new server."""
+    pooler = start_pooler({"server_login_retry": 0.2}, target=Address(own_server.host, own_server.port))
+    clients = [pooler.connect() for _ in range(10)]
+    for client in clients:
+        client.ask("select 1")
+    own_server.restart()
+    for number, client in enumerate(clients):
+        assert client.ask(f"select 'c{number}'") == f"c{number}"
+        client.leave()
+
+
+def test_server_away_is_told(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """With nobody on the server's port a client gets an error within seconds, not silence."""
+    pooler = start_pooler({"server_connect_timeout": 1}, {"away": "pool_size=1"}, target=Address("127.0.0.1", 1))
+    client = pooler.raw("away")
+    client.send(wire.startup(client.startup), wire.query("select 1"))
+    assert wire.errors(client.messages()) in (["08P01"], ["08006"], ["08001"])
+    client.vanish()
+
+
+def test_unknown_server_database_is_told(start_pooler: Callable[..., stack.Pooler], server: PostgresServer) -> None:
+    """PostgreSQL's own refusal of the pooler's login reaches the client with PostgreSQL's code and words."""
+    pooler = start_pooler()
+    pooler.databases["wrong"] = f"host={server.host} port={server.port} dbname=no_such_database"
+    pooler.reload()
+    pooler.wait_for_log("SIGHUP")
+    client = pooler.raw("wrong")
+    client.send(wire.startup(client.startup), wire.query("select 1"))
+    error = client.refused()
+    assert error.sqlstate in ("3D000", "08P01")
+    assert "no_such_database" in error.fields["M"]
+    client.vanish()
+
+
+def test_work_goes_on_while_servers_die(pooler: stack.Pooler, admin: RawClient) -> None:
+    """Servers are terminated under twenty working clients: answers are right or an error, never wrong."""
+    wrong: list[object] = []
+    good = [0] * 20
+    stop = threading.Event()
+
+    def work(slot: int) -> None:
+        client: RawClient | None = None
+        number = 0
+        while not stop.is_set():
+            try:
+                client = client or pooler.connect("two")
+                number += 1
+                marker = f"{slot}-{number}"
+                reply = client.query(f"select '{marker}'")
+                if wire.values(reply) not in ([marker.encode()], []):
+                    wrong.append((marker, reply))
+                good[slot] += len(wire.values(reply))
+            except (OSError, EOFError, ServerError):
+                if client is not None:
+                    client.vanish()
+                client = None
+        if client is not None:
+            client.leave()
+
+    def grown(before: int) -> bool:
+        return sum(good) >= before + 20
+
+    threads = [threading.Thread(target=work, args=(slot,)) for slot in range(20)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            before = sum(good)
+            terminate(admin, f"usename = '{stack.OWNER}'")
+            stack.wait_until(partial(grown, before), "work goes on after the servers died", 20)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert wrong == []
