@@ -135,7 +135,8 @@ class Broker:
         place.parameters = server.reported
         self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
         self.relay.add(server, b"")
-        client = pool.server_connected(server, clock())
+        self.relay.now = clock()  # the relay may have been idle all the while
+        client = pool.server_connected(server, self.relay.now)
         if client is not None:
             real_member(client).linked(server)
         elif server.state is ServerState.CLOSED:
@@ -194,7 +195,8 @@ class Broker:
             asyncio.get_running_loop().call_soon(self._activate, pool)
 
     def _activate(self, pool: Any) -> None:
-        self.perform(pool.activate(clock()))
+        self.relay.now = clock()
+        self.perform(pool.activate(self.relay.now))
 
     def internal_error(self, connection: Any, error: Exception) -> None:
         """A connection's event ended in an exception: close it, whatever state it is in."""

@@ -182,6 +182,7 @@ class Gatehouse:
         broker.clients[login.pid] = client
         broker.keys[login.pid] = login.key
         place.pool.client_joined(client)
+        place.context.login_count += 1
         broker.relay.add(client, login.leftover)
 
     def log(self, who: str, text: str) -> None:

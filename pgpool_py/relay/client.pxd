@@ -29,6 +29,12 @@ cdef class Client(Connection):
     cdef public bint ending
     cdef public bint leaving
     cdef public double deadline
+    cdef public double query_start
+    cdef public double transaction_start
+    cdef public long long query_count
+    cdef public long long transaction_count
+    cdef public double transaction_time
+    cdef public double wait_time
     cdef public Settings settings
     cdef public Settings startup
     cdef public dict told
@@ -42,6 +48,8 @@ cdef class Client(Connection):
     cpdef on_event(self, int events)
     @cython.locals(server=Server)
     cpdef settled(self)
+    @cython.locals(now=cython.double, context=SessionContext)
+    cpdef count_time(self, bint transaction_ended)
     cpdef keep(self, Server server, list stage, int start, int pos, int stop)
     cpdef forward(self, Server server, list stage, int start, int pos)
     @cython.locals(

@@ -103,6 +103,13 @@ class Client(Connection):
         self.ending = False
         self.leaving = False
         self.deadline = 0.0
+        # what it has used; the two starts are 0.0 while nothing runs
+        self.query_start = 0.0
+        self.transaction_start = 0.0
+        self.query_count = 0
+        self.transaction_count = 0
+        self.transaction_time = 0.0
+        self.wait_time = 0.0
         # session
         self.settings: Any = None
         self.startup: Any = None
@@ -174,6 +181,10 @@ class Client(Connection):
         stage: list[bytes] | None = None
         context = self.context
         pooling = context.pooling
+        if server is not None and not self.query_start:
+            self.query_start = self.relay.now
+            if not self.transaction_start:
+                self.transaction_start = self.query_start
         if self.passing:
             pos = stop if self.passing > stop else self.passing
             self.passing -= pos
@@ -276,6 +287,7 @@ class Client(Connection):
                 server.unnamed = None
                 self.keeps_server &= KEEPS_NAMED
                 context.query_count += 1
+                self.query_count += 1
                 if self.differing:
                     pos = end
                     self.forward(server, stage, start, end if whole else stop)
@@ -344,6 +356,7 @@ class Client(Connection):
                             if start < pos:
                                 stage.append(piece(start, pos))
                             name = names.place(server, name, self.settings, stage)
+                            context.bind_count += 1
                             portal = piece(pos + 5, portal_end + 1)
                             size = length + len(name) - (name_end - portal_end - 1)
                             stage.append(b"B" + size.to_bytes(4, "big") + portal + name + b"\0")
@@ -366,6 +379,7 @@ class Client(Connection):
                 server.ready = False
                 server.expected.add(OWED_EXECUTE, None)
                 context.query_count += 1
+                self.query_count += 1
 
             elif kind == PARSE:
                 if pooling:
@@ -427,6 +441,7 @@ class Client(Connection):
                         if start < pos:
                             stage.append(piece(start, pos))
                         self.names.parse(server, piece(pos + 5, name_end), statement, self.settings, stage)
+                        context.client_parse_count += 1
                         start = end
                         if server.expected.fake_due:
                             server.send_fakes()
@@ -539,6 +554,7 @@ class Client(Connection):
         """Hold *server* from now on; what must go out ahead of the first message."""
         self.server = server
         server.client = self
+        self.query_start = self.transaction_start = self.relay.now
         context = self.context
         stage: list[bytes] | None = None
         if server.sequence_owner is not self:
@@ -584,6 +600,8 @@ class Client(Connection):
     def linked(self, server: Connection) -> None:
         """The wait is over: go on with what was kept."""
         assert isinstance(server, Server)
+        if self.relay.now > self.wait_start:
+            self.wait_time += self.relay.now - self.wait_start
         stage = self.take(server)
         if stage is not None:
             server.send_data(b"".join(stage))
@@ -729,6 +747,7 @@ class Client(Connection):
             self.go_on()
             if self.server is not server or not server.ready or self.kept is not None:
                 return
+        self.count_time(server.status == IDLE)
         if self.ending:
             self.finish()
             return
@@ -742,11 +761,24 @@ class Client(Connection):
             return
         self.server = None
         self.state = self.relay.client_idle_state
-        self.context.transaction_count += 1
         if self.context.always_reset:
             server.dirty |= 1
         server.client = None
         server.settled()
+
+    def count_time(self, transaction_ended: bool) -> None:
+        """The server is ready, or taken away: what ran since the last time goes into the statistics."""
+        context = self.context
+        now = self.relay.now
+        if self.query_start:
+            context.query_time += now - self.query_start
+            self.query_start = 0.0
+        if transaction_ended and self.transaction_start:
+            context.transaction_count += 1
+            context.transaction_time += now - self.transaction_start
+            self.transaction_count += 1
+            self.transaction_time += now - self.transaction_start
+            self.transaction_start = 0.0
 
     def flushed(self) -> None:
         if self.leaving:
@@ -795,6 +827,7 @@ class Client(Connection):
 
     def give_back(self, server: Server) -> None:
         """Let go of the server at the end of the session."""
+        self.count_time(True)
         if self.passing:
             # Half a message has gone out: whoever had this server next would have to send the rest.
             server.client = None

@@ -87,6 +87,7 @@ class Names:
             server_name = self.place(server, name, settings, stage)
             server.expected.add(PARSE, (REPEATED, name, self.known[name], None))
             stage.append(_parse(server_name, existing.body))
+            self.context.server_parse_count += 1
             return
         self.known[name] = statement
         if statement in server.statements and (
@@ -98,11 +99,13 @@ class Names:
             # Refused with 25P02 by the server itself, under a name it does not have.
             server.expected.add(PARSE, (FAKED, name, statement, None))
             stage.append(_parse(self.context.new_name(), statement.body))
+            self.context.server_parse_count += 1
             return
         self._make_room(server, stage)
         name_there = server.statements[statement] = self.context.name(statement)
         server.expected.add(PARSE, (PARSED, name, statement, None))
         stage.append(_parse(name_there, statement.body))
+        self.context.server_parse_count += 1
 
     def place(self, server: Any, name: bytes, settings: Settings, stage: list[bytes]) -> bytes:
         """Make sure the server has the client's statement *name*; what it is called there."""
@@ -119,6 +122,7 @@ class Names:
                 there = self.context.name(statement)
                 server.expected.add(PARSE + SKIP, (PLACED, None, statement, None))
                 stage.append(_parse(there, statement.body))
+                self.context.server_parse_count += 1
         statements[statement] = there
         return there
 

@@ -27,6 +27,12 @@ cdef class SessionContext:
     cdef public bint reads_sequences
     cdef public long long query_count
     cdef public long long transaction_count
+    cdef public double query_time
+    cdef public double transaction_time
+    cdef public long long client_parse_count
+    cdef public long long server_parse_count
+    cdef public long long bind_count
+    cdef public long long login_count
     cdef public long long bytes_received
     cdef public long long bytes_sent
     cdef public long long doubts

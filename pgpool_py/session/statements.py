@@ -62,6 +62,12 @@ class SessionContext:
         # counters
         self.query_count = 0
         self.transaction_count = 0
+        self.query_time = 0.0  # seconds in which a server worked for a client
+        self.transaction_time = 0.0  # seconds in which a client held a server for a transaction
+        self.client_parse_count = 0  # these three: named statements only
+        self.server_parse_count = 0
+        self.bind_count = 0
+        self.login_count = 0
         self.bytes_received = 0
         self.bytes_sent = 0
         self.doubts = 0
