@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import threading
 import time
@@ -125,10 +126,10 @@ def test_libpq_cancel_works(pooler: stack.Pooler, admin: RawClient) -> None:
         assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_cancel_storm_never_hits_neighbour(pooler: stack.Pooler, admin: RawClient) -> None:
+def test_cancel_storm_never_hits_neighbour(pooler: stack.Pooler) -> None:
     """A cancels at random moments, hundreds of times; B on the same single server never sees 57014.
 
-    Every tenth query of A is too long to end by itself and is cancelled once it runs: that one must be hit."""
+    Every tenth query of A is too long to end by itself: it must be hit."""
     stop = threading.Event()
     wrong: list[object] = []
     done = [0]
@@ -152,8 +153,8 @@ def test_cancel_storm_never_hits_neighbour(pooler: stack.Pooler, admin: RawClien
             for number in range(300):
                 if number % 10 == 0:
                     client.send(wire.query(f"select {number}, pg_sleep(33)"))
-                    stack.wait_backend(admin, "query like '%pg_sleep(33)' and state = 'active'")
-                    client.cancel(wait=generator.random() < 0.5)
+                    # One that was sent for the query before may come late and do it: then this asks no more.
+                    stack.wait_until(lambda: client.cancel() or select.select([client.sock], [], [], 0.01)[0], "cancelled")
                     assert wire.errors(client.until("Z")) == ["57014"]
                     cancelled += 1
                     continue
