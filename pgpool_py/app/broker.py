@@ -29,6 +29,7 @@ from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
+from pgpool_py.relay.tls import adopt
 from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
 
 
@@ -125,7 +126,9 @@ class Broker:
     def _adopt(self, place: Place, login: ServerLogin, started: float) -> None:
         pool, context = place.pool, place.context
         self._server_numbers += 1
-        server = Server(self.relay, login.sock.detach(), pool, context)
+        fd, tls = adopt(login.sock)
+        server = Server(self.relay, fd, pool, context)
+        server.tls = tls
         server.number = self._server_numbers
         server.address = login.address
         server.pid, server.key = login.pid, login.key

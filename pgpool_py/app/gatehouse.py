@@ -18,6 +18,7 @@ from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRul
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.frontend.startup import StartupRequest
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.tls import adopt
 from pgpool_py.session.settings import TRACKED, Settings
 
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
@@ -169,7 +170,9 @@ class Gatehouse:
         place: Place = login.pool[0]
         settings: Settings = login.pool[1]
         broker = self.broker
-        client = Client(broker.relay, login.sock.detach(), place.pool, place.context)
+        fd, tls = adopt(login.sock)
+        client = Client(broker.relay, fd, place.pool, place.context)
+        client.tls = tls
         client.number = login.number
         client.database = login.database
         client.user = login.user

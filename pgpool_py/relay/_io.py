@@ -14,7 +14,7 @@ SIZE = 262144
 CHUNK = 65536
 
 data = bytearray(SIZE)
-_view = memoryview(data)
+view = memoryview(data)  # for calls that fill or empty a Python buffer
 _ready: list[tuple[int, int]] = []
 _polls: dict[int, select.epoll] = {}
 
@@ -24,7 +24,7 @@ clock = time.monotonic
 def recv(fd: int, at: int) -> int:
     """Read up to `CHUNK` bytes to offset *at*; the count, 0 at the end of the stream, -1 for "not now", -2 for an error."""
     try:
-        return os.readv(fd, [_view[at : at + CHUNK]])
+        return os.readv(fd, [view[at : at + CHUNK]])
     except BlockingIOError:
         return -1
     except OSError:
@@ -33,7 +33,7 @@ def recv(fd: int, at: int) -> int:
 
 def send(fd: int, start: int, stop: int) -> int:
     """Write that part of the buffer; the count written, -1 for "not now", -2 for an error."""
-    return _write(fd, _view[start:stop])
+    return _write(fd, view[start:stop])
 
 
 def send_bytes(fd: int, source: bytes, start: int) -> int:
@@ -76,7 +76,7 @@ def load(at: int, source: bytes) -> None:
 
 def piece(start: int, stop: int) -> bytes:
     """A copy of that part of the buffer."""
-    return bytes(_view[start:stop])
+    return bytes(view[start:stop])
 
 
 def find_zero(start: int, stop: int) -> int:
@@ -91,5 +91,5 @@ def byte(i: int) -> int:
 
 def u32(i: int) -> int:
     """The big-endian unsigned 32-bit integer at offset *i*."""
-    return int.from_bytes(_view[i : i + 4], "big")
+    return int.from_bytes(view[i : i + 4], "big")
 

@@ -1,6 +1,8 @@
 """The C form of the seam between the relay and the system; _io.py is the other and explains both."""
 
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memchr, memcpy
 
@@ -31,6 +33,7 @@ cdef extern from "<time.h>" nogil:
 cdef int CHUNK = 65536
 cdef unsigned char data[262144]
 cdef epoll_event ready[512]
+view = PyMemoryView_FromMemory(<char *>data, sizeof(data), PyBUF_WRITE)
 
 
 cpdef int recv(int fd, int at) noexcept:

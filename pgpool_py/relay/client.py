@@ -13,7 +13,7 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
@@ -137,7 +137,7 @@ class Client(Connection):
         if self.tail is not None:
             at = len(self.tail)
             load(0, self.tail)
-        n = recv(self.fd, at)
+        n = self.receive(at)
         if n > 0:
             self.tail = None
             self.context.bytes_received += n

@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport piece, send, send_bytes
+from pgpool_py.relay._io cimport piece, recv, send, send_bytes
 from pgpool_py.seam cimport Member
 
 cdef int READ, WRITE
@@ -27,6 +27,8 @@ cdef class Connection(Member):
     cdef public bytes tail
     cdef public long long passing
     cdef public int awaiting
+    cdef public object tls
+    cdef public bint again
 
     @cython.locals(n=cython.int)
     cpdef send_range(self, int start, int stop)
@@ -35,6 +37,8 @@ cdef class Connection(Member):
     @cython.locals(n=cython.int)
     cpdef flush(self)
     cpdef fail(self)
+    @cython.locals(n=cython.int)
+    cpdef int receive(self, int at) except -3
     cpdef pause(self)
     cpdef resume(self)
     @cython.locals(wanted=cython.int)

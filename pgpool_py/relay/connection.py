@@ -11,7 +11,8 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from pgpool_py.relay._io import piece, send, send_bytes
+from pgpool_py.relay._io import piece, recv, send, send_bytes
+from pgpool_py.relay.tls import Channel
 from pgpool_py.seam import Member
 
 READ = select.EPOLLIN
@@ -46,6 +47,8 @@ class Connection(Member):
     `tail`    the start of a message whose rest has not arrived
     `passing` how many bytes of the message at hand are still to come; they need no look
     `awaiting` what a client has kept the rest of its input for: AWAITS_COPY or AWAITS_READY, 0 for nothing
+    `tls`      the Channel of a TLS connection, None for a plain one
+    `again`    read when the socket can be written, too: see Channel
     """
 
     def __init__(self, relay: Any, fd: int) -> None:
@@ -59,6 +62,8 @@ class Connection(Member):
         self.tail: bytes | None = None
         self.passing = 0
         self.awaiting = 0
+        self.tls: Channel | None = None
+        self.again = False
 
     # --- writing ---
 
@@ -67,7 +72,7 @@ class Connection(Member):
         if self.broken or start >= stop:
             return
         if self.out is None:
-            n = send(self.fd, start, stop)
+            n = send(self.fd, start, stop) if self.tls is None else self.tls.send(start, stop)
             if n == stop - start:
                 return
             if n == -2:
@@ -85,7 +90,7 @@ class Connection(Member):
         if self.broken or not data:
             return
         if self.out is None:
-            n = send_bytes(self.fd, data, 0)
+            n = send_bytes(self.fd, data, 0) if self.tls is None else self.tls.send_bytes(data)
             if n == len(data):
                 return
             if n == -2:
@@ -99,8 +104,10 @@ class Connection(Member):
     def flush(self) -> None:
         """Send what is kept; `flushed` follows when nothing is left."""
         if self.out is None or self.broken:
+            if self.again and not self.broken:
+                self.on_event(READ)
             return
-        n = send_bytes(self.fd, self.out, 0)
+        n = send_bytes(self.fd, self.out, 0) if self.tls is None else self.tls.send_bytes(self.out)
         if n == -2:
             self.fail()
         elif n == len(self.out):
@@ -117,6 +124,16 @@ class Connection(Member):
 
     # --- reading ---
 
+    def receive(self, at: int) -> int:
+        """Read to offset *at* of the shared buffer; answers as `_io.recv` does."""
+        if self.tls is None:
+            return recv(self.fd, at)
+        n = self.tls.receive(at)
+        if self.again != self.tls.again:
+            self.again = self.tls.again
+            self.update()
+        return n
+
     def pause(self) -> None:
         """Read no more until `resume`."""
         self.reading = False
@@ -130,7 +147,7 @@ class Connection(Member):
 
     def update(self) -> None:
         """Tell epoll what is wanted, if that changed."""
-        wanted = (READ if self.reading else 0) | (WRITE if self.out is not None else 0)
+        wanted = (READ if self.reading else 0) | (WRITE if self.out is not None or (self.again and self.reading) else 0)
         if wanted != self.interest and not self.closed:
             self.interest = wanted
             self.relay.modify(self.fd, wanted)

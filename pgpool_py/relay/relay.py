@@ -162,7 +162,10 @@ class Relay(Hub):
             self.epoll.unregister(connection.fd)
         except OSError:
             pass  # never registered
-        os.close(connection.fd)
+        if connection.tls is None:
+            os.close(connection.fd)
+        else:
+            connection.tls.close()
 
     def close(self) -> None:
         """Close the set itself."""
