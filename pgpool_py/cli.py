@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(problem, file=sys.stderr)
         return 1
     if options.check:
+        for line in config.warnings:
+            print(line, file=sys.stderr)
         print(f"{options.config}: ok")
         return 0
     if os.getuid() == 0:

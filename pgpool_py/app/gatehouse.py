@@ -76,6 +76,7 @@ class Gatehouse:
         knows_scram = any(s.kind == "scram-sha-256" for stored in config.userlist.values() for s in stored)
         return LoginRules(
             auth_type=main.auth_type.value,
+            hba=config.hba,
             client_login_timeout=main.client_login_timeout,
             max_client_conn=main.max_client_conn,
             scram_iterations=main.scram_iterations,
@@ -97,7 +98,7 @@ class Gatehouse:
         if self.broker.stopping:
             raise PoolerStopping
 
-    def secrets_of(self, user: str) -> Sequence[str] | None:
+    async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
         stored = self.broker.config.userlist.get(user)
         return None if stored is None else [secret.reveal() for secret in stored]
 

@@ -76,7 +76,7 @@ class Pooler:
         ):
             loop.add_signal_handler(number, self._signal, number, action)
         self._prefill()
-        for line in not_yet_effective(self.config):
+        for line in (*self.config.warnings, *not_yet_effective(self.config)):
             self.log.warning(line)
         self.log.log(f"process up: listening on {', '.join(_name(s) for s in sockets)}")
         ticker = loop.create_task(self._tick())
@@ -215,6 +215,8 @@ class Pooler:
         self.config = self.broker.config = change.config
         main = self.config.pgbouncer
         self.log.configure(main.logfile, max(main.verbose, 0), quiet=not self.log.stderr)
+        for line in self.config.warnings:
+            self.log.warning(line)
         for waits in change.needs_restart:
             self.log.warning(f"{waits.name}: the new value waits for a restart")
         self.gate.reload()

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pgpool_py.auth.hba import Hba
 from pgpool_py.auth.userlist import UserList
 from pgpool_py.config.errors import Origin
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
@@ -33,6 +34,9 @@ class Config(BaseModel):
     users: dict[str, UserSettings] = Field(default_factory=dict)
     peers: dict[int, PeerSettings] = Field(default_factory=dict)
     userlist: UserList = Field(default_factory=UserList)
+    hba: Hba = Field(default_factory=Hba)
+    # What is wrong in a file and does not keep it from being used; for the log.
+    warnings: tuple[str, ...] = ()
     # (section, key or entry) -> where it was written last.
     origins: dict[tuple[str, str], Origin] = Field(default_factory=dict, repr=False)
 

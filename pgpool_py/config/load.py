@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from pgpool_py.auth.hba import Hba, read_hba
+from pgpool_py.auth.ident import IdentFile, read_ident
 from pgpool_py.auth.userlist import UserList, UserListError, read_userlist
 from pgpool_py.config.checks import check
 from pgpool_py.config.config import ADMIN_DATABASE, Config
@@ -20,7 +22,7 @@ from pgpool_py.config.errors import ConfigError, Origin, Problem, quoted
 from pgpool_py.config.ini import ConnectionStringError, IniFile, Value, parse_connection_string, read_ini
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
 from pgpool_py.config.setting import Settings, aliases, setting_fields
-from pgpool_py.config.values import MAX_NAME_BYTES, MAX_USER_BYTES, c_integer
+from pgpool_py.config.values import MAX_NAME_BYTES, MAX_USER_BYTES, AuthType, c_integer
 
 SECTIONS = ("pgbouncer", "databases", "users", "peers")
 # Never shown in a message, whatever is wrong with them.
@@ -35,7 +37,9 @@ def load(path: str | Path) -> Config:
     ini = read_ini(path)
     loader = _Loader(ini)
     config = loader.config(str(path))
-    problems = [*ini.problems, *loader.problems, *check(config)]
+    problems = [*ini.problems, *loader.problems]
+    config = _with_hba(config, problems)
+    problems += check(config)
     userlist, userlist_faults = _userlist(config, problems)
     if problems or userlist_faults:
         _in_order_of_the_file(problems)
@@ -50,11 +54,35 @@ def _userlist(config: Config, problems: list[Problem]) -> tuple[UserList, list[s
     try:
         return (read_userlist(path) if path else UserList()), []
     except OSError as error:
-        origin = config.origins.get(("pgbouncer", "auth_file"), Origin(config.path, 0))
-        problems.append(Problem(origin, f"cannot read {quoted(path)}: {error.strerror}", "pgbouncer", ("auth_file",)))
+        problems.append(_unreadable(config, "auth_file", error))
     except UserListError as error:
         return UserList(), error.problems
     return UserList(), []
+
+
+def _with_hba(config: Config, problems: list[Problem]) -> Config:
+    """*config* with the rules of `auth_hba_file` and the maps of `auth_ident_file`, which only auth_type=hba reads."""
+    main = config.pgbouncer
+    if main.auth_type is not AuthType.HBA:
+        return config
+    idents, hba = IdentFile({}), Hba()
+    try:
+        if main.auth_ident_file:
+            idents = read_ident(main.auth_ident_file)
+    except OSError as error:
+        problems.append(_unreadable(config, "auth_ident_file", error))
+    try:
+        if main.auth_hba_file:
+            hba = read_hba(main.auth_hba_file, idents.maps)
+    except OSError as error:
+        problems.append(_unreadable(config, "auth_hba_file", error))
+    return config.model_copy(update={"hba": hba, "warnings": (*idents.problems, *hba.problems)})
+
+
+def _unreadable(config: Config, key: str, error: OSError) -> Problem:
+    origin = config.origins.get(("pgbouncer", key), Origin(config.path, 0))
+    text = f"cannot read {quoted(getattr(config.pgbouncer, key))}: {error.strerror}"
+    return Problem(origin, text, "pgbouncer", (key,))
 
 
 class _Loader:

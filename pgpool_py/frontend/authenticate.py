@@ -37,18 +37,25 @@ from pgwire.scram_keys import MAX_ITERATIONS
 from ..conversation import Conversation
 from .derive import derive_once, stored_form
 from .errors import LoginRefused, PasswordFailed, SaslFailed, TrustFailed
-from .gate import Credentials, LoginRules
+from .gate import Credentials, LoginRules, Peer
+from .identity import check_peer
+from .method import Method
 
 Answer = TypeVar("Answer")
 
 
 async def authenticate(
-    talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None, rules: LoginRules
+    talk: Conversation[ClientSide],
+    user: str,
+    secrets: Sequence[str] | None,
+    method: Method,
+    rules: LoginRules,
+    peer: Peer,
 ) -> Credentials:
     """The credentials of *user*, who knows one of *secrets* (None: an unknown user); LoginRefused if not."""
     if secrets is not None:
         secrets = [secret for secret in secrets if secret]  # an empty password fits nobody
-    match method_for(rules, secrets):
+    match method_for(method.name, rules, secrets):
         case "any":
             return Credentials(secrets[0] if secrets else "")
         case "trust":
@@ -61,14 +68,17 @@ async def authenticate(
             return await _md5(talk, user, secrets)
         case "scram-sha-256":
             return await _scram(talk, user, secrets, rules)
-        case method:
-            raise LoginRefused("bouncer config error", "F0000", f"auth_type={method} is not supported")
+        case "peer":
+            await check_peer(user, peer, method.rule.ident if method.rule else None, known=secrets is not None)
+            return Credentials(secrets[0] if secrets else "")
+        case name:
+            raise LoginRefused("bouncer config error", "F0000", f"method {name} is not supported")
 
 
-def method_for(rules: LoginRules, secrets: Sequence[str] | None) -> str:
+def method_for(name: str, rules: LoginRules, secrets: Sequence[str] | None) -> str:
     """The method a user with *secrets* is asked for: md5 becomes SCRAM where the first secret is one."""
-    if rules.auth_type != "md5":
-        return rules.auth_type
+    if name != "md5":
+        return name
     if secrets is None:
         return rules.unknown_user_method
     return "scram-sha-256" if secrets and ScramSecret.parse(secrets[0]) else "md5"

@@ -6,6 +6,8 @@ The sentences are PgBouncer's, which clients and operators match on; the SQLSTAT
 
 from __future__ import annotations
 
+from pgpool_py.auth.hba import Origin
+
 
 class LoginRefused(Exception):
     """The client is told *message* under *sqlstate* and closed. *explanation* is for the log only."""
@@ -88,6 +90,32 @@ class TrustFailed(LoginRefused):
 
     def __init__(self) -> None:
         super().__init__('"trust" authentication failed', explanation="no such user")
+
+
+class NoHbaEntry(LoginRefused):
+    """In PostgreSQL's words, since the file is PostgreSQL's too."""
+
+    sqlstate = "28000"
+
+    def __init__(self, origin: Origin) -> None:
+        where = f'host "{origin.address or "[local]"}"'
+        encryption = "SSL encryption" if origin.encrypted else "no encryption"
+        text = f'{where}, user "{origin.user}", database "{origin.database}", {encryption}'
+        super().__init__(f"no pg_hba.conf entry for {text}")
+
+
+class LoginRejected(LoginRefused):
+    sqlstate = "28000"
+
+    def __init__(self, file: str, line: int) -> None:
+        super().__init__("login rejected", explanation=f"{file}:{line} says reject")
+
+
+class PeerFailed(LoginRefused):
+    sqlstate = "28000"
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__("unix socket login rejected", explanation=explanation)
 
 
 class UserNotForced(LoginRefused):

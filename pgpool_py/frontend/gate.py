@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from pgpool_py.auth.hba import Hba
 from pgwire import ScramKeys
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ _PROCESS_KEY = os.urandom(32)
 class LoginRules:
     """The settings that decide a login; read once for each client, so a reload counts for the next one."""
 
-    auth_type: str = "md5"  # any, trust, plain, md5, scram-sha-256
+    auth_type: str = "md5"  # in the words of the setting
+    hba: Hba = field(default_factory=Hba, repr=False)  # counts where auth_type is "hba"
     client_login_timeout: float = 60.0  # seconds, 0 = no limit
     max_client_conn: int = 100
     scram_iterations: int = 4096
@@ -130,8 +132,11 @@ class Gate(Protocol):
         """Refuse before authentication: the pooler is stopping, the address is unwanted."""
         ...
 
-    def secrets_of(self, user: str) -> Sequence[str] | None:
-        """The stored secrets of *user* (plain, md5 or SCRAM; maybe none), or None for an unknown user."""
+    async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
+        """The stored secrets of *user* (plain, md5 or SCRAM; maybe none), or None for an unknown user.
+
+        May ask a server of *database*, so it may take time, and fail.
+        """
         ...
 
     def is_own_user(self, user: str, peer: Peer) -> bool:

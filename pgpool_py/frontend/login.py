@@ -41,6 +41,7 @@ from .errors import (
     UserNotForced,
 )
 from .gate import ClientLogin, Credentials, Database, Gate, LoginRules, Peer, Welcome
+from .method import WITHOUT_SECRETS, choose_method
 from .startup import StartupRequest, read_startup
 
 KEY_LENGTH = 32  # under protocol 3.2, as PostgreSQL's; older clients can hold 4 bytes
@@ -162,8 +163,13 @@ class _Login:
     async def _authenticate(self, request: StartupRequest, database: Database | None) -> Credentials:
         if database is not None and database.is_console and self.gate.is_own_user(request.user, self.peer):
             return Credentials()
-        secrets = self.gate.secrets_of(request.user)
-        return await authenticate(self.talk, request.user, secrets, self.rules)
+        method = choose_method(self.rules, request, self.peer, encrypted=False)
+        secrets = None
+        if method.name not in WITHOUT_SECRETS:
+            self.progress.waits_for_server = True
+            secrets = await self.gate.secrets_of(request.user, database)
+            self.progress.waits_for_server = False
+        return await authenticate(self.talk, request.user, secrets, method, self.rules, self.peer)
 
     async def _enter(
         self, request: StartupRequest, database: Database, credentials: Credentials

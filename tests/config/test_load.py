@@ -87,7 +87,6 @@ def test_every_key_of_every_section_is_taken(loaded: Load) -> None:
     ("line", "problem"),
     [
         ("auth_type = cert", 'auth_type: "cert" is not supported by this version yet'),
-        ("auth_type = hba", 'auth_type: "hba" is not supported by this version yet'),
         ("auth_type = hba", 'auth_type: needs auth_hba_file when it is "hba"'),
         ("auth_type = pam", 'auth_type: "pam" is not supported by this version yet'),
         ("auth_type = ldap", 'auth_type: "ldap" is not supported by this version yet'),

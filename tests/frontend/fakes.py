@@ -62,7 +62,7 @@ class FakeGate:
         if self.not_admitted:
             raise self.not_admitted
 
-    def secrets_of(self, user: str) -> Sequence[str] | None:
+    async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
         return self.secrets.get(user)
 
     def is_own_user(self, user: str, peer: Peer) -> bool:

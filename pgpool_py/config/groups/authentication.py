@@ -24,12 +24,12 @@ class Authentication(Settings):
         " asks for no"
         " password but the user must be known; `any` does not even look at the name and needs databases with"
         " a forced"
-        " `user`.",
-        refused=("cert", "hba", "ldap", "pam"),
+        " `user`. `hba` leaves it to the rules of `auth_hba_file`.",
+        refused=("cert", "ldap", "pam"),
     )
     auth_file: File = setting("", "File of users and secrets, read at start and at each reload.")
-    auth_hba_file: File = setting("", "File of host-based rules, for `auth_type=hba`.", effective=False)
-    auth_ident_file: File = setting("", "File of user name maps, for `auth_type=hba`.", effective=False)
+    auth_hba_file: File = setting("", "File of host-based rules in PostgreSQL's format, for `auth_type=hba`.")
+    auth_ident_file: File = setting("", "File of user name maps for `map=` in the rules, for `auth_type=hba`.")
     auth_user: Text = setting("", "User that runs `auth_query` for names that are not in `auth_file`.", effective=False)
     auth_query: Text = setting(DEFAULT_AUTH_QUERY, "Query that gives a user's name and secret.", effective=False)
     auth_dbname: Text = setting("", "Database entry in which `auth_query` runs, if not the client's.", effective=False)
