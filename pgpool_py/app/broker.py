@@ -15,6 +15,7 @@ from typing import Any
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.place import Place
 from pgpool_py.app.relaystates import RELAY_STATES
+from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.backend.cancel import cancel_server
 from pgpool_py.backend.connect import connect_server
 from pgpool_py.backend.errors import ServerConnectError
@@ -42,6 +43,7 @@ class Broker:
         self.relay = Relay(self, RELAY_STATES)
         self.places: dict[Any, Place] = {}  # by pool
         self.counts = ClientCounts()
+        self.timeouts = Timeouts(config)
         self.clients: dict[int, Client] = {}  # by cancel key
         self.keys: dict[int, bytes] = {}
         self.stopping = False  # no new clients
@@ -221,7 +223,9 @@ class Broker:
         """About three times a second: deadlines, pools, catalogs."""
         self.relay.tick()
         now = clock()
+        self.timeouts.sweep_idle(self.clients.values(), now)
         for place in list(self.places.values()):
+            self.timeouts.sweep(place, now)
             self.perform(place.pool.tick(now))
             if place.catalogs.due(now) and place.pool.connected_count():
                 place.catalogs.reading = True

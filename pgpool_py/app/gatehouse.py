@@ -17,6 +17,7 @@ from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
 from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.frontend.startup import StartupRequest
+from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.tls import adopt
 from pgpool_py.session.settings import TRACKED, Settings
@@ -179,6 +180,7 @@ class Gatehouse:
         client.user = login.user
         client.peer = login.peer
         client.connect_time = login.connect_time
+        client.request_time = client.idle_since = clock()
         client.cancel_key = login.pid
         client.state = broker.relay.client_idle_state
         client.settings = client.startup = settings

@@ -84,7 +84,9 @@ class Place:
         settings.min_pool_size = config.min_pool_size(entry)
         settings.reserve_pool_size = config.reserve_pool_size(entry, user)
         settings.reserve_pool_timeout = main.reserve_pool_timeout
-        settings.query_wait_timeout = config.query_wait_timeout(entry, user)
+        # Behind a forced user each client's own user may say something else: then the sweep sees to it.
+        by_client = entry.user is not None and any(each.query_wait_timeout is not None for each in config.users.values())
+        settings.query_wait_timeout = 0.0 if by_client else config.query_wait_timeout(entry, user)
         settings.server_lifetime = config.server_lifetime(entry)
         settings.server_idle_timeout = main.server_idle_timeout
         settings.server_login_retry = main.server_login_retry
@@ -101,6 +103,7 @@ class Place:
         context.session_reset = SESSION_RESET if reset and self.mode is PoolMode.SESSION else 0
         context.reset_query = (reset if reset and self.mode is PoolMode.SESSION else "DISCARD ALL").encode()
         context.always_reset = context.pooling and bool(main.server_reset_query_always)
+        context.no_simple_query = main.disable_pqexec
         context.max_prepared_statements = main.max_prepared_statements
         context.max_packet_size = main.max_packet_size
         context.reset_timeout = main.server_reset_timeout

@@ -41,22 +41,26 @@ _IGNORED = "accepted, but this version does not act on it"
 
 
 def not_yet_effective(config: Config) -> list[str]:
-    """One line for each setting with another value than its default that this version does not act on."""
-    lines = [f"{_origin(config, 'pgbouncer', name)}: [pgbouncer] {name}: {_IGNORED}" for name in _ignored(config.pgbouncer)]
+    """One line for each setting with another value than its default that is not acted on, yet or at all."""
+    lines = [f"{_origin(config, 'pgbouncer', name)}: [pgbouncer] {name}: {why}" for name, why in _ignored(config.pgbouncer)]
     for section, entries in (
         ("databases", config.databases),
         ("users", config.users),
         ("peers", config.peers),
     ):
         for key, entry in entries.items():
-            lines += [f"{_origin(config, section, str(key))}: [{section}] {key}: {name}: {_IGNORED}" for name in _ignored(entry)]
+            origin = _origin(config, section, str(key))
+            lines += [f"{origin}: [{section}] {key}: {name}: {why}" for name, why in _ignored(entry)]
     return lines
 
 
-def _ignored(settings: Settings) -> Iterator[str]:
+def _ignored(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in set_to_other_than_default(settings):
-        if not meta_of(type(settings), name).effective:
-            yield name
+        meta = meta_of(type(settings), name)
+        if meta.moot:
+            yield name, f"accepted, it has no meaning here: {meta.moot}"
+        elif not meta.effective:
+            yield name, _IGNORED
 
 
 def _refused(config: Config) -> Iterator[Problem]:

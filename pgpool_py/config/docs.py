@@ -53,8 +53,8 @@ a `SCRAM-SHA-256$` secret. A user may have several lines.
 
 In the tables, *reload* says whether a reload changes the setting (otherwise the next start does), and *now*
 whether this version acts on it. A setting that is not acted on is checked all the same, and start-up logs a
-warning when it differs from its default. Where leaving it out would weaken security, the value is refused
-instead.
+warning when it differs from its default; "moot" marks one that has no meaning here. Where leaving it out
+would weaken security, the value is refused instead.
 """
 
 
@@ -125,6 +125,8 @@ def _yes(flag: bool) -> str:
 
 
 def _now(meta: Meta) -> str:
+    if meta.moot:
+        return "moot"
     return "in part" if meta.refused and meta.effective else _yes(meta.effective)
 
 

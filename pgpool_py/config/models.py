@@ -114,10 +114,10 @@ class UserSettings(Settings):
     max_user_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this user.")
     max_user_client_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this user.")
     query_wait_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
-    query_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
-    transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
-    idle_transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
-    client_idle_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.", effective=False)
+    query_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
+    transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
+    idle_transaction_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
+    client_idle_timeout: EntrySeconds = setting(None, "As in `[pgbouncer]`, for this user.")
 
 
 class PeerSettings(Settings):

@@ -27,6 +27,8 @@ class Meta:
     """Not a setting of PgBouncer."""
     recycles: bool = False
     """Whether a change makes existing server connections unusable."""
+    moot: str = ""
+    """Why the setting has no meaning here; it is accepted, and start-up says so when it is set."""
 
 
 def setting(
@@ -39,9 +41,10 @@ def setting(
     own: bool = False,
     recycles: bool = False,
     alias: str | None = None,
+    moot: str = "",
 ) -> Any:
     """A model field with its default, its text in the documentation and its `Meta`."""
-    meta = Meta(changeable, effective, frozenset(refused), own, recycles)
+    meta = Meta(changeable, effective and not moot, frozenset(refused), own, recycles, moot)
     # "alias" is a second name in the file, not pydantic's: the model and the messages keep the one true name.
     extra: dict[str, Any] = {"meta": meta, "alias": alias}
     return Field(default=default, description=description, json_schema_extra=extra)

@@ -35,6 +35,8 @@ cdef class Client(Connection):
     cdef public long long transaction_count
     cdef public double transaction_time
     cdef public double wait_time
+    cdef public double idle_since
+    cdef public double noticed
     cdef public Settings settings
     cdef public Settings startup
     cdef public dict told

@@ -110,6 +110,10 @@ class Client(Connection):
         self.transaction_count = 0
         self.transaction_time = 0.0
         self.wait_time = 0.0
+        # stamps for timeouts: when it last said something, gave its server back, and joined the queue it had notice of
+        self.request_time = 0.0
+        self.idle_since = 0.0
+        self.noticed = 0.0
         # session
         self.settings: Any = None
         self.startup: Any = None
@@ -141,6 +145,7 @@ class Client(Connection):
         if n > 0:
             self.tail = None
             self.context.bytes_received += n
+            self.request_time = self.relay.now
             self.process(at + n)
         elif n == 0:
             self.end("client unexpected eof")
@@ -242,6 +247,10 @@ class Client(Connection):
                 start = pos
 
             if kind == QUERY:
+                if context.no_simple_query:
+                    self.forward(server, stage, start, pos)
+                    self.violation("PQexec disallowed")
+                    return
                 if self.differing and (not whole or stage is None):
                     self.keep(server, stage, start, pos, stop)
                     return
@@ -761,6 +770,7 @@ class Client(Connection):
             return
         self.server = None
         self.state = self.relay.client_idle_state
+        self.idle_since = self.relay.now
         if self.context.always_reset:
             server.dirty |= 1
         server.client = None
@@ -851,7 +861,10 @@ class Client(Connection):
         """Send a FATAL error and close."""
         if self.closed:
             return
-        self.send_data(error_response("FATAL", code, message))
+        server = self.server
+        # In the middle of a message of the server's the words would be taken for its data.
+        if server is None or not server.passing or server.swallowing:
+            self.send_data(error_response("FATAL", code, message))
         self.relay.broker.pooler_error(self, message)
         self.drop(message)
 

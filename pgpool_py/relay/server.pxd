@@ -26,6 +26,8 @@ cdef class Server(Connection):
     cdef public bint ready
     cdef public bint swallowing
     cdef public bint told_fatal
+    cdef public double answered_at
+    cdef public double transaction_start
     cdef public long dirty
     cdef public bint unsettable
     cdef public object in_force
@@ -49,7 +51,7 @@ cdef class Server(Connection):
     cpdef settled(self)
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
-        answer=cython.int, tag=cython.longlong, client=Connection, expected=Expected, replaced=bytes,
+        answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,
     )
     cpdef scan(self, int stop)
     cpdef send_fakes(self)

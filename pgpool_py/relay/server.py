@@ -83,6 +83,9 @@ class Server(Connection):
         self.ready = True
         self.swallowing = False
         self.told_fatal = False
+        # stamps for timeouts: the last ReadyForQuery, and the one that began the transaction at hand
+        self.answered_at = 0.0
+        self.transaction_start = 0.0
         # session: what is in force here
         self.dirty = 0
         self.unsettable = False
@@ -197,7 +200,11 @@ class Server(Connection):
                 if length != 5:
                     self.doubt("ReadyForQuery of a wrong length")
                     return
-                self.status = byte(pos + 5)
+                status = byte(pos + 5)
+                self.answered_at = self.relay.now
+                if status != IDLE and self.status == IDLE:
+                    self.transaction_start = self.relay.now
+                self.status = status
                 if expected.head() < 0:
                     self.ready = True
                 if expected.note is not None:
@@ -396,7 +403,10 @@ class Server(Connection):
             self.relay.timed[self] = None
             self.send_data(b"f\0\0\0\x18client disconnected\0")
         elif self.passing or self.expected.owed_ready == 0:
-            # A message half sent, or a batch without its Sync: only closing ends it without carrying it out.
+            # A message half sent, or a batch without its Sync: only closing ends it without carrying it out. What runs already
+            # would run on: PostgreSQL looks at its socket only when it has something to say.
+            if self.expected.size() and not self.broken:
+                self.relay.broker.cancel_server(self)
             self.close("client disconnect while active")
         else:
             # Still at work for a client that is gone: cancel it; its replies are swallowed.

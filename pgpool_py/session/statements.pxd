@@ -17,6 +17,7 @@ cdef class SessionContext:
     cdef public bint statement_pooling
     cdef public long session_reset
     cdef public bint always_reset
+    cdef public bint no_simple_query
     cdef public bytes reset_query
     cdef public int max_prepared_statements
     cdef public long long max_packet_size

@@ -50,6 +50,7 @@ class SessionContext:
         self.statement_pooling = False
         self.session_reset = 1
         self.always_reset = False
+        self.no_simple_query = False
         self.reset_query = b"DISCARD ALL"
         self.max_prepared_statements = 200
         self.max_packet_size = 0x7FFFFFFE

@@ -66,9 +66,9 @@ class Process(Settings):
     )
     job_name: Text = setting(
         "pgbouncer",
-        "Name of the Windows service. Accepted and not used elsewhere.",
+        "Name of the Windows service.",
         changeable=False,
-        effective=False,
+        moot="it names a Windows service",
     )
     suspend_timeout: Seconds = setting(
         10.0, "How long to wait for buffers to be flushed in SUSPEND or an online restart.", effective=False

@@ -40,11 +40,13 @@ class Network(Settings):
     tcp_socket_buffer: Bytes = setting(0, "Size of the kernel's socket buffers. 0: the system's.")
     pkt_buf: Bytes = setting(
         4096,
-        "Size of PgBouncer's packet buffers. Accepted; buffers here are shared.",
+        "Size of PgBouncer's packet buffers, of which it has one for each connection.",
         changeable=False,
-        effective=False,
+        moot="all connections share one buffer",
     )
     max_packet_size: Bytes = setting(2147483647, "Largest single message that is let through.")
     sbuf_loopcnt: Count = setting(
-        5, "How many buffers of one connection to work on before the next one. 0: no limit.", effective=False
+        5,
+        "How many buffers of one connection PgBouncer works on before the next one.",
+        moot="every connection gets one buffer at a time",
     )

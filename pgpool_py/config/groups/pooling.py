@@ -74,7 +74,6 @@ class Handover(Settings):
     server_fast_close: OnOff = setting(
         False,
         "In session mode, close a server that is to be replaced at the end of the transaction instead of the session.",
-        effective=False,
     )
     track_extra_parameters: TextList = setting(
         ("IntervalStyle",),
@@ -94,6 +93,4 @@ class Handover(Settings):
         False,
         "Refuse the simple query protocol, which carries several statements in one text.",
         changeable=False,
-        effective=False,
-        refused=("1",),
     )

@@ -42,22 +42,22 @@ class ClientTimes(Settings):
 
     client_login_timeout: Seconds = setting(60.0, "Disconnect a client that has not logged in after this. 0: never.")
     query_wait_timeout: Seconds = setting(120.0, "Disconnect a client that has waited this long for a server. 0: let it wait.")
-    query_wait_notify: WholeSeconds = setting(
-        5, "Send a waiting client a notice after this many seconds. 0: never.", effective=False
-    )
+    query_wait_notify: WholeSeconds = setting(5, "Send a client that has waited this long for a server a notice. 0: never.")
     query_timeout: Seconds = setting(
-        0.0, "Disconnect a client whose query has run this long, and its server. 0: never.", effective=False
+        0.0,
+        "Disconnect a client whose request has waited and run for this long in all; what runs is cancelled on the server."
+        " 0: never.",
     )
     transaction_timeout: Seconds = setting(
-        0.0, "Disconnect a client that has been in a transaction for this long. 0: never.", effective=False
+        0.0, "Disconnect a client that has been in a transaction for this long; a query that runs is cancelled. 0: never."
     )
     idle_transaction_timeout: Seconds = setting(
-        0.0,
-        "Disconnect a client that has been idle in a transaction for this long. 0: never.",
-        effective=False,
+        0.0, "Disconnect a client that has been idle in a transaction for this long; it is rolled back. 0: never."
     )
     client_idle_timeout: Seconds = setting(
-        0.0, "Disconnect a client that has sent nothing for this long. 0: never.", effective=False
+        0.0,
+        "Disconnect a client that has asked nothing for this long outside a transaction. In session mode only a client that"
+        " holds no server yet, as in PgBouncer. 0: never.",
     )
     cancel_wait_timeout: Seconds = setting(10.0, "Give up a cancel request that could not be passed on in this time. 0: never.")
     login_notify_message: Text = setting("", "A notice sent to each client after login. Empty: none.")
