@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from pgpool_py.app.errand import Errand, ErrandFailed
-from pgpool_py.app.place import Place
+from pgpool_py.app.place import NOT_READ, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.backend.cancel import cancel_server
@@ -111,6 +111,8 @@ class Broker:
     async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
         """At each new server: has the database's code changed since it was read?"""
         catalogs = place.catalogs
+        if catalogs is NOT_READ:
+            return
         known = catalogs.facts.fingerprint if catalogs.facts else None
         try:
             async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
@@ -248,9 +250,12 @@ class Broker:
         finally:
             catalogs.reading = False
 
-    async def errand(self, place: Place, text: str = "", settings: Any = None) -> tuple[list[Any], dict[bytes, bytes]]:
+    async def errand(
+        self, place: Place, text: str = "", settings: Any = None, parameters: tuple[bytes, ...] | None = None
+    ) -> tuple[list[Any], dict[bytes, bytes]]:
         """Ask a question on one of the place's servers, under *settings*; waits in line."""
-        errand = Errand(self.relay, place.pool, place.context, settings or place.context.table.empty, text.encode())
+        data = text.encode("utf-8", "surrogateescape")
+        errand = Errand(self.relay, place.pool, place.context, settings or place.context.table.empty, data, parameters)
         now = clock()
         self.relay.now = now
         server = place.pool.acquire(errand, now)
@@ -262,6 +267,8 @@ class Broker:
             return await errand.outcome
         except asyncio.CancelledError:
             place.pool.stop_waiting(errand, clock())
+            if parameters is not None:
+                errand.abandon()
             raise
 
     # --- names for the log ---

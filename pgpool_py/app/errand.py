@@ -14,7 +14,7 @@ from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.server import DIFFERENCE
 from pgpool_py.session.settings import Settings, difference
-from pgwire import ErrorResponse
+from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
 from pgwire.expected import Owed
 
 
@@ -23,14 +23,26 @@ class ErrandFailed(Exception):
 
 
 class Errand(Connection):
-    """One errand; `outcome` is a future of (rows, reported settings while they were in force)."""
+    """One errand; `outcome` is a future of (rows, reported settings while they were in force).
 
-    def __init__(self, relay: Any, pool: Any, context: Any, settings: Settings, text: bytes = b"") -> None:
+    With *parameters* the text goes by the extended protocol, as one statement, and they are bound to it.
+    """
+
+    def __init__(
+        self,
+        relay: Any,
+        pool: Any,
+        context: Any,
+        settings: Settings,
+        text: bytes = b"",
+        parameters: tuple[bytes, ...] | None = None,
+    ) -> None:
         Connection.__init__(self, relay, -1)
         self.pool = pool
         self.context = context
         self.settings = settings
         self.text = text
+        self.parameters = parameters
         self.state: Any = None
         self.wait_start = 0.0
         self.last_server: Any = None
@@ -57,8 +69,14 @@ class Errand(Connection):
             return
         server.ready = False
         server.unnamed = None
-        server.expected.add(int(Owed.QUERY), None)
-        server.send_data(b"Q" + (len(self.text) + 5).to_bytes(4, "big") + self.text + b"\0")
+        if self.parameters is None:
+            server.expected.add(int(Owed.QUERY), None)
+            server.send_data(b"Q" + (len(self.text) + 5).to_bytes(4, "big") + self.text + b"\0")
+            return
+        for owed in (Owed.PARSE, Owed.BIND, Owed.EXECUTE, Owed.SYNC):
+            server.expected.add(int(owed), None)
+        messages = (Parse(b"", self.text), Bind(b"", b"", (), self.parameters), Execute(), Sync())
+        server.send_data(b"".join([message.encode() for message in messages]))
 
     def difference_known(self, failed: bool, error: bytes | None) -> None:
         if failed and not self.outcome.done():
@@ -92,6 +110,11 @@ class Errand(Connection):
             except QueryFailed as failure:
                 self.outcome.set_exception(failure)
         self.give_back()
+
+    def abandon(self) -> None:
+        """Nobody waits for the outcome any more: a query under way is cancelled."""
+        if self.server is not None:
+            self.give_back()
 
     def give_back(self) -> None:
         """Let go of the server."""

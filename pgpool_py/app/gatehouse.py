@@ -8,9 +8,11 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker
 from pgpool_py.app.errand import ErrandFailed
 from pgpool_py.app.place import Place
+from pgpool_py.auth.secret import Secret
 from pgpool_py.backend.query import QueryFailed
 from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings
 from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
@@ -57,9 +59,12 @@ class Entry:
 class Gatehouse:
     """The gate of this pooler."""
 
-    def __init__(self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place]) -> None:
+    def __init__(
+        self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place], auth_query: AuthQuery
+    ) -> None:
         self.broker = broker
         self.place_for = place_for
+        self.auth_query = auth_query
         self.rules = self._rules(broker.config)
         self._mock_key = self.rules.mock_key
 
@@ -74,7 +79,8 @@ class Gatehouse:
     @staticmethod
     def _rules(config: Config) -> LoginRules:
         main = config.pgbouncer
-        knows_scram = any(s.kind == "scram-sha-256" for stored in config.userlist.values() for s in stored)
+        asks = main.auth_user or any(entry.auth_user for entry in config.databases.values())
+        knows_scram = asks or any(s.kind == "scram-sha-256" for stored in config.userlist.values() for s in stored)
         return LoginRules(
             auth_type=main.auth_type.value,
             hba=config.hba,
@@ -101,7 +107,12 @@ class Gatehouse:
 
     async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
         stored = self.broker.config.userlist.get(user)
-        return None if stored is None else [secret.reveal() for secret in stored]
+        if stored is not None:
+            return [secret.reveal() for secret in stored]
+        if isinstance(database, Entry):
+            return await self.auth_query.ask(user, database.settings)
+        # Of a database that there is not, nobody is asked.
+        return await self.auth_query.ask(user, None) if database is not None and database.is_console else None
 
     def is_own_user(self, user: str, peer: Peer) -> bool:
         return user == ADMIN_DATABASE and peer.host == "unix" and peer.uid == os.getuid()
@@ -112,8 +123,10 @@ class Gatehouse:
     async def welcome(self, request: StartupRequest, database: Database, credentials: Credentials, peer: Peer) -> Welcome:
         assert isinstance(database, Entry)
         place = self.place_for(database.settings, database.forced_user or request.user)
-        if credentials.scram_keys is not None and database.forced_user is None:
-            place.scram_keys = credentials.scram_keys
+        if database.forced_user is None:
+            # A forced user has secrets of its own, which those of clients must not replace.
+            place.scram_keys = credentials.scram_keys or place.scram_keys
+            place.learned = Secret(credentials.secret) if credentials.secret else place.learned
         settings, told = await self._startup(place, request.settings)
         return Welcome(told, pool=(place, settings), notice=self.broker.config.pgbouncer.login_notify_message)
 

@@ -50,6 +50,10 @@ class Catalogs:
         return not self.reading and now - self.read_at >= (CHANGED_INTERVAL if stale else FACTS_INTERVAL)
 
 
+# Of places whose servers no client gets: nothing is judged there.
+NOT_READ = Catalogs(read_at=math.inf)
+
+
 class Place:
     """One (database entry, user)."""
 
@@ -60,13 +64,16 @@ class Place:
         self.catalogs = catalogs
         facts = catalogs.facts
         self.context = SessionContext(facts.scanner if facts else UNINFORMED, self.judge_types)
+        # how its own user logged in, when auth_file does not say: for logging in to servers
         self.scram_keys: ScramKeys | None = None
+        self.learned: Secret | None = None
         # what a new client is told: the reported settings of a fresh server
         self.parameters: dict[bytes, bytes] | None = None
         # startup settings -> (settings, what the client is told), for those that were tried on a server
         self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
         self.mode = PoolMode.SESSION
-        catalogs.users.append(self)
+        if catalogs is not NOT_READ:
+            catalogs.users.append(self)
 
     def __repr__(self) -> str:
         return f"<Place {self.pool!r}>"
@@ -112,9 +119,9 @@ class Place:
     def target(self, config: Config) -> ServerTarget:
         """Where a new server connection of this place goes, and with which credentials."""
         entry, main = self.entry, config.pgbouncer
-        secret: Secret | None = entry.password
+        secret: Secret | None = entry.password if entry.user in (None, self.user) else None
         if secret is None:
-            stored = config.userlist.get(self.user, ())
+            stored = config.userlist.get(self.user) or ((self.learned,) if self.learned else ())
             secret = next((s for s in stored if s.kind != "scram-sha-256"), None)
         parameters = {
             name: value
@@ -136,6 +143,24 @@ class Place:
             application_name=entry.application_name,
             options=socket_options(main),
         )
+
+
+class AuthPlace(Place):
+    """Where auth_query runs: servers that no client ever gets, so nobody's session can be in their way."""
+
+    def __init__(self, entry: DatabaseSettings, user: str, pool: Pool) -> None:
+        Place.__init__(self, entry, user, pool, NOT_READ)
+
+    def configure(self, config: Config) -> None:
+        """As of any pool in transaction mode that has no client of its own."""
+        Place.configure(self, config)
+        self.mode = PoolMode.TRANSACTION
+        self.context.pooling, self.context.statement_pooling, self.context.session_reset = True, False, 0
+        self.context.reset_query = b"DISCARD ALL"
+        settings = self.pool.settings
+        settings.min_pool_size, settings.forced_user = 0, False
+        settings.query_wait_timeout = config.query_wait_timeout(self.entry, self.user)
+        self.pool.settings_changed()
 
 
 def socket_options(main: Any) -> SocketOptions:

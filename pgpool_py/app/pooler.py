@@ -8,9 +8,10 @@ import signal
 import socket
 import time
 
+from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.gatehouse import Gatehouse
-from pgpool_py.app.place import Catalogs, Place, fresh_settings, socket_options
+from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
 from pgpool_py.config import Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
 from pgpool_py.frontend.addresses import open_tcp, open_unix, remove_unix
 from pgpool_py.frontend.listener import Listener
@@ -29,7 +30,7 @@ class Pooler:
         self.log = log
         self.pools = Pools()
         self.broker = Broker(config, log)
-        self.gate = Gatehouse(self.broker, self.place_for)
+        self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for))
         self.catalogs: dict[tuple[str, int, str], Catalogs] = {}
         self.listener: Listener | None = None
         self._done = asyncio.Event()
@@ -50,6 +51,15 @@ class Pooler:
         self.broker.places[pool] = place
         self._configure(place)
         return place
+
+    def auth_place_for(self, entry: DatabaseSettings, user: str) -> Place:
+        """The place where auth_query runs as *user* in that entry's database, made if there is none."""
+        pool = self.pools.find(entry.name, user, own=True)
+        if pool is None:
+            pool = self.pools.get(entry.name, user, fresh_settings(), own=True)
+            self.broker.places[pool] = AuthPlace(entry, user, pool)
+            self._configure(self.broker.places[pool])
+        return self.broker.places[pool]
 
     def _configure(self, place: Place) -> None:
         config = self.config

@@ -87,9 +87,9 @@ class DatabaseSettings(Settings):
         recycles=True,
     )
     # How its users are authenticated.
-    auth_user: UserName = setting(None, "As in `[pgbouncer]`, for this database.", effective=False)
-    auth_query: OptionalText = setting(None, "As in `[pgbouncer]`, for this database.", effective=False, recycles=True)
-    auth_dbname: DatabaseName = setting(None, "As in `[pgbouncer]`, for this database.", effective=False, recycles=True)
+    auth_user: UserName = setting(None, "As in `[pgbouncer]`, for this database.")
+    auth_query: OptionalText = setting(None, "As in `[pgbouncer]`, for this database.", recycles=True)
+    auth_dbname: DatabaseName = setting(None, "As in `[pgbouncer]`, for this database.", recycles=True)
     # How it is pooled.
     pool_mode: EntryPoolMode = setting(None, "Pool mode of this database.")
     pool_size: EntryCount = setting(None, "Pool size of this database, instead of `default_pool_size`.")

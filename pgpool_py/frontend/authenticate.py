@@ -35,7 +35,7 @@ from pgwire.scram import MECHANISM
 from pgwire.scram_keys import MAX_ITERATIONS
 
 from ..conversation import Conversation
-from .derive import derive_once, stored_form
+from .derive import keys_of, stored_form
 from .errors import LoginRefused, PasswordFailed, SaslFailed, TrustFailed
 from .gate import Credentials, LoginRules, Peer
 from .identity import check_peer
@@ -87,19 +87,24 @@ def method_for(name: str, rules: LoginRules, secrets: Sequence[str] | None) -> s
 async def _plain(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:
     talk.add(talk.side.send(AuthenticationCleartextPassword()))
     password = await _password(talk)
-    matched = [secret for secret in secrets or () if await _password_fits(password, user, secret)]
-    if not matched:
-        raise PasswordFailed(_why(secrets))
-    return Credentials(matched[0])
+    for secret in secrets or ():
+        if (found := await _credentials(password, user, secret)) is not None:
+            return found
+    raise PasswordFailed(_why(secrets))
 
 
-async def _password_fits(password: bytes, user: str, secret: str) -> bool:
+async def _credentials(password: bytes, user: str, secret: str) -> Credentials | None:
+    """What a client that knows *password* proves of *secret*; None when that is another password's."""
     if is_md5_secret(secret):
-        return hmac.compare_digest(md5_secret(user, _text(password)).encode(), secret.encode())
-    if stored := ScramSecret.parse(secret):
-        tried = await derive_once(password, stored.salt, stored.iterations)
-        return hmac.compare_digest(tried.stored_key, stored.stored_key)
-    return hmac.compare_digest(password, _bytes(secret))
+        fits = hmac.compare_digest(md5_secret(user, _text(password)).encode(), secret.encode())
+    elif stored := ScramSecret.parse(secret):
+        if stored.iterations > MAX_ITERATIONS:
+            return None
+        keys = await keys_of(password, stored.salt, stored.iterations)
+        return Credentials(secret, keys) if hmac.compare_digest(keys.stored_key, stored.stored_key) else None
+    else:
+        fits = hmac.compare_digest(password, _bytes(secret))
+    return Credentials(secret) if fits else None
 
 
 async def _md5(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:

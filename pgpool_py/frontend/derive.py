@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pgwire import ScramSecret
+from pgwire import ScramKeys, ScramSecret
 
 MAX_KEPT = 10_000
 
@@ -26,6 +26,6 @@ async def stored_form(password: str, salt: bytes, iterations: int) -> ScramSecre
     return secret
 
 
-async def derive_once(password: bytes, salt: bytes, iterations: int) -> ScramSecret:
-    """The same for what a client sent: never remembered, or anybody could fill the memory."""
-    return await asyncio.to_thread(ScramSecret.derive, password, iterations, salt)
+async def keys_of(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
+    """The keys of what a client sent: never remembered, or anybody could fill the memory."""
+    return await asyncio.to_thread(ScramKeys.derive, password, salt, iterations)

@@ -16,7 +16,8 @@ from pgpool_py.pool.settings import PoolSettings
 
 class Pools:
     def __init__(self) -> None:
-        self._pools: dict[tuple[str, str], Pool] = {}
+        # The third part tells pools for clients (False) from those for questions of our own (True).
+        self._pools: dict[tuple[str, str, bool], Pool] = {}
         self._database_limits: dict[str, Limit] = {}  # max_db_connections, by database entry
         self._user_limits: dict[str, Limit] = {}  # max_user_connections, by user
 
@@ -31,15 +32,15 @@ class Pools:
         servers = sum(pool.server_count() for pool in self)
         return f"<Pools {len(self)}: {servers} servers, {waiting} waiting>"
 
-    def find(self, database: str, user: str) -> Pool | None:
-        return self._pools.get((database, user))
+    def find(self, database: str, user: str, *, own: bool = False) -> Pool | None:
+        return self._pools.get((database, user, own))
 
-    def get(self, database: str, user: str, settings: PoolSettings) -> Pool:
-        """The pool of that entry and user, made with these settings if there is none."""
-        pool = self._pools.get((database, user))
+    def get(self, database: str, user: str, settings: PoolSettings, *, own: bool = False) -> Pool:
+        """The pool of that entry and user, made with these settings if there is none; *own* is for no clients."""
+        pool = self._pools.get((database, user, own))
         if pool is None:
             limits = (self.database_limit(database), self.user_limit(user))
-            pool = self._pools[database, user] = Pool(database, user, settings, limits)
+            pool = self._pools[database, user, own] = Pool(database, user, settings, limits)
         return pool
 
     def of_database(self, database: str | None) -> list[Pool]:
@@ -97,4 +98,5 @@ class Pools:
             raise RuntimeError(f"not empty: {pool!r}")
         for limit in pool.limits:
             limit.pools.remove(pool)
-        del self._pools[pool.database, pool.user]
+        key = (pool.database, pool.user, self._pools.get((pool.database, pool.user, False)) is not pool)
+        del self._pools[key]

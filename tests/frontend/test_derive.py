@@ -35,5 +35,5 @@ def test_oldest_is_forgotten_first() -> None:
 
 
 def test_password_of_a_client_is_not_kept() -> None:
-    asyncio.run(derive.derive_once(b"p", b"salt", 10))
+    asyncio.run(derive.keys_of(b"p", b"salt", 10))
     assert derive._kept == {}

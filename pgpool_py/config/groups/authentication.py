@@ -30,9 +30,9 @@ class Authentication(Settings):
     auth_file: File = setting("", "File of users and secrets, read at start and at each reload.")
     auth_hba_file: File = setting("", "File of host-based rules in PostgreSQL's format, for `auth_type=hba`.")
     auth_ident_file: File = setting("", "File of user name maps for `map=` in the rules, for `auth_type=hba`.")
-    auth_user: Text = setting("", "User that runs `auth_query` for names that are not in `auth_file`.", effective=False)
-    auth_query: Text = setting(DEFAULT_AUTH_QUERY, "Query that gives a user's name and secret.", effective=False)
-    auth_dbname: Text = setting("", "Database entry in which `auth_query` runs, if not the client's.", effective=False)
+    auth_user: Text = setting("", "User that runs `auth_query` for names that are not in `auth_file`.")
+    auth_query: Text = setting(DEFAULT_AUTH_QUERY, "Query that gives a user's name and secret.")
+    auth_dbname: Text = setting("", "Database entry in which `auth_query` runs, if not the client's.")
     auth_ldap_options: SecretText = setting(
         None,
         "Options for `auth_type=ldap`. Not shown anywhere, as they may hold a password.",
