@@ -79,6 +79,21 @@ def piece(start: int, stop: int) -> bytes:
     return bytes(view[start:stop])
 
 
+def raw(start: int, stop: int) -> bytes:
+    """That part of the buffer for whoever only looks at it now; compiled, a pointer."""
+    return bytes(view[start:stop])
+
+
+def same(start: int, stop: int, known: bytes) -> bool:
+    """Whether that part of the buffer equals *known*."""
+    return view[start:stop] == known
+
+
+def slot(start: int, stop: int) -> int:
+    """A number from 0 to 63, mostly another one for another content of that part of the buffer."""
+    return hash(bytes(view[start:stop])) & 63
+
+
 def find_zero(start: int, stop: int) -> int:
     """The offset of the first zero byte in that part of the buffer, or -1."""
     return data.find(0, start, stop)

@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, load, piece, u32
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection cimport Connection
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
@@ -42,6 +42,7 @@ cdef class Client(Connection):
     cdef public dict told
     cdef public object names
     cdef public Statement unnamed
+    cdef tuple parse_note
     cdef public int cleared_ahead
 
     @cython.locals(data=bytes)
@@ -50,25 +51,27 @@ cdef class Client(Connection):
     cpdef on_event(self, int events)
     @cython.locals(server=Server)
     cpdef settled(self)
+    @cython.locals(settings=Settings, statement=Statement, i=cython.int, recent=list)
+    cdef Statement statement(self, int start, int stop)
     @cython.locals(now=cython.double, context=SessionContext)
-    cpdef count_time(self, bint transaction_ended)
-    cpdef keep(self, Server server, list stage, int start, int pos, int stop)
-    cpdef forward(self, Server server, list stage, int start, int pos)
+    cdef count_time(self, bint transaction_ended)
+    cdef keep(self, Server server, list stage, int start, int pos, int stop)
+    cdef forward(self, Server server, list stage, int start, int pos)
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple,
     )
-    cpdef process(self, int stop)
-    cpdef bint known(self, int kind)
+    cdef process(self, int stop)
+    cdef bint known(self, int kind)
     @cython.locals(context=SessionContext, stage=list)
-    cpdef list take(self, Server server)
-    cpdef bytes own(self, Server server, bytes text, object note)
-    cpdef tell(self, Server server)
+    cdef list take(self, Server server)
+    cdef bytes own(self, Server server, bytes text, object note)
+    cdef tell(self, Server server)
     cpdef linked(self, Connection server)
-    cpdef bytes before(self, Server server, long verdict)
-    cpdef mark(self, Server server, long verdict)
-    cpdef bytes place_unnamed(self, Server server)
+    cdef bytes before(self, Server server, long verdict)
+    cdef mark(self, Server server, long verdict)
+    cdef bytes place_unnamed(self, Server server)
     cpdef end(self, str reason)
     cpdef finish(self)
     cpdef leave(self, str reason)

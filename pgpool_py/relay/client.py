@@ -13,7 +13,7 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, load, piece, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
@@ -120,6 +120,7 @@ class Client(Connection):
         self.told: dict[bytes, bytes] = {}
         self.names: Names | None = None
         self.unnamed: Any = None
+        self.parse_note: Any = None  # the last note of a Parse without a name, which mostly fits the next one
         self.cleared_ahead = 0
 
     # --- reading ---
@@ -141,7 +142,7 @@ class Client(Connection):
         if self.tail is not None:
             at = len(self.tail)
             load(0, self.tail)
-        n = self.receive(at)
+        n = recv(self.fd, at) if self.tls is None else self.receive(at)
         if n > 0:
             self.tail = None
             self.context.bytes_received += n
@@ -256,7 +257,7 @@ class Client(Connection):
                     return
                 if whole and length > 4:
                     # Texts with literals hardly repeat: the scan costs less than remembering them.
-                    verdict = context.scanner.scan(piece(pos + 5, end - 1))
+                    verdict = context.scanner.look(raw(pos + 5, end - 1), length - 5, 0, None)
                 else:
                     verdict = UNKNOWN | TRANSACTION_END
                 if verdict:
@@ -409,7 +410,7 @@ class Client(Connection):
                         self.passing = end - stop
                         pos = stop
                         break
-                    statement = context.statement(self.settings, piece(name_end + 1, end))
+                    statement = self.statement(name_end + 1, end)
                     verdict = statement.verdict
                     if verdict:
                         extra = self.before(server, verdict)
@@ -433,7 +434,12 @@ class Client(Connection):
                             body = statement.body
                             stage.append(b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body)
                             start = end
-                        server.expected.add(OWED_PARSE, (0, None, statement, self.unnamed, server.unnamed))
+                        before = self.parse_note
+                        if before is None or (
+                            before[2] is not statement or before[3] is not self.unnamed or before[4] is not server.unnamed
+                        ):
+                            before = self.parse_note = (0, None, statement, self.unnamed, server.unnamed)
+                        server.expected.add(OWED_PARSE, before)
                         self.unnamed = statement
                         server.unnamed = statement
                         self.keeps_server &= KEEPS_NAMED
@@ -556,6 +562,17 @@ class Client(Connection):
             kind == QUERY or kind == PARSE or kind == BIND or kind == DESCRIBE or kind == EXECUTE or kind == CLOSE
             or kind == FUNCTION_CALL
         )  # fmt: skip
+
+    def statement(self, start: int, stop: int) -> Any:
+        """The statement whose body is that part of the buffer, its verdict up to date."""
+        settings = self.settings
+        recent = settings.recent
+        i = slot(start, stop)
+        statement = recent[i]
+        if statement is not None and statement.facts_seen == self.context.facts_seen and same(start, stop, statement.body):
+            return statement
+        statement = recent[i] = self.context.statement(settings, piece(start, stop))
+        return statement
 
     # --- taking a server ---
 

@@ -7,6 +7,7 @@ from pgpool_py.relay.server cimport Server
 cdef double TURN
 cdef int LINGER
 
+@cython.final
 cdef class Relay(Hub):
     cdef public object broker
     cdef public object epoll

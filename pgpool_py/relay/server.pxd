@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, load, piece, u32
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection cimport Connection
 from pgpool_py.seam cimport Dispenser
 from pgpool_py.session.statements cimport SessionContext
@@ -53,20 +53,20 @@ cdef class Server(Connection):
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,
     )
-    cpdef scan(self, int stop)
-    cpdef send_fakes(self)
-    cpdef undo_dropped(self)
-    cpdef bytes on_error(self, int pos, int end)
-    cpdef on_parameter(self, int pos, int end)
-    cpdef on_tag(self, bytes tag)
+    cdef scan(self, int stop)
+    cdef send_fakes(self)
+    cdef undo_dropped(self)
+    cdef bytes on_error(self, int pos, int end)
+    cdef on_parameter(self, int pos, int end)
+    cdef on_tag(self, bytes tag)
     cpdef lost(self)
     cpdef doubt(self, str what)
     cpdef close(self, str reason)
     cpdef query(self, bytes text, object note)
     cpdef own_query(self, int step, bytes text)
-    cpdef own_done(self, object note)
+    cdef own_done(self, object note)
     cpdef let_go(self)
-    cpdef bint is_taken(self)
+    cdef bint is_taken(self)
     cpdef begin_reset(self)
     cpdef cancel_begun(self)
     cpdef cancel_ended(self)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, load, piece, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
@@ -122,7 +122,7 @@ class Server(Connection):
         if self.tail is not None:
             at = len(self.tail)
             load(0, self.tail)
-        n = self.receive(at)
+        n = recv(self.fd, at) if self.tls is None else self.receive(at)
         if n > 0:
             self.tail = None
             self.context.bytes_sent += n

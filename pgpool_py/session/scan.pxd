@@ -17,21 +17,31 @@ cdef bytes _KIND_BYTES
 cdef bytes _FOLD_BYTES
 cdef const unsigned char *_KINDS
 cdef const unsigned char *_FOLD
+cdef bytes _PART_BYTES
+cdef const unsigned char *_PART
 
 
+@cython.final
 cdef class Scanner:
     cdef readonly bint informed
     cdef readonly bint nonascii
     cdef readonly dict words
     cdef bytes bitmap
+    cdef Py_ssize_t mask
+    cdef bytes index
+    cdef bytes entries
 
+    cpdef int scan(self, bytes text, int mode=*, set found=*) except -1
     @cython.locals(
-        data=cython.p_const_uchar, bitmap=cython.p_const_uchar, kinds=cython.p_const_uchar, fold=cython.p_const_uchar,
-        size=Py_ssize_t, i=Py_ssize_t, start=Py_ssize_t, c=int, kind=int, high=int, h=cython.uint, code=int, keyword=int,
+        bitmap=cython.p_const_uchar, kinds=cython.p_const_uchar, fold=cython.p_const_uchar, part=cython.p_const_uchar,
+        i=Py_ssize_t, start=Py_ssize_t, c=int, kind=int, high=int, h=cython.uint, code=int, keyword=int,
         result=int, statements=int, lead=int, second=int, words=int, has=int, depth=int, previous=int,
         leads=bint, declaring=bint, lenient=bint, labelling=bint, doubled=bint)
-    cpdef int scan(self, bytes text, int mode=*, set found=*)
-
+    cdef int look(self, const unsigned char *data, Py_ssize_t size, int mode, set found) except -1
+    @cython.locals(
+        index=cython.p_const_uchar, entries=cython.p_const_uchar, fold=cython.p_const_uchar,
+        slot=Py_ssize_t, at=Py_ssize_t, k=Py_ssize_t)
+    cdef int code_of(self, const unsigned char *data, Py_ssize_t start, Py_ssize_t length, cython.uint h) noexcept
     cdef int judge(self, int lead, int second, int words, int has, int mode, int result) noexcept
     cdef int judge_set(self, int second, int has) noexcept
 
@@ -41,5 +51,5 @@ cdef Py_ssize_t _escape_string(const unsigned char *data, Py_ssize_t i, Py_ssize
 cdef Py_ssize_t _comment(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _number(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _parameter(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
-cdef Py_ssize_t _dollar_string(bytes text, Py_ssize_t i, Py_ssize_t size) except? -1
+cdef Py_ssize_t _dollar_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef bint _is_assigned(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept

@@ -60,6 +60,9 @@ _KIND_BYTES = _kinds()
 _KINDS = _KIND_BYTES
 _FOLD_BYTES = bytes(c + 32 if 65 <= c <= 90 else c for c in range(256))
 _FOLD = _FOLD_BYTES
+# The folded character where it may go on a word, else 0.
+_PART_BYTES = bytes(_FOLD_BYTES[c] if _KIND_BYTES[c] in (_WORD, _DIGIT, _DOLLAR) else 0 for c in range(256))
+_PART = _PART_BYTES
 
 # Keywords: in a word's code they stand above its flags (_SHIFT).
 _SHIFT = 24
@@ -206,17 +209,21 @@ class Scanner:
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
         bitmap = bytearray(1 << 14)
         for word in self.words:
-            slot = _slot(word)
+            slot = _hash(word) & 0x1FFFF
             bitmap[slot >> 3] |= 1 << (slot & 7)
         self.bitmap = bytes(bitmap)
+        self.mask, self.index, self.entries = _tables(self.words)
 
     def scan(self, text: bytes, mode: int = 0, found: set[bytes] | None = None) -> int:
         """Return the flags of *text*; with *found*, also add every name in it to that set."""
-        data = text
+        return self.look(text, len(text), mode, found)
+
+    def look(self, data: bytes, size: int, mode: int, found: set[bytes] | None) -> int:
+        """As `scan`; compiled, the text is where *data* points to."""
         bitmap = self.bitmap
         kinds = _KINDS
         fold = _FOLD
-        size = len(text)
+        part = _PART
         i = 0
         result = 0
         statements = 0
@@ -245,16 +252,15 @@ class Scanner:
                 high = 0
                 while i < size:
                     c = data[i]
-                    kind = kinds[c]
-                    if kind != _WORD and kind != _DIGIT and kind != _DOLLAR:
+                    if not part[c]:
                         break
-                    h = ((h * 33) ^ fold[c]) & 0x7FFFFFFF
+                    h = ((h * 33) ^ part[c]) & 0x7FFFFFFF
                     high |= c
                     i += 1
                 if i - start > _LONGEST:
                     return result | _UNSURE
                 if i < size:
-                    if kind == _QUOTE and i - start == 1:
+                    if c == 39 and i - start == 1:
                         c = fold[data[start]]
                         if c == 101:  # E'...'
                             i = _escape_string(data, i + 1, size)
@@ -275,9 +281,9 @@ class Scanner:
                 h ^= h >> 15
                 code = 0
                 if found is not None:
-                    found.add(text[start:i].lower())
+                    found.add(data[start:i].lower())
                 if bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
-                    code = self.words.get(text[start:i].lower(), 0)
+                    code = self.code_of(data, start, i - start, h)
                 words += 1
                 keyword = code >> 24
                 result |= code & 0xFFFFFF
@@ -381,12 +387,12 @@ class Scanner:
                 if high & 0x80 and self.nonascii:
                     result |= _OPAQUE
                 if found is not None:
-                    found.add(text[start:i].replace(b'""', b'"'))
+                    found.add(data[start:i].replace(b'""', b'"'))
                 h ^= h >> 15
                 if doubled:
-                    result |= self.words.get(text[start:i].replace(b'""', b'"'), 0) & 0xFFFFFF
+                    result |= self.words.get(data[start:i].replace(b'""', b'"'), 0) & 0xFFFFFF
                 elif bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
-                    result |= self.words.get(text[start:i], 0) & 0xFFFFFF
+                    result |= self.words.get(data[start:i], 0) & 0xFFFFFF
                 if not self.informed:
                     has |= _HAS_UNKNOWN
                 if words == 0:
@@ -428,7 +434,7 @@ class Scanner:
                 if i < size and kinds[data[i]] == _DIGIT:
                     i = _parameter(data, i, size)
                 else:
-                    i = _dollar_string(text, i, size)
+                    i = _dollar_string(data, i, size)
                 if i < 0:
                     return result | _UNSURE
             elif kind == _OPEN:
@@ -459,6 +465,25 @@ class Scanner:
         if statements != 1:
             result &= ~_EXIT
         return result
+
+    def code_of(self, data: bytes, start: int, length: int, h: int) -> int:
+        """Return the code of an unquoted word whose hash is *h*; 0 when it is not known."""
+        index = self.index
+        entries = self.entries
+        fold = _FOLD
+        slot = h & self.mask
+        while True:
+            at = slot * 4
+            at = index[at] | index[at + 1] << 8 | index[at + 2] << 16 | index[at + 3] << 24
+            if at == 0:
+                return 0
+            if entries[at] == length:
+                k = 0
+                while k < length and fold[data[start + k]] == entries[at + 5 + k]:
+                    k += 1
+                if k == length:
+                    return entries[at + 1] | entries[at + 2] << 8 | entries[at + 3] << 16 | entries[at + 4] << 24
+            slot = (slot + 1) & self.mask
 
     def judge(self, lead: int, second: int, words: int, has: int, mode: int, result: int) -> int:
         """Return the flags one whole statement adds, by its leading keyword."""
@@ -561,12 +586,30 @@ _CONTEXTUAL = frozenset(
 )
 
 
-def _slot(word: bytes) -> int:
+def _hash(word: bytes) -> int:
     h = 5381
     for c in word:
         h = ((h * 33) ^ c) & 0x7FFFFFFF
-    h ^= h >> 15
-    return h & 0x1FFFF
+    return h ^ (h >> 15)
+
+
+def _tables(words: dict[bytes, int]) -> tuple[int, bytes, bytes]:
+    """The words as an open hash table without objects: the mask of its slots, the slots (4 bytes each), and the entries they
+    point to: length, code (4 bytes), word."""
+    size = 256
+    while size < 2 * len(words):
+        size *= 2
+    index = bytearray(4 * size)
+    entries = bytearray(1)  # 0 is an empty slot
+    for word, code in words.items():
+        if len(word) > _LONGEST:
+            continue  # a text with such a word is UNSURE anyway
+        slot = _hash(word) & (size - 1)
+        while any(index[4 * slot : 4 * slot + 4]):
+            slot = (slot + 1) & (size - 1)
+        index[4 * slot : 4 * slot + 4] = len(entries).to_bytes(4, "little")
+        entries += bytes([len(word)]) + code.to_bytes(4, "little") + word
+    return size - 1, bytes(index), bytes(entries)
 
 
 def _plain_string(data: bytes, i: int, size: int) -> int:
@@ -649,16 +692,24 @@ def _parameter(data: bytes, i: int, size: int) -> int:
     return i
 
 
-def _dollar_string(text: bytes, i: int, size: int) -> int:
+def _dollar_string(data: bytes, i: int, size: int) -> int:
     """Return the end of the $tag$...$tag$ string whose tag begins at *i*, or -1."""
     start = i - 1
-    while i < size and (_KINDS[text[i]] == _WORD or (_KINDS[text[i]] == _DIGIT and i > start + 1)):
+    while i < size and (_KINDS[data[i]] == _WORD or (_KINDS[data[i]] == _DIGIT and i > start + 1)):
         i += 1
-    if i >= size or text[i] != 36:
+    if i >= size or data[i] != 36:
         return -1
-    tag = text[start : i + 1]
-    end = text.find(tag, i + 1)
-    return -1 if end < 0 else end + len(tag)
+    length = i + 1 - start
+    i += 1
+    while i + length <= size:
+        if data[i] == 36:
+            k = 1
+            while k < length and data[i + k] == data[start + k]:
+                k += 1
+            if k == length:
+                return i + length
+        i += 1
+    return -1
 
 
 def _is_assigned(data: bytes, i: int, size: int) -> bool:

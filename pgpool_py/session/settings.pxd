@@ -1,4 +1,8 @@
+cimport cython
+
+@cython.final
 cdef class Settings:
     cdef public dict values
     cdef public dict statements
     cdef public dict differences
+    cdef public list recent

@@ -36,6 +36,8 @@ class Settings:
         self.values = values
         # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
         self.statements: dict[bytes, Any] = {}
+        # the last of them in each slot of `_io.slot`, found without making bytes of the text first
+        self.recent: list[Any] = [None] * 64
         # target Settings -> the queries that lead there from these
         self.differences: dict[Settings, list[bytes]] = {}
 

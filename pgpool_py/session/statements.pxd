@@ -1,6 +1,8 @@
 cimport cython
 from pgpool_py.session.scan cimport Scanner
 from pgpool_py.session.settings cimport Settings
+
+@cython.final
 cdef class Statement:
     cdef public bytes body
     cdef public object settings
@@ -9,6 +11,7 @@ cdef class Statement:
     cdef public bytes server_name
     cdef public bytes deallocates
 
+@cython.final
 cdef class SessionContext:
     cdef public Scanner scanner
     cdef object _judge_types

@@ -7,6 +7,7 @@ cdef int _ACTION, _KIND
 cdef int FORWARD, SKIP, FAKE
 cdef int PASS, SWALLOW, WRONG
 
+@cython.final
 cdef class Expected:
     cdef bytearray _codes
     cdef list _notes
