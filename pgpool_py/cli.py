@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pgpool_py import build
-from pgpool_py.version import VERSION
+from pgpool_py.version import VERSION, VERSION_LINE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return dev.main(arguments[1:])
     options = _parser().parse_args(arguments)
     if options.version:
-        print(f"pgpool_py {VERSION}")
+        print(VERSION_LINE)
         print(f"build: {build.describe()}")
         return 0
     if options.config is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker
+from pgpool_py.app.desk import ConsoleEntry, Desk
 from pgpool_py.app.errand import ErrandFailed
 from pgpool_py.app.place import Place
 from pgpool_py.auth.secret import Secret
@@ -19,6 +20,7 @@ from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
 from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.frontend.startup import StartupRequest
+from pgpool_py.observe.log import label
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.tls import adopt
@@ -34,6 +36,7 @@ class Entry:
 
     settings: DatabaseSettings
     client_limit: int
+    disabled: bool = False
 
     @property
     def name(self) -> str:
@@ -42,10 +45,6 @@ class Entry:
     @property
     def forced_user(self) -> str | None:
         return self.settings.user
-
-    @property
-    def disabled(self) -> bool:
-        return False
 
     @property
     def is_console(self) -> bool:
@@ -60,11 +59,12 @@ class Gatehouse:
     """The gate of this pooler."""
 
     def __init__(
-        self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place], auth_query: AuthQuery
+        self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place], auth_query: AuthQuery, desk: Desk
     ) -> None:
         self.broker = broker
         self.place_for = place_for
         self.auth_query = auth_query
+        self.desk = desk
         self.rules = self._rules(broker.config)
         self._mock_key = self.rules.mock_key
 
@@ -92,17 +92,18 @@ class Gatehouse:
             unknown_user_method="scram-sha-256" if knows_scram else "md5",
         )
 
-    def find_database(self, name: str) -> Entry | None:
+    def find_database(self, name: str) -> Entry | ConsoleEntry | None:
         if name == ADMIN_DATABASE:
-            return None
+            return self.desk.entry
         config = self.broker.config
         entry = config.find_database(name)
         if entry is None:
             return None
-        return Entry(entry, int(config.effective(entry, None, "max_db_client_connections")))
+        limit = int(config.effective(entry, None, "max_db_client_connections"))
+        return Entry(entry, limit, self.desk.orders.is_disabled(name))
 
     def admit(self, request: StartupRequest, peer: Peer) -> None:
-        if self.broker.stopping:
+        if self.broker.stopping and request.database != ADMIN_DATABASE:
             raise PoolerStopping
 
     async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
@@ -121,6 +122,9 @@ class Gatehouse:
         return int(self.broker.config.effective(None, user, "max_user_client_connections"))
 
     async def welcome(self, request: StartupRequest, database: Database, credentials: Credentials, peer: Peer) -> Welcome:
+        if database.is_console:
+            return self.desk.welcome(request, self.is_own_user(request.user, peer))
+        await self.desk.orders.running.wait()
         assert isinstance(database, Entry)
         place = self.place_for(database.settings, database.forced_user or request.user)
         if database.forced_user is None:
@@ -166,10 +170,12 @@ class Gatehouse:
     def new_key(self, length: int) -> tuple[int, bytes]:
         while True:
             pid = secrets.randbelow(KEY_RANGE) + 1
-            if pid not in self.broker.clients:
+            if pid not in self.broker.clients and pid not in self.desk.keys:
                 return pid, secrets.token_bytes(length)
 
     async def cancel(self, pid: int, secret: bytes, peer: Peer) -> None:
+        if self.desk.cancel(pid, secret):
+            return
         client = self.broker.clients.get(pid)
         if client is None or not hmac.compare_digest(self.broker.keys[pid], secret):
             return
@@ -181,6 +187,9 @@ class Gatehouse:
 
     def hand_over(self, login: ClientLogin) -> None:
         """A login is finished: the relay has the client from now on."""
+        if login.database.is_console:
+            self.desk.receive(login, label("C", login.number, login.database.name, login.user, login.peer))
+            return
         assert isinstance(login.pool, tuple)  # as `welcome` made it
         place: Place = login.pool[0]
         settings: Settings = login.pool[1]

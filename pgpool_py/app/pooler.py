@@ -10,12 +10,14 @@ import time
 
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
+from pgpool_py.app.desk import Desk
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
-from pgpool_py.config import Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
+from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
 from pgpool_py.frontend.addresses import open_tcp, open_unix, remove_unix
 from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
+from pgpool_py.observe.statistics import log_line
 from pgpool_py.pool.pools import Pools
 from pgpool_py.relay._io import clock
 
@@ -30,13 +32,13 @@ class Pooler:
         self.log = log
         self.pools = Pools()
         self.broker = Broker(config, log)
-        self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for))
+        self.desk = Desk(self)
+        self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for), self.desk)
+        self.pending: dict[str, object] = {}  # settings that a reload read and a restart will put in force
         self.catalogs: dict[tuple[str, int, str], Catalogs] = {}
         self.listener: Listener | None = None
         self._done = asyncio.Event()
         self._waiting_for = ""
-        self._stats_at = clock()
-        self._stats = (0, 0, 0, 0)
 
     # --- places ---
 
@@ -50,6 +52,7 @@ class Pooler:
         place = Place(entry, user, pool, self.catalogs.setdefault(where, Catalogs()))
         self.broker.places[pool] = place
         self._configure(place)
+        self.desk.orders.new_place(place)
         return place
 
     def auth_place_for(self, entry: DatabaseSettings, user: str) -> Place:
@@ -129,32 +132,28 @@ class Pooler:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
+            if self.desk.orders.mode == "suspended":
+                continue
             try:
                 self.broker.tick()
             except Exception as error:  # deadlines and the janitor must go on
                 self.log.error(f"internal error in maintenance: {error!r}")
             self._check_stopping()
-            main = self.config.pgbouncer
-            if main.log_stats and clock() - self._stats_at >= main.stats_period:
-                self._log_stats()
+            self._count()
 
-    def _log_stats(self) -> None:
-        contexts = [place.context for place in self.broker.places.values()]
-        totals = (
-            sum(c.transaction_count for c in contexts),
-            sum(c.query_count for c in contexts),
-            sum(c.bytes_received for c in contexts),
-            sum(c.bytes_sent for c in contexts),
-        )
-        seconds = clock() - self._stats_at
-        xacts, queries, received, sent = (int((new - old) / seconds) for new, old in zip(totals, self._stats, strict=True))
-        self._stats_at, self._stats = clock(), totals
-        self.log.log(f"stats: {xacts} xacts/s, {queries} queries/s, client: in {received} B/s, out {sent} B/s")
+    def _count(self) -> None:
+        """Once in a stats_period: remember the counters, and log what they say."""
+        main, periods, now = self.config.pgbouncer, self.desk.periods, clock()
+        if periods.due(now, main.stats_period):
+            current = self.desk.totals()
+            if main.log_stats:
+                self.log.log(log_line(periods.average_of_all(current, now)))
+            periods.turn(now, current)
 
     # --- signals ---
 
     def _signal(self, number: signal.Signals, action: object) -> None:
-        stopping = self._waiting_for and number in (signal.SIGTERM, signal.SIGINT)
+        stopping = (self._waiting_for or self.desk.orders.mode == "suspended") and number in (signal.SIGTERM, signal.SIGINT)
         self.log.log(f"got {number.name}{', stopping now' if stopping else ''}")
         if stopping:
             self.stop_now()
@@ -169,7 +168,7 @@ class Pooler:
     def stop_after_servers(self) -> None:
         """SIGINT: no new clients; end when every transaction is finished."""
         self._stop("servers")
-        self.broker.perform(self.pools.pause())
+        self.desk.orders.everything_pauses()
         self._check_stopping()
 
     def stop_now(self) -> None:
@@ -198,6 +197,7 @@ class Pooler:
         if self.listener is not None:
             self.listener.close()
             await self.listener.end_logins()
+        await self.desk.close()
         for client in list(self.broker.clients.values()):
             client.refuse("57P01", "server shutting down")
         for place in self.broker.places.values():
@@ -211,17 +211,22 @@ class Pooler:
 
     # --- reload ---
 
-    def reload(self) -> None:
-        """SIGHUP: read the files again; all of it, or nothing and say why."""
-        started = time.monotonic()
-        path = self.config.path
+    def reload(self) -> bool:
+        """SIGHUP, RELOAD: read the files again; all of it, or nothing and say why. Whether it succeeded."""
         try:
-            change = diff(self.config, load(path))
+            config = load(self.config.pgbouncer.conffile or self.config.path)
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
                 self.log.error(line)
             self.log.error("RELOAD failed, the old configuration stays in force")
-            return
+            return False
+        self.pending = {waits.name: waits.new for waits in self.take_over(config)}
+        return True
+
+    def take_over(self, config: Config) -> tuple[Change, ...]:
+        """Put *config* in force as far as that can be done while running; what has to wait for a restart."""
+        started = time.monotonic()
+        change = diff(self.config, config)
         self.config = self.broker.config = change.config
         main = self.config.pgbouncer
         self.log.configure(main.logfile, max(main.verbose, 0), quiet=not self.log.stderr)
@@ -249,6 +254,7 @@ class Pooler:
                 place.parameters = None
                 self.broker.perform(pool.reconnect(now))
         self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")
+        return change.needs_restart
 
 
 def _name(sock: socket.socket) -> str:

@@ -3,7 +3,7 @@
 from pgpool_py.config.checks import not_yet_effective
 from pgpool_py.config.config import ADMIN_DATABASE, FALLBACK, Config
 from pgpool_py.config.errors import ConfigError, Origin
-from pgpool_py.config.load import load
+from pgpool_py.config.load import change_setting, load
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
 from pgpool_py.config.reload import Change, Diff, diff
 from pgpool_py.config.values import AuthType, LoadBalance, PoolMode, SslMode
@@ -24,6 +24,7 @@ __all__ = [
     "PoolMode",
     "SslMode",
     "UserSettings",
+    "change_setting",
     "diff",
     "load",
     "not_yet_effective",

@@ -103,9 +103,20 @@ def _default(info: FieldInfo) -> str:
 
 def default_text(info: FieldInfo) -> str:
     """A default as it would be written in the file."""
+    return _written(info, info.default)
+
+
+def value_text(model: type[Settings], name: str, value: Any) -> str:
+    """A value of the setting *name* as it would be written in the file; of a secret only that there is one."""
+    if isinstance(value, Secret):
+        return "********" if value else ""
+    return _written(setting_fields(model)[name], value)
+
+
+def _written(info: FieldInfo, value: Any) -> str:
     if shape_of(info.metadata) == "file mode":
-        return f"0{info.default:o}"
-    return _text(info.default)
+        return f"0{value:o}"
+    return _text(value)
 
 
 def _text(value: Any) -> str:

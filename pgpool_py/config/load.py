@@ -21,7 +21,7 @@ from pgpool_py.config.config import ADMIN_DATABASE, Config
 from pgpool_py.config.errors import ConfigError, Origin, Problem, quoted
 from pgpool_py.config.ini import ConnectionStringError, IniFile, Value, parse_connection_string, read_ini
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
-from pgpool_py.config.setting import Settings, aliases, setting_fields
+from pgpool_py.config.setting import Settings, aliases, meta_of, setting_fields
 from pgpool_py.config.values import MAX_NAME_BYTES, MAX_USER_BYTES, AuthType, c_integer
 
 SECTIONS = ("pgbouncer", "databases", "users", "peers")
@@ -37,7 +37,29 @@ def load(path: str | Path) -> Config:
     ini = read_ini(path)
     loader = _Loader(ini)
     config = loader.config(str(path))
-    problems = [*ini.problems, *loader.problems]
+    return _finished(config, [*ini.problems, *loader.problems])
+
+
+def change_setting(config: Config, name: str, text: str) -> Config:
+    """*config* with one setting of [pgbouncer] changed as if the file said so. Raises ConfigError when it cannot be."""
+    if name not in setting_fields(PgBouncerSettings):
+        raise ConfigError([f"{name}: unknown setting" + _did_you_mean(PgBouncerSettings, name)])
+    if not meta_of(PgBouncerSettings, name).changeable:
+        raise ConfigError([f"{name}: only a restart changes it"])
+    values = {each: getattr(config.pgbouncer, each) for each in setting_fields(PgBouncerSettings)}
+    try:
+        main = PgBouncerSettings.model_validate({**values, name: text})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
+        shown = "" if name in _SECRET_KEYS else f", got {quoted(text)}"
+        raise ConfigError([f"{name}: {reason}{shown}"]) from None
+    origins = {**config.origins, ("pgbouncer", name): Origin("SET", 0)}
+    return _finished(config.model_copy(update={"pgbouncer": main, "origins": origins}), [])
+
+
+def _finished(config: Config, problems: list[Problem]) -> Config:
+    """*config* with the files it names, or ConfigError with *problems* and what else is wrong."""
     config = _with_hba(config, problems)
     problems += check(config)
     userlist, userlist_faults = _userlist(config, problems)

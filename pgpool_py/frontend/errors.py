@@ -57,6 +57,13 @@ class NoUserName(LoginRefused):
         super().__init__("no username supplied")
 
 
+class ConsoleNotAllowed(LoginRefused):
+    sqlstate = "42501"  # insufficient_privilege
+
+    def __init__(self) -> None:
+        super().__init__("not allowed", explanation="neither in admin_users nor in stats_users")
+
+
 class NoSuchDatabase(LoginRefused):
     sqlstate = "3D000"  # invalid_catalog_name
 

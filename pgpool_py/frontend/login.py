@@ -51,8 +51,8 @@ OLD_KEY_LENGTH = 4
 async def serve_login(sock: socket.socket, peer: Peer, gate: Gate, number: int = 0) -> ClientLogin | None:
     """The client behind *sock*, logged in; None when it was refused, left, or only wanted a cancel.
 
-    A client that is returned is counted in gate.counts, and whoever closes it uncounts it (leave, then
-    depart); otherwise its socket is closed here.
+    A client that is returned is counted in gate.counts, and whoever closes it uncounts it (leave, then depart; the
+    console's clients never arrived: no limit keeps an operator out); otherwise its socket is closed here.
     """
     login = None
     attempt = _Login(sock, peer, gate, number)
@@ -135,11 +135,13 @@ class _Login:
         request = read_startup(startup.parameters, self.rules)
         database = self.gate.find_database(request.database)
         is_console = database is not None and database.is_console
-        self.gate.counts.arrive(None if is_console else self.rules.max_client_conn)
+        if not is_console:
+            self.gate.counts.arrive(self.rules.max_client_conn)
         try:
             return await self._admit(startup, request, database)
         except BaseException:
-            self.gate.counts.depart()
+            if not is_console:
+                self.gate.counts.depart()
             raise
 
     async def _admit(
@@ -179,7 +181,7 @@ class _Login:
             database.name,
             user,
             database_limit=database.max_client_connections,
-            user_limit=self.gate.max_client_connections_of(user),
+            user_limit=0 if database.is_console else self.gate.max_client_connections_of(user),
         )
         try:
             self.progress.waits_for_server = True

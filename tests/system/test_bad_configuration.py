@@ -111,7 +111,7 @@ def test_version_names_the_build() -> None:
     """--version says which version and which build runs."""
     done = run_cli("--version")
     assert done.returncode == 0
-    assert done.stdout.startswith("pgpool_py ")
+    assert done.stdout.startswith("PgBouncer 1.25.2 (pgpool_py ")
     assert "compiled" in done.stdout or "interpreted" in done.stdout
 
 

@@ -124,7 +124,7 @@ def test_pooler_ends_with_its_parent() -> None:
 def test_cli_runs_to_its_end() -> None:
     done = run_cli("--version")
     assert done.returncode == 0
-    assert done.stdout.startswith("pgpool_py ")
+    assert done.stdout.startswith("PgBouncer 1.25.2 (pgpool_py ")
 
 
 def _accepts(dsn: str) -> bool:

@@ -39,7 +39,7 @@ class Authentication(Settings):
         effective=False,
     )
     scram_iterations: Iterations = setting(4096, "Iterations when a SCRAM secret is made from a plain password.")
-    admin_users: TextList = setting((), "Users with full rights in the admin console.", effective=False)
+    admin_users: TextList = setting((), "Users with full rights in the admin console.")
     stats_users: TextList = setting(
-        (), "Users that may only look, in the admin console: every SHOW command but FDS.", effective=False
+        (), "Users that may only look, in the admin console: every SHOW command but FDS and SETTINGS_DIFF."
     )

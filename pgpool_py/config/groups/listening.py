@@ -62,7 +62,6 @@ class Process(Settings):
     conffile: File = setting(
         "",
         "Configuration file to read at the next reload, if not the one given at start.",
-        effective=False,
     )
     job_name: Text = setting(
         "pgbouncer",
@@ -71,5 +70,5 @@ class Process(Settings):
         moot="it names a Windows service",
     )
     suspend_timeout: Seconds = setting(
-        10.0, "How long to wait for buffers to be flushed in SUSPEND or an online restart.", effective=False
+        10.0, "How long to wait for buffers to be flushed in SUSPEND or an online restart."
     )

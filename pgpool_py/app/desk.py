@@ -1,0 +1,200 @@
+"""Where the console's clients are received, and what they see of the pooler. Implements `admin.world.World`.
+
+A login to the database `pgbouncer` ends here: whether the user may enter, with which rights, and the list of those inside.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgpool_py.admin.commands import Right
+from pgpool_py.admin.console import Console
+from pgpool_py.app.orders import Orders
+from pgpool_py.config import ADMIN_DATABASE, AuthType, Config
+from pgpool_py.frontend.errors import ConsoleNotAllowed
+from pgpool_py.frontend.gate import ClientLogin, Welcome
+from pgpool_py.frontend.limits import ClientCounts
+from pgpool_py.frontend.startup import StartupRequest
+from pgpool_py.observe.statistics import Periods, Totals, totals_of
+from pgpool_py.relay._io import clock
+from pgpool_py.relay.client import KEEPS_NAMED, KEEPS_UNNAMED, Client
+from pgpool_py.version import PGBOUNCER
+
+if TYPE_CHECKING:
+    from pgpool_py.app.place import Place
+    from pgpool_py.app.pooler import Pooler
+
+HELLO = {
+    b"server_version": f"{PGBOUNCER}/bouncer".encode(),
+    b"client_encoding": b"UTF8",
+    b"server_encoding": b"UTF8",
+    b"DateStyle": b"ISO",
+    b"TimeZone": b"GMT",
+    b"standard_conforming_strings": b"on",
+    b"is_superuser": b"on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleEntry:
+    """The virtual database, as a login sees it."""
+
+    name: str = ADMIN_DATABASE
+    forced_user: str | None = None
+    disabled: bool = False
+    is_console: bool = True
+    max_client_connections: int = 0
+
+
+@dataclass(slots=True)
+class ConsoleCounters:
+    """What the console's clients did, under the names of a pool's counters."""
+
+    query_count: int = 0
+    transaction_count: int = 0
+    query_time: float = 0.0
+    transaction_time: float = 0.0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    client_parse_count: int = 0
+    server_parse_count: int = 0
+    bind_count: int = 0
+    login_count: int = 0
+
+
+class Desk:
+    """The console's reception."""
+
+    def __init__(self, pooler: Pooler) -> None:
+        self._pooler = pooler
+        self.entry = ConsoleEntry()
+        self.orders = Orders(pooler)
+        self.periods = Periods(clock())
+        self.counters = ConsoleCounters()
+        self.consoles: set[Console] = set()
+        self.keys: dict[int, tuple[bytes, Console]] = {}  # by cancel key
+
+    # --- coming and going ---
+
+    def welcome(self, request: StartupRequest, own_user: bool) -> Welcome:
+        """Let an authenticated user in, or raise ConsoleNotAllowed."""
+        right = right_of(self.config, request.user, own_user)
+        if right is None:
+            raise ConsoleNotAllowed
+        return Welcome(HELLO, pool=right)
+
+    def receive(self, login: ClientLogin, who: str) -> None:
+        """A login is finished: serve this client."""
+        assert isinstance(login.pool, Right)  # as `welcome` made it
+        console = Console(self, login.sock, login.user, login.pool, protocol=login.protocol, leftover=login.leftover)
+        console.number = login.number
+        console.peer = login.peer
+        console.connect_time = login.connect_time
+        console.application_name = login.settings.get("application_name", "")
+        console.who = who
+        self.consoles.add(console)
+        self.keys[login.pid] = (login.key, console)
+        self.counters.login_count += 1
+        console.start(lambda console, reason: self._left(console, login, reason))
+
+    def _left(self, console: Console, login: ClientLogin, reason: str) -> None:
+        self.consoles.discard(console)
+        self.keys.pop(login.pid, None)
+        self._pooler.broker.counts.leave(ADMIN_DATABASE, login.user)
+        if self.config.pgbouncer.log_disconnections:
+            age = int(time.time() - login.connect_time)
+            self.log(f"closing because: {reason} (age={age}s)", console.who)
+        if self.orders.mode == "suspended" and not self.consoles and not self._pooler.broker.closing:
+            self.log("admin disappeared when suspended, doing RESUME")
+            self.orders.resume(None)
+
+    def cancel(self, pid: int, secret: bytes) -> bool:
+        """Act on a cancel request if its key is a console's."""
+        known = self.keys.get(pid)
+        if known is None:
+            return False
+        if hmac.compare_digest(known[0], secret):
+            known[1].cancel()
+        return True
+
+    async def close(self) -> None:
+        """The process ends: whoever is here is told."""
+        consoles = list(self.consoles)
+        for console in consoles:
+            console.end("server shutting down")
+        for console in consoles:
+            await console.closed()
+
+    # --- the world, as the console sees it ---
+
+    @property
+    def config(self) -> Config:
+        return self._pooler.config
+
+    @property
+    def pending(self) -> Mapping[str, Any]:
+        return self._pooler.pending
+
+    @property
+    def places(self) -> Collection[Place]:
+        return self._pooler.broker.places.values()
+
+    @property
+    def clients(self) -> Collection[Client]:
+        return self._pooler.broker.clients.values()
+
+    @property
+    def counts(self) -> ClientCounts:
+        return self._pooler.broker.counts
+
+    @property
+    def logins(self) -> int:
+        listener = self._pooler.listener
+        return listener.logins if listener is not None else 0
+
+    @property
+    def listening(self) -> Iterable[socket.socket]:
+        listener = self._pooler.listener
+        return list(listener.sockets) if listener is not None else []
+
+    def totals(self) -> dict[str, Totals]:
+        found: dict[str, Totals] = {ADMIN_DATABASE: totals_of(self.counters)}
+        for place in self.places:
+            pool = place.pool
+            mine = totals_of(place.context, pool.server_assignment_count, pool.wait_time)
+            before = found.get(pool.database)
+            found[pool.database] = mine if before is None else before.plus(mine)
+        return found
+
+    def pins(self, client: Client) -> Iterator[tuple[str, float]]:
+        since = client.transaction_start or client.request_time
+        if client.server is not None and client.context.pooling:
+            if client.keeps_server & KEEPS_NAMED:
+                yield "a prepared statement too long to be remembered", since
+            elif client.keeps_server & KEEPS_UNNAMED:
+                yield "an unnamed statement too long to be remembered", since
+
+    def check_auth(self, user: str, database: str) -> tuple[bool, str]:
+        return False, "not known yet"
+
+    def clock(self) -> float:
+        return clock()
+
+    def log(self, text: str, who: str = "") -> None:
+        self._pooler.log.log(text, who)
+
+
+def right_of(config: Config, user: str, own_user: bool) -> Right | None:
+    """What *user* may do on the console; None: not even enter."""
+    main = config.pgbouncer
+    if own_user or user in main.admin_users:
+        return Right.ADMIN
+    # Under auth_type=any nobody has proved a name, so the most that a name gives is a look.
+    if user in main.stats_users or main.auth_type is AuthType.ANY:
+        return Right.STATS
+    return None
