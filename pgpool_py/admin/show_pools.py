@@ -24,28 +24,32 @@ POOLS = columns(
 
 def pools(world: World) -> Iterator[Row]:
     now = world.clock()
+    # auth_query has pools of its own; exporters want one row for each database and user.
+    rows: dict[tuple[str, str], list[Place]] = {}
     for place in world.places:
-        pool = place.pool
-        waiting = sum(isinstance(each, Client) for each in pool.waiting)
-        longest = int(pool.max_wait(now) * 1e6)
+        rows.setdefault((place.pool.database, place.user), []).append(place)
+    for (database, user), places in sorted(rows.items()):
+        together = [place.pool for place in places]
+        waiting = sum(isinstance(each, Client) for pool in together for each in pool.waiting)
+        longest = int(max(pool.max_wait(now) for pool in together) * 1e6)
         yield (
-            pool.database,
-            pool.user,
-            len(pool.clients) - waiting,
+            database,
+            user,
+            sum(len(pool.clients) for pool in together) - waiting,
             waiting,
             0,  # a cancel request here is a coroutine, not a client
             0,
-            len(pool.active),
+            sum(len(pool.active) for pool in together),
             0,
-            len(pool.being_canceled),
-            len(pool.idle),
-            len(pool.used),
-            len(pool.tested),
-            pool.connecting,
+            sum(len(pool.being_canceled) for pool in together),
+            sum(len(pool.idle) for pool in together),
+            sum(len(pool.used) for pool in together),
+            sum(len(pool.tested) for pool in together),
+            sum(pool.connecting for pool in together),
             longest // 1_000_000,
             longest % 1_000_000,
-            place.mode.value,
-            _balance(place.entry),
+            places[0].mode.value,
+            _balance(places[0].entry),
         )
     yield (ADMIN_DATABASE, ADMIN_DATABASE, len(world.consoles), *[0] * 12, ADMIN_MODE, None)
 
@@ -204,7 +208,3 @@ def nothing(world: World) -> Iterator[Row]:
     """No names are remembered: the system resolves each time."""
     return iter(())
 
-
-def places_of(world: World, database: str | None) -> list[Place]:
-    """The places of one database, or all."""
-    return [place for place in world.places if database is None or place.pool.database == database]

@@ -62,6 +62,7 @@ class Pooler:
             pool = self.pools.get(entry.name, user, fresh_settings(), own=True)
             self.broker.places[pool] = AuthPlace(entry, user, pool)
             self._configure(self.broker.places[pool])
+            self.desk.orders.new_place(self.broker.places[pool])
         return self.broker.places[pool]
 
     def _configure(self, place: Place) -> None:
