@@ -1,0 +1,118 @@
+"""The language of the scripts: who says what, one step a line.
+
+    == name of the script | needs: settings, role | pool: two
+    a: set work_mem = '7MB'             a sends a Query and reads up to ReadyForQuery
+    b> select $1::int + $2 <- 1, 2      Parse, Bind, Describe, Execute, Sync; \\N is a null, \\e an empty parameter
+    a> [s1] select 1                    the same with a statement named s1
+    a> [=s1]                            Bind, Describe, Execute of s1, Sync
+    a> [!s1]                            Bind, Execute of s1, Sync
+    a> [-s1]                            Close of s1
+    a> set a.b = '1' ;; show a.b        one batch, one Sync
+    a? t <- select pg_try_advisory_lock(1)    asks again until the answer is as wanted (bounded)
+    a+ 2                                waits until two notifications have arrived since the last +
+    a@                                  everything that PostgreSQL knows of the session, see `looking`
+    a! Terminate                        goes away: Terminate, FIN or RST
+    a! connect user=other "options=-c work_mem=5MB"    comes (back), with startup parameters
+    a! cancel                           a CancelRequest for a, on a connection of its own
+
+A client that was not connected yet connects at its first step. Lines with # are comments. `needs` names what the
+pooler must be able to do (see `unbuilt`), `pool` how many servers there are; clients in a transaction, or with
+what pins them, must not be more than that at any time, or the others wait.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.system import wire
+
+_STEP = re.compile(r"(?P<client>[a-z])(?P<verb>[:>?+@!])\s*(?P<rest>.*)", re.DOTALL)
+_NAMED = re.compile(r"\[(?P<mark>[=!-]?)(?P<name>\w*)\]\s*(?P<rest>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one client does, and how many ReadyForQuery answer it."""
+
+    client: str
+    verb: str
+    rest: str
+    messages: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.client}{self.verb} {self.rest}"
+
+
+@dataclass(frozen=True, repr=False)
+class Script:
+    """A story to be told twice."""
+
+    name: str
+    steps: tuple[Step, ...]
+    needs: frozenset[str] = field(default=frozenset())
+    pool: str = "one"
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.steps))
+
+
+def parse_step(line: str) -> Step:
+    """One line of a script."""
+    match = _STEP.fullmatch(line.strip())
+    if match is None:
+        raise ValueError(f"not a step: {line!r}")
+    client, verb, rest = match.group("client", "verb", "rest")
+    messages = b""
+    if verb == ":":
+        messages = wire.query(rest)
+    elif verb == ">":
+        messages = b"".join(map(_extended, rest.split(" ;; "))) + wire.sync()
+    return Step(client, verb, rest, messages)
+
+
+def script(name: str, *lines: str, needs: str = "", pool: str = "one") -> Script:
+    """A script from its lines."""
+    names = frozenset(word.strip() for word in needs.split(",") if word.strip())
+    return Script(name, tuple(map(parse_step, lines)), names, pool)
+
+
+def read_scripts(path: Path) -> Iterator[Script]:
+    """The scripts of one file."""
+    name = ""
+    options: dict[str, str] = {}
+    lines: list[str] = []
+    for line in [*path.read_text(encoding="utf-8").splitlines(), "== end"]:
+        if line.startswith("=="):
+            if lines:
+                yield script(f"{path.stem}-{name}", *lines, **options)
+            name, *extra = (part.strip() for part in line[2:].split("|"))
+            options = dict(part.split(": ", 1) for part in extra)
+            lines = []
+        elif line.strip() and not line.startswith("#"):
+            lines.append(line)
+
+
+def _extended(part: str) -> bytes:
+    """The messages of one statement of a batch, without its Sync."""
+    named = _NAMED.match(part)
+    mark, name, sql = named.group("mark", "name", "rest") if named else ("", "", part)
+    if mark == "-":
+        return wire.close_statement(name)
+    sql, _, given = sql.partition("<- ")
+    values = [_value(word) for word in given.split(", ")] if given else []
+    sent = b"" if mark else wire.parse(name, sql.strip())
+    described = b"" if mark == "!" else wire.describe_portal("")
+    return sent + wire.bind("", name, values) + described + wire.execute()
+
+
+def _value(word: str) -> bytes | None:
+    return {"\\N": None, "\\e": b""}.get(word, word.encode())
+
+
+def startup_parameters(rest: str) -> dict[str, str]:
+    """What follows "connect"."""
+    return dict(word.split("=", 1) for word in shlex.split(rest))
