@@ -86,8 +86,9 @@ class World:
 
     def close(self) -> None:
         """Let everybody go: the pooler waits for its clients."""
-        for client in [*self.janitors, self.admin, *sum(self.resident.values(), [])]:
-            client.leave()
+        for clients in (self.janitors, [self.admin], *self.resident.values()):
+            for client in clients:
+                client.leave()
 
     @property
     def address(self) -> Address:
