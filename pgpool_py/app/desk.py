@@ -22,13 +22,15 @@ from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.frontend.startup import StartupRequest
 from pgpool_py.observe.statistics import Periods, Totals, totals_of
 from pgpool_py.relay._io import clock
-from pgpool_py.relay.client import KEEPS_NAMED, KEEPS_UNNAMED, Client
+from pgpool_py.relay.client import Client
 from pgpool_py.version import PGBOUNCER
 
 if TYPE_CHECKING:
     from pgpool_py.app.place import Place
     from pgpool_py.app.pooler import Pooler
 
+# As in relay.client; a compiled module's own constants are C's, and cannot be imported.
+KEEPS_UNNAMED, KEEPS_NAMED = 1, 2
 HELLO = {
     b"server_version": f"{PGBOUNCER}/bouncer".encode(),
     b"client_encoding": b"UTF8",
