@@ -6,7 +6,7 @@ is everybody who was let in; ADMIN is `admin_users` and the pooler's own system 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -15,6 +15,7 @@ from pgpool_py.admin.errors import Refused, admin_needed, invalid_command
 from pgpool_py.admin.grammar import Statement
 from pgpool_py.admin.table import JSON_COLUMNS, Column, Row, Table, as_json, columns
 from pgpool_py.admin.world import Wait, World
+from pgpool_py.config import AuthType, Config
 from pgpool_py.version import VERSION_LINE
 
 
@@ -23,6 +24,17 @@ class Right(IntEnum):
 
     STATS = 1
     ADMIN = 2
+
+
+def right_of(config: Config, user: str, own_user: bool) -> Right | None:
+    """What *user* may do on the console; None: not even enter."""
+    main = config.pgbouncer
+    if own_user or user in main.admin_users:
+        return Right.ADMIN
+    # Under auth_type=any nobody has proved a name, so the most that a name gives is a look.
+    if user in main.stats_users or main.auth_type is AuthType.ANY:
+        return Right.STATS
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,7 @@ HELP = """
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
 \tSHOW CONFIG FULL|PINS|TOP|SETTINGS_DIFF <client_id>
 \tSHOW ... AS JSON
-\tCHECK AUTH <user> <db>
+\tCHECK AUTH <user> <db> [<address>|local]
 \tSET key = arg
 \tRELOAD
 \tPAUSE [<db>]
@@ -168,7 +180,7 @@ def _table(table: Table, statement: Statement) -> Table:
 class Command:
     """One command with at least *least* and at most *most* arguments."""
 
-    run: Callable[[World, Statement, Right], Result]
+    run: Callable[[World, Statement, Right], Result | Awaitable[Result]]
     right: Right = Right.ADMIN
     least: int = 0
     most: int = 0
@@ -231,14 +243,12 @@ def _set(world: World, statement: Statement, right: Right) -> Result:
 CHECK_COLUMNS = columns("user database result explanation")
 
 
-def _check(world: World, statement: Statement, right: Right) -> Result:
-    what, *names = statement.arguments
-    if what.lower() != "auth" or len(names) != 2:
+async def _check(world: World, statement: Statement, right: Right) -> Result:
+    what, user, database, *address = statement.arguments
+    if what.lower() != "auth":
         raise invalid_command(statement.text)
-    user, database = names
-    passes, explanation = world.check_auth(user, database)
-    row = (user, database, "ok" if passes else "refused", explanation)
-    return Result("CHECK", _table(Table(CHECK_COLUMNS, [row]), statement))
+    result, explanation = await world.check_auth(user, database, address[0] if address else None)
+    return Result("CHECK", _table(Table(CHECK_COLUMNS, [(user, database, result, explanation)]), statement))
 
 
 def _transaction(world: World, statement: Statement, right: Right) -> Result:
@@ -261,7 +271,7 @@ COMMANDS: dict[str, Command] = {
     "suspend": Command(_order("suspend")),
     "wait_close": Command(_order("wait_close"), most=1),
     # beyond PgBouncer
-    "check": Command(_check, least=3, most=3, columns=CHECK_COLUMNS),
+    "check": Command(_check, least=3, most=4, columns=CHECK_COLUMNS),
     # Drivers wrap what they say in transactions. There are none here; see console.py for what they are told.
     "begin": Command(_transaction, Right.STATS, most=15),
     "start": Command(_transaction, Right.STATS, most=15),
@@ -280,8 +290,8 @@ def find(statement: Statement) -> Command:
     return command
 
 
-def run(world: World, statement: Statement, right: Right) -> Result:
-    """Do what the statement says, for somebody with *right*."""
+def run(world: World, statement: Statement, right: Right) -> Result | Awaitable[Result]:
+    """Do what the statement says, for somebody with *right*; what has to be awaited may take time."""
     command = find(statement)
     if right < command.right:
         raise admin_needed()

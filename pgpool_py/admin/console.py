@@ -13,7 +13,7 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -263,7 +263,8 @@ class Console:
     async def _run(self, statement: Statement) -> Result:
         self.world.counters.query_count += 1
         self.world.counters.transaction_count += 1
-        result = commands.run(self.world, statement, self.right)
+        outcome = commands.run(self.world, statement, self.right)
+        result = outcome if isinstance(outcome, Result) else await self._watched(outcome)
         if result.wait is not None:
             await self._wait(result.wait)
         if result.hangs:
@@ -283,6 +284,15 @@ class Console:
             if _hung_up(self.talk.sock):
                 raise PeerClosed
             await asyncio.sleep(WAIT_STEP)
+
+    async def _watched(self, outcome: Awaitable[Result]) -> Result:
+        """What *outcome* becomes, unless the client cancels it or leaves."""
+        task = asyncio.ensure_future(outcome)
+        try:
+            await self._wait(Wait(task.done))
+            return task.result()
+        finally:
+            task.cancel()
 
     # --- saying it ---
 

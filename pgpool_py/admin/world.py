@@ -142,8 +142,8 @@ class World(Protocol):
         """Why this client keeps its server between transactions, and since when (of `clock`)."""
         ...
 
-    def check_auth(self, user: str, database: str) -> tuple[bool, str]:
-        """Whether such a login can succeed, and in one line why not or on what it depends."""
+    async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
+        """"ok", "refused" or "doubtful", and in one line why, or on what it depends."""
         ...
 
     @property

@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgpool_py.admin.commands import Right
+from pgpool_py.admin.commands import Right, right_of
 from pgpool_py.admin.console import Console
+from pgpool_py.app.checkauth import check_auth
 from pgpool_py.app.orders import Orders
-from pgpool_py.config import ADMIN_DATABASE, AuthType, Config
+from pgpool_py.config import ADMIN_DATABASE, Config
 from pgpool_py.frontend.errors import ConsoleNotAllowed
 from pgpool_py.frontend.gate import ClientLogin, Welcome
 from pgpool_py.frontend.limits import ClientCounts
@@ -174,29 +175,14 @@ class Desk:
         return found
 
     def pins(self, client: Client) -> Iterator[tuple[str, float]]:
-        since = client.transaction_start or client.request_time
-        if client.server is not None and client.context.pooling:
-            if client.keeps_server & KEEPS_NAMED:
-                yield "a prepared statement too long to be remembered", since
-            elif client.keeps_server & KEEPS_UNNAMED:
-                yield "an unnamed statement too long to be remembered", since
+        if client.server is not None and client.context.pooling and client.keeps_server:
+            yield "a statement too long to be remembered", client.transaction_start or client.request_time
 
-    def check_auth(self, user: str, database: str) -> tuple[bool, str]:
-        return False, "not known yet"
+    async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
+        return await check_auth(self._pooler.gate, self, user, database, address)
 
     def clock(self) -> float:
         return clock()
 
     def log(self, text: str, who: str = "") -> None:
         self._pooler.log.log(text, who)
-
-
-def right_of(config: Config, user: str, own_user: bool) -> Right | None:
-    """What *user* may do on the console; None: not even enter."""
-    main = config.pgbouncer
-    if own_user or user in main.admin_users:
-        return Right.ADMIN
-    # Under auth_type=any nobody has proved a name, so the most that a name gives is a look.
-    if user in main.stats_users or main.auth_type is AuthType.ANY:
-        return Right.STATS
-    return None

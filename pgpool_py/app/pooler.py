@@ -7,7 +7,9 @@ import resource
 import signal
 import socket
 import time
+from collections.abc import Callable
 
+from pgpool_py.admin.errors import Refused
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.desk import Desk
@@ -87,6 +89,8 @@ class Pooler:
             (signal.SIGINT, self.stop_after_servers),
             (signal.SIGQUIT, self.stop_now),
             (signal.SIGHUP, self.reload),
+            (signal.SIGUSR1, self.pause),
+            (signal.SIGUSR2, self.resume),
         ):
             loop.add_signal_handler(number, self._signal, number, action)
         self._prefill()
@@ -155,12 +159,29 @@ class Pooler:
 
     def _signal(self, number: signal.Signals, action: object) -> None:
         stopping = (self._waiting_for or self.desk.orders.mode == "suspended") and number in (signal.SIGTERM, signal.SIGINT)
+        if self._waiting_for and number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.log.log(f"got {number.name} while shutting down, ignoring")
+            return
         self.log.log(f"got {number.name}{', stopping now' if stopping else ''}")
         if stopping:
             self.stop_now()
         else:
             assert callable(action)
             action()
+
+    def pause(self) -> None:
+        """SIGUSR1: as PAUSE; nobody waits for its end."""
+        self._obey(lambda: self.desk.orders.pause(None))
+
+    def resume(self) -> None:
+        """SIGUSR2: as RESUME."""
+        self._obey(lambda: self.desk.orders.resume(None))
+
+    def _obey(self, order: Callable[[], object]) -> None:
+        try:
+            order()
+        except Refused as refusal:
+            self.log.warning(refusal.message)
 
     def stop_after_clients(self) -> None:
         """SIGTERM: no new clients; end when the last one has left."""
