@@ -19,6 +19,7 @@ from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings
 from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
 from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
 from pgpool_py.frontend.limits import ClientCounts
+from pgpool_py.frontend.slowdown import Slowdown
 from pgpool_py.frontend.startup import StartupRequest
 from pgpool_py.observe.log import label
 from pgpool_py.relay._io import clock
@@ -65,6 +66,7 @@ class Gatehouse:
         self.place_for = place_for
         self.auth_query = auth_query
         self.desk = desk
+        self.slowdown = Slowdown()
         self.rules = self._rules(broker.config)
         self._mock_key = self.rules.mock_key
 
@@ -84,6 +86,8 @@ class Gatehouse:
         return LoginRules(
             auth_type=main.auth_type.value,
             hba=config.hba,
+            ldap=config.ldap,
+            auth_failure_delay=main.auth_failure_delay,
             client_login_timeout=main.client_login_timeout,
             max_client_conn=main.max_client_conn,
             scram_iterations=main.scram_iterations,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pgpool_py.auth.outside import missing_extra
 from pgpool_py.config.config import ADMIN_DATABASE, Config
 from pgpool_py.config.errors import Origin, Problem, quoted
 from pgpool_py.config.models import PgBouncerSettings
@@ -14,7 +15,7 @@ from pgpool_py.config.setting import Settings, meta_of, set_to_other_than_defaul
 from pgpool_py.config.values import AuthType
 
 # Methods of the HBA file that nobody would pass: to leave their lines out in silence could let somebody in by the next one.
-NOT_YET = frozenset({"cert", "ldap"})
+NOT_YET = frozenset({"cert"})
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -27,6 +28,10 @@ def check(config: Config) -> Iterator[Problem]:
         if rule.method in NOT_YET:
             origin = Origin(config.hba.name, rule.line)
             yield Problem(origin, f'method "{rule.method}" is not supported by this version yet')
+        elif missing := missing_extra(rule.method):
+            yield Problem(Origin(config.hba.name, rule.line), f"method {rule.method} {missing}")
+    if missing := missing_extra(main.auth_type.value):
+        yield _main_problem(config, "auth_type", f"{quoted(main.auth_type.value)} {missing}")
     if main.auth_dbname == ADMIN_DATABASE:
         yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
     if not main.listen_addr and not main.unix_socket_dir:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pgpool_py.auth.hba import Hba
+from pgpool_py.auth.ldap_options import LdapOptions
 from pgpool_py.auth.userlist import UserList
 from pgpool_py.config.errors import Origin
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
@@ -35,6 +36,7 @@ class Config(BaseModel):
     peers: dict[int, PeerSettings] = Field(default_factory=dict)
     userlist: UserList = Field(default_factory=UserList)
     hba: Hba = Field(default_factory=Hba)
+    ldap: LdapOptions | None = None
     # What is wrong in a file and does not keep it from being used; for the log.
     warnings: tuple[str, ...] = ()
     # (section, key or entry) -> where it was written last.

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pgpool_py.auth.hba import Hba, read_hba
 from pgpool_py.auth.ident import IdentFile, read_ident
+from pgpool_py.auth.ldap_options import LdapOptionsError, parse_ldap_options
 from pgpool_py.auth.userlist import UserList, UserListError, read_userlist
 from pgpool_py.config.checks import check
 from pgpool_py.config.config import ADMIN_DATABASE, Config
@@ -60,7 +61,7 @@ def change_setting(config: Config, name: str, text: str) -> Config:
 
 def _finished(config: Config, problems: list[Problem]) -> Config:
     """*config* with the files it names, or ConfigError with *problems* and what else is wrong."""
-    config = _with_hba(config, problems)
+    config = _with_ldap(_with_hba(config, problems), problems)
     problems += check(config)
     userlist, userlist_faults = _userlist(config, problems)
     if problems or userlist_faults:
@@ -99,6 +100,21 @@ def _with_hba(config: Config, problems: list[Problem]) -> Config:
     except OSError as error:
         problems.append(_unreadable(config, "auth_hba_file", error))
     return config.model_copy(update={"hba": hba, "warnings": (*idents.problems, *hba.problems)})
+
+
+def _with_ldap(config: Config, problems: list[Problem]) -> Config:
+    """*config* with what `auth_ldap_options` says, which only auth_type=ldap reads."""
+    main = config.pgbouncer
+    if main.auth_type is not AuthType.LDAP:
+        return config
+    try:
+        text = main.auth_ldap_options.reveal() if main.auth_ldap_options else ""
+        return config.model_copy(update={"ldap": parse_ldap_options(text)})
+    except LdapOptionsError as error:
+        key = "auth_ldap_options"
+        origin = config.origins.get(("pgbouncer", key)) or config.origins.get(("pgbouncer", "auth_type"), Origin(config.path, 0))
+        problems.append(Problem(origin, str(error), "pgbouncer", (key,)))
+        return config
 
 
 def _unreadable(config: Config, key: str, error: OSError) -> Problem:

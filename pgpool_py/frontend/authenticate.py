@@ -11,8 +11,12 @@ import base64
 import hmac
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
+from pgpool_py.auth.ldap import check_ldap
+from pgpool_py.auth.outside import Outside, Questions
+from pgpool_py.auth.pam import check_pam
 from pgwire import (
     AuthenticationCleartextPassword,
     AuthenticationMD5Password,
@@ -36,12 +40,14 @@ from pgwire.scram_keys import MAX_ITERATIONS
 
 from ..conversation import Conversation
 from .derive import keys_of, stored_form
-from .errors import LoginRefused, PasswordFailed, SaslFailed, TrustFailed
+from .errors import LoginRefused, OutsideFailed, PasswordFailed, SaslFailed, TrustFailed
 from .gate import Credentials, LoginRules, Peer
 from .identity import check_peer
 from .method import Method
 
 Answer = TypeVar("Answer")
+
+_questions = Questions()
 
 
 async def authenticate(
@@ -71,6 +77,12 @@ async def authenticate(
         case "peer":
             await check_peer(user, peer, method.rule.ident if method.rule else None, known=secrets is not None)
             return Credentials(secrets[0] if secrets else "")
+        case "pam":
+            return await _outside(talk, "PAM", partial(check_pam, user, address=str(peer.host)))
+        case "ldap":
+            options = method.rule.ldap if method.rule else rules.ldap
+            assert options is not None  # the configuration has made sure of it
+            return await _outside(talk, "LDAP", partial(check_ldap, options, user))
         case name:
             raise LoginRefused("bouncer config error", "F0000", f"method {name} is not supported")
 
@@ -105,6 +117,17 @@ async def _credentials(password: bytes, user: str, secret: str) -> Credentials |
     else:
         fits = hmac.compare_digest(password, _bytes(secret))
     return Credentials(secret) if fits else None
+
+
+async def _outside(talk: Conversation[ClientSide], service: str, check: Callable[..., None]) -> Credentials:
+    """The password itself are the credentials: a server may ask for it again."""
+    talk.add(talk.side.send(AuthenticationCleartextPassword()))
+    password = await _password(talk)
+    try:
+        await _questions.ask(partial(check, password=password))
+    except Outside as reason:
+        raise OutsideFailed(service, str(reason)) from None
+    return Credentials(_text(password))
 
 
 async def _md5(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:

@@ -78,18 +78,27 @@ class DatabaseDisabled(LoginRefused):
         super().__init__(f'database "{name}" is disabled')
 
 
-class PasswordFailed(LoginRefused):
+class WrongPassword(LoginRefused):
+    """The base of what is a guess that failed, as far as anybody can tell."""
+
     sqlstate = "28P01"  # invalid_password
 
+
+class PasswordFailed(WrongPassword):
     def __init__(self, explanation: str = "") -> None:
         super().__init__("password authentication failed", explanation=explanation)
 
 
-class SaslFailed(LoginRefused):
-    sqlstate = "28P01"
-
+class SaslFailed(WrongPassword):
     def __init__(self, explanation: str = "") -> None:
         super().__init__("SASL authentication failed", explanation=explanation)
+
+
+class OutsideFailed(WrongPassword):
+    """PAM or the directory did not take the password."""
+
+    def __init__(self, service: str, explanation: str) -> None:
+        super().__init__(f"{service} authentication failed", explanation=explanation)
 
 
 class TrustFailed(LoginRefused):

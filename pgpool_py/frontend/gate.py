@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pgpool_py.auth.hba import Hba
+from pgpool_py.auth.ldap_options import LdapOptions
 from pgwire import ScramKeys
 
 if TYPE_CHECKING:
     from .limits import ClientCounts
+    from .slowdown import Slowdown
     from .startup import StartupRequest
 
 _PROCESS_KEY = os.urandom(32)
@@ -28,6 +30,8 @@ class LoginRules:
 
     auth_type: str = "md5"  # in the words of the setting
     hba: Hba = field(default_factory=Hba, repr=False)  # counts where auth_type is "hba"
+    ldap: LdapOptions | None = None  # where it is "ldap"; a line of the HBA file has its own
+    auth_failure_delay: float = 0.0  # seconds, the longest wait of who guesses
     client_login_timeout: float = 60.0  # seconds, 0 = no limit
     max_client_conn: int = 100
     scram_iterations: int = 4096
@@ -123,6 +127,8 @@ class Gate(Protocol):
     def rules(self) -> LoginRules: ...
     @property
     def counts(self) -> ClientCounts: ...
+    @property
+    def slowdown(self) -> Slowdown: ...
 
     def find_database(self, name: str) -> Database | None:
         """The entry for *name*, the fallback entry included."""

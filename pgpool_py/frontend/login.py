@@ -39,6 +39,7 @@ from .errors import (
     NoSuchDatabase,
     PoolerStopping,
     UserNotForced,
+    WrongPassword,
 )
 from .gate import ClientLogin, Credentials, Database, Gate, LoginRules, Peer, Welcome
 from .method import WITHOUT_SECRETS, choose_method
@@ -165,6 +166,18 @@ class _Login:
     async def _authenticate(self, request: StartupRequest, database: Database | None) -> Credentials:
         if database is not None and database.is_console and self.gate.is_own_user(request.user, self.peer):
             return Credentials()
+        wait = self.gate.slowdown.delay(request.user, self.peer, self.rules.auth_failure_delay, time.monotonic())
+        if wait:
+            await asyncio.sleep(wait)
+        try:
+            credentials = await self._prove(request, database)
+        except WrongPassword:
+            self.gate.slowdown.failed(request.user, self.peer, time.monotonic())
+            raise
+        self.gate.slowdown.succeeded(request.user, self.peer)
+        return credentials
+
+    async def _prove(self, request: StartupRequest, database: Database | None) -> Credentials:
         method = choose_method(self.rules, request, self.peer, encrypted=False)
         secrets = None
         if method.name not in WITHOUT_SECRETS:

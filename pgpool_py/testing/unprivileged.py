@@ -16,6 +16,8 @@ from pgpool_py.testing.process import child_account
 
 # What the standard library imports only when it is first needed.
 _LATE = ("asyncio", "encodings.idna", "ssl", "traceback", "linecache", "resource", "uvloop")
+# More of it, for a test that needs an extra.
+_LATE_VARIABLE = "PGPOOL_PY_TEST_IMPORTS"
 # What would be loaded for nothing: this package.
 _LEFT_OUT = ("pgpool_py.testing", "pgpool_py.__main__", "pgpool_py.dev")
 _PR_SET_DUMPABLE = 4
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
     import pgpool_py
     import pgwire
 
-    for name in _LATE:
+    for name in (*_LATE, *os.environ.get(_LATE_VARIABLE, "").split()):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for package in (pgwire, pgpool_py):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,6 @@ def test_every_key_of_every_section_is_taken(loaded: Load) -> None:
     [
         ("auth_type = cert", 'auth_type: "cert" is not supported by this version yet'),
         ("auth_type = hba", 'auth_type: needs auth_hba_file when it is "hba"'),
-        ("auth_type = pam", 'auth_type: "pam" is not supported by this version yet'),
-        ("auth_type = ldap", 'auth_type: "ldap" is not supported by this version yet'),
         ("auth_dbname = pgbouncer", 'auth_dbname: cannot be "pgbouncer", the admin console'),
         ("unix_socket_dir =", "unix_socket_dir: is empty and so is listen_addr: nowhere to listen"),
     ],
@@ -171,3 +170,35 @@ def test_any_bytes_end_in_a_config_error(working_directory: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load("pgbouncer.ini")
     assert caught.value.problems[-1] == "pgbouncer.ini:4: user: a zero byte in the value"
+
+
+@pytest.mark.parametrize(("method", "package"), [("pam", "pamela"), ("ldap", "ldap3")])
+def test_a_missing_extra_is_told_with_its_name(
+    problems: Problems, monkeypatch: pytest.MonkeyPatch, method: str, package: str
+) -> None:
+    """At start, for the method of the main section and for that of a line of the HBA file."""
+    monkeypatch.setitem(sys.modules, package, None)
+    options = "auth_ldap_options = ldapserver=a ldapprefix=b\n"
+    (said,) = problems(f"[pgbouncer]\nauth_type = {method}\n{options}")
+    install = f"needs the package {package}: pip install 'pgpool_py[{method}]'"
+    assert said.startswith(f'pgbouncer.ini:2: [pgbouncer] auth_type: "{method}" {install}')
+    if method == "ldap":
+        hba = "local all all trust\nhost all all all ldap ldapserver=a ldapprefix=b\n"
+        (said,) = problems("[pgbouncer]\nauth_type = hba\nauth_hba_file = hba.conf\n", hba__conf=hba)
+        assert said.startswith(f"hba.conf:2: method ldap {install}")
+
+
+def test_ldap_needs_its_options(problems: Problems) -> None:
+    said = problems("[pgbouncer]\nauth_type = ldap\nauth_ldap_options = ldapbindpasswd=hunter2 ldapserver=a\n")
+    assert said[0].startswith("pgbouncer.ini:3: [pgbouncer] auth_ldap_options: ldap: expected ldapbasedn")
+    assert "hunter2" not in str(said)
+
+
+def test_a_bad_line_of_the_hba_file_is_a_warning(loaded: Load) -> None:
+    config = loaded(
+        "[pgbouncer]\nauth_type = hba\nauth_hba_file = hba.conf\nauth_ident_file = ident.conf\n",
+        hba__conf="hots\nlocal all all peer map=crew\n",
+        ident__conf="crew root web\nx\n",
+    )
+    assert [rule.line for rule in config.hba.rules] == [2]
+    assert [line.partition(": ")[0] for line in config.warnings] == ["ident.conf:2", "hba.conf:1"]

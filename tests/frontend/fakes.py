@@ -18,6 +18,7 @@ from pgpool_py.frontend.errors import LoginRefused
 from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.frontend.listener import Listener
+from pgpool_py.frontend.slowdown import Slowdown
 from pgpool_py.frontend.startup import StartupRequest
 from pgwire import NEED_DATA, Message, ServerSide, StartupMessage
 
@@ -40,6 +41,7 @@ class FakeDatabase:
 class FakeGate:
     rules: LoginRules = field(default_factory=LoginRules)
     counts: ClientCounts = field(default_factory=ClientCounts)
+    slowdown: Slowdown = field(default_factory=Slowdown)
     databases: dict[str, FakeDatabase] = field(default_factory=lambda: {"app": FakeDatabase("app")})
     secrets: dict[str, list[str]] = field(default_factory=dict)
     user_limits: dict[str, int] = field(default_factory=dict)

@@ -24,8 +24,9 @@ class Authentication(Settings):
         " asks for no"
         " password but the user must be known; `any` does not even look at the name and needs databases with"
         " a forced"
-        " `user`. `hba` leaves it to the rules of `auth_hba_file`.",
-        refused=("cert", "ldap", "pam"),
+        " `user`. `hba` leaves it to the rules of `auth_hba_file`. `pam` and `ldap` have the password judged by"
+        " another service, and need the extra of that name.",
+        refused=("cert",),
     )
     auth_file: File = setting("", "File of users and secrets, read at start and at each reload.")
     auth_hba_file: File = setting("", "File of host-based rules in PostgreSQL's format, for `auth_type=hba`.")
@@ -35,8 +36,7 @@ class Authentication(Settings):
     auth_dbname: Text = setting("", "Database entry in which `auth_query` runs, if not the client's.")
     auth_ldap_options: SecretText = setting(
         None,
-        "Options for `auth_type=ldap`. Not shown anywhere, as they may hold a password.",
-        effective=False,
+        "Options for `auth_type=ldap`, as in a line of `pg_hba.conf`. Not shown anywhere, as they may hold a password.",
     )
     scram_iterations: Iterations = setting(4096, "Iterations when a SCRAM secret is made from a plain password.")
     admin_users: TextList = setting((), "Users with full rights in the admin console.")

@@ -25,3 +25,9 @@ class Own(Settings):
         "How long the roll-back and reset of a server between two clients may take before it is closed instead.",
         own=True,
     )
+    auth_failure_delay: Seconds = setting(
+        2.0,
+        "After five wrong passwords in a minute, a login of the same user from the same address waits before it begins:"
+        " 0.1 seconds, then twice as long each time, up to this. 0: it does not.",
+        own=True,
+    )
