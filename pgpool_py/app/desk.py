@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pgpool_py.app.place import Place
     from pgpool_py.app.pooler import Pooler
 
-# As in relay.client; a compiled module's own constants are C's, and cannot be imported.
-KEEPS_UNNAMED, KEEPS_NAMED = 1, 2
 HELLO = {
     b"server_version": f"{PGBOUNCER}/bouncer".encode(),
     b"client_encoding": b"UTF8",

@@ -45,7 +45,7 @@ class Ordered:
 
     def answer(self) -> str:
         """The tag, or the error's SQLSTATE and text."""
-        reply = list(self.client.messages())
+        reply = self.client.until("Z")
         tags = [message.body[:-1].decode() for message in reply if message.kind == "C"]
         return tags[0] if tags else str(reply[0])
 
@@ -64,7 +64,7 @@ def asking(client: RawClient, sql: str) -> Iterator[Callable[[], list[wire.Messa
     """*client* asks; call what comes out for the reply."""
     client.send(wire.query(sql))
     stack.wait_taken(client)
-    yield lambda: list(client.messages())
+    yield lambda: client.until("Z")
 
 
 def test_pause_waits_for_transactions_and_resume_goes_on(start_pooler: Start) -> None:
@@ -241,7 +241,7 @@ def test_suspend_freezes_and_resume_loses_nothing(start_pooler: Start) -> None:
             console.execute("PAUSE")
         assert stack.unread(client) > 1
         assert console.execute("RESUME").statusmessage == "RESUME"
-        assert wire.values(client.messages()) == [b"after"]
+        assert wire.values(client.until("Z")) == [b"after"]
         assert wire.kinds(late.until("Z")).endswith("Z")
         late.vanish()
 
