@@ -42,10 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.config is None:
         return _refuse("no configuration file specified")
 
+    from pgpool_py.app.encryption import Encryption
     from pgpool_py.config import ConfigError, load
 
     try:
         config = load(options.config)
+        Encryption.of(config)  # its files are part of what may be at fault
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

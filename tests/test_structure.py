@@ -25,12 +25,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "sockets": frozenset(),
     "seam": frozenset(),  # the base classes by which pool and relay know each other
     "pgwire": frozenset(),
-    "conversation": frozenset({"pgwire"}),
+    "tls": frozenset(),
+    "conversation": frozenset({"pgwire", "tls"}),
     "auth": frozenset({"pgwire"}),
     "pool": frozenset({"pgwire"}),
     "session": frozenset({"pgwire"}),
     "config": frozenset({"pgwire", "auth"}),
-    "relay": frozenset({"pgwire", "session"}),
+    "relay": frozenset({"pgwire", "session", "tls"}),
 }
 BELOW_APP = frozenset(MAY_IMPORT)
 MAY_IMPORT |= {

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.place import NOT_READ, Place
 from pgpool_py.app.relaystates import RELAY_STATES
@@ -39,6 +40,7 @@ class Broker:
 
     def __init__(self, config: Config, log: Log) -> None:
         self.config = config
+        self.encryption = Encryption.of(config)
         self.log = log
         self.relay = Relay(self, RELAY_STATES)
         self.places: dict[Any, Place] = {}  # by pool
@@ -141,6 +143,8 @@ class Broker:
         server.reported = context.same_reported(login.parameters)
         place.parameters = server.reported
         self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
+        if tls is not None:
+            self.log.log(f"SSL established: {tls.description}", self.server_label(server))
         self.relay.add(server, b"")
         self.relay.now = clock()  # the relay may have been idle all the while
         client = pool.server_connected(server, self.relay.now)

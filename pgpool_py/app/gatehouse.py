@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker
 from pgpool_py.app.desk import ConsoleEntry, Desk
+from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import ErrandFailed
 from pgpool_py.app.place import Place
 from pgpool_py.auth.secret import Secret
@@ -67,7 +68,7 @@ class Gatehouse:
         self.auth_query = auth_query
         self.desk = desk
         self.slowdown = Slowdown()
-        self.rules = self._rules(broker.config)
+        self.rules = self._rules(broker.config, broker.encryption)
         self._mock_key = self.rules.mock_key
 
     @property
@@ -76,10 +77,10 @@ class Gatehouse:
 
     def reload(self) -> None:
         """Take over what the configuration says now."""
-        self.rules = self._rules(self.broker.config)
+        self.rules = self._rules(self.broker.config, self.broker.encryption)
 
     @staticmethod
-    def _rules(config: Config) -> LoginRules:
+    def _rules(config: Config, encryption: Encryption) -> LoginRules:
         main = config.pgbouncer
         asks = main.auth_user or any(entry.auth_user for entry in config.databases.values())
         knows_scram = asks or any(s.kind == "scram-sha-256" for stored in config.userlist.values() for s in stored)
@@ -88,6 +89,7 @@ class Gatehouse:
             hba=config.hba,
             ldap=config.ldap,
             auth_failure_delay=main.auth_failure_delay,
+            tls=encryption.clients,
             client_login_timeout=main.client_login_timeout,
             max_client_conn=main.max_client_conn,
             scram_iterations=main.scram_iterations,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgpool_py.auth.secret import Secret
-from pgpool_py.backend.target import ServerTarget
+from pgpool_py.backend.target import ServerTarget, ServerTls
 from pgpool_py.config import Config, DatabaseSettings, PoolMode
 from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
@@ -72,6 +72,7 @@ class Place:
         # startup settings -> (settings, what the client is told), for those that were tried on a server
         self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
         self.mode = PoolMode.SESSION
+        self.tls = ServerTls()
         if catalogs is not NOT_READ:
             catalogs.users.append(self)
 
@@ -142,6 +143,7 @@ class Place:
             parameters=parameters,
             application_name=entry.application_name,
             options=socket_options(main),
+            tls=self.tls,
         )
 
 

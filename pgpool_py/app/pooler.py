@@ -13,6 +13,7 @@ from pgpool_py.admin.errors import Refused
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.desk import Desk
+from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
 from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
@@ -72,6 +73,7 @@ class Pooler:
         self.pools.database_limit(place.entry.name).maximum = config.max_db_connections(place.entry)
         self.pools.user_limit(place.user).maximum = config.max_user_connections(place.user)
         place.configure(config)
+        place.tls = self.broker.encryption.servers
 
     # --- life ---
 
@@ -94,7 +96,7 @@ class Pooler:
         ):
             loop.add_signal_handler(number, self._signal, number, action)
         self._prefill()
-        for line in (*self.config.warnings, *not_yet_effective(self.config)):
+        for line in (*self.config.warnings, *not_yet_effective(self.config), *self.broker.encryption.notes):
             self.log.warning(line)
         self.log.log(f"process up: listening on {', '.join(_name(s) for s in sockets)}")
         ticker = loop.create_task(self._tick())
@@ -237,19 +239,26 @@ class Pooler:
         """SIGHUP, RELOAD: read the files again; all of it, or nothing and say why. Whether it succeeded."""
         try:
             config = load(self.config.pgbouncer.conffile or self.config.path)
+            encryption = Encryption.of(config)
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
                 self.log.error(line)
             self.log.error("RELOAD failed, the old configuration stays in force")
             return False
-        self.pending = {waits.name: waits.new for waits in self.take_over(config)}
+        self.pending = {waits.name: waits.new for waits in self.take_over(config, encryption)}
         return True
 
-    def take_over(self, config: Config) -> tuple[Change, ...]:
-        """Put *config* in force as far as that can be done while running; what has to wait for a restart."""
+    def take_over(self, config: Config, encryption: Encryption | None = None) -> tuple[Change, ...]:
+        """Put *config* in force as far as that can be done while running; what has to wait for a restart.
+
+        Without *encryption* contexts are made where a setting of TLS changed; ConfigError if that fails, and nothing changed.
+        """
         started = time.monotonic()
+        if encryption is None:
+            encryption = self.broker.encryption.renewed(self.config, config)
         change = diff(self.config, config)
         self.config = self.broker.config = change.config
+        self.broker.encryption = encryption
         main = self.config.pgbouncer
         self.log.configure(main.logfile, max(main.verbose, 0), quiet=not self.log.stderr)
         for line in self.config.warnings:

@@ -6,7 +6,9 @@ Knows nothing of how the connection was tried.
 from __future__ import annotations
 
 import os
+import ssl
 
+from pgpool_py.tls.context import explain
 from pgwire import ErrorResponse
 
 CONNECTION_FAILURE = "08006"
@@ -29,6 +31,8 @@ class ServerConnectError(Exception):
 
 def why(error: OSError) -> str:
     """What the system says of *error*, without what asyncio adds to it."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {explain(error)}"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 

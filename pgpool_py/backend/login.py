@@ -23,6 +23,7 @@ from pgwire import (
 
 from ..conversation import Conversation, PeerClosed
 from .authenticate import answer
+from .encryption import encrypt
 from .errors import login_failed, server_error, why
 from .target import ServerAddress, ServerLogin, ServerTarget
 
@@ -33,12 +34,15 @@ MAX_NOTICES = 10
 
 
 async def log_in(sock: socket.socket, address: ServerAddress, target: ServerTarget) -> ServerLogin:
-    """The server behind *sock*, ready for queries. On any failure the caller still has to close *sock*."""
+    """The server behind *sock*, ready for queries. On any failure the connection is closed."""
     talk = Conversation(sock, ServerSide())
+    login: ServerLogin | None = None
     try:
+        address = await encrypt(talk, address, target)
         talk.add(talk.side.send(StartupMessage(_parameters(target))))
         await _authenticate(talk, target)
-        return await _receive_session(talk, address)
+        login = await _receive_session(talk, address)
+        return login
     except PeerViolation as violation:
         raise login_failed(f"server broke the protocol: {violation.message}") from None
     except PeerClosed:
@@ -46,7 +50,10 @@ async def log_in(sock: socket.socket, address: ServerAddress, target: ServerTarg
     except OSError as error:
         raise login_failed(f"connection lost during login: {why(error)}") from None
     finally:
-        talk.release()
+        if login is None:
+            talk.close()
+        else:
+            talk.release()
 
 
 def _parameters(target: ServerTarget) -> dict[str, str]:

@@ -5,9 +5,9 @@ Used on a connection that has just logged in, and by errands through the relay. 
 
 from __future__ import annotations
 
-import asyncio
 import socket
 
+from pgpool_py.tls import stream
 from pgwire import ErrorResponse, Query
 from pgwire.codes import Backend
 
@@ -69,16 +69,14 @@ def _columns(body: bytes) -> Row:
 
 async def ask(sock: socket.socket, text: str) -> list[Row]:
     """The rows of *text* on a connection that is idle and registered nowhere."""
-    loop = asyncio.get_running_loop()
     rows = Rows()
     try:
-        await loop.sock_sendall(sock, Query(text.encode()).encode())
+        await stream.send_all(sock, Query(text.encode()).encode())
         while not rows.done:
-            data = await loop.sock_recv(sock, 65536)
+            data = await stream.receive(sock, 65536)
             if not data:
                 raise ConnectionResetError("server closed the connection")
             rows.receive(data)
     finally:
-        loop.remove_reader(sock)
-        loop.remove_writer(sock)
+        stream.forget(sock)
     return rows.result()

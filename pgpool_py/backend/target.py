@@ -6,12 +6,24 @@ Plain values; connect.py acts on them.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pgpool_py.tls.options import DISABLE
 from pgwire import ScramKeys
 
 from ..sockets import SocketOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """server_tls_sslmode, and what a handshake is done with. A Unix socket is never encrypted."""
+
+    mode: str = DISABLE
+    context: ssl.SSLContext | None = field(default=None, repr=False)
+    direct: bool = False  # begin with the handshake, without asking (PostgreSQL 17)
+    host: str = ""  # the name of the server, for its certificate and for SNI
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,7 @@ class ServerTarget:
     parameters: Mapping[str, str] = field(default_factory=dict)  # sent in the startup packet as they stand
     application_name: str | None = None
     options: SocketOptions = field(default_factory=SocketOptions)
+    tls: ServerTls = field(default_factory=ServerTls)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -41,6 +54,8 @@ class ServerAddress:
 
     family: int
     sockaddr: tuple[object, ...] | str | bytes
+    # How the connection was encrypted, None for not at all: a cancel request goes the same way.
+    tls: ServerTls | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         if isinstance(self.sockaddr, tuple):

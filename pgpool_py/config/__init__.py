@@ -2,7 +2,7 @@
 
 from pgpool_py.config.checks import not_yet_effective
 from pgpool_py.config.config import ADMIN_DATABASE, FALLBACK, Config
-from pgpool_py.config.errors import ConfigError, Origin
+from pgpool_py.config.errors import ConfigError, Origin, Problem
 from pgpool_py.config.load import change_setting, load
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
 from pgpool_py.config.reload import Change, Diff, diff
@@ -22,6 +22,7 @@ __all__ = [
     "PeerSettings",
     "PgBouncerSettings",
     "PoolMode",
+    "Problem",
     "SslMode",
     "UserSettings",
     "change_setting",

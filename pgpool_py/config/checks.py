@@ -12,10 +12,12 @@ from pgpool_py.config.config import ADMIN_DATABASE, Config
 from pgpool_py.config.errors import Origin, Problem, quoted
 from pgpool_py.config.models import PgBouncerSettings
 from pgpool_py.config.setting import Settings, meta_of, set_to_other_than_default, setting_fields
-from pgpool_py.config.values import AuthType
+from pgpool_py.config.values import AuthType, Negotiation, SslMode
 
 # Methods of the HBA file that nobody would pass: to leave their lines out in silence could let somebody in by the next one.
 NOT_YET = frozenset({"cert"})
+
+INSISTENT = frozenset({SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL})
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -24,6 +26,8 @@ def check(config: Config) -> Iterator[Problem]:
     main = config.pgbouncer
     if main.auth_type is AuthType.HBA and not main.auth_hba_file:
         yield _main_problem(config, "auth_type", 'needs auth_hba_file when it is "hba"')
+    if main.server_tls_negotiation is Negotiation.DIRECT and main.server_tls_sslmode not in INSISTENT:
+        yield _main_problem(config, "server_tls_negotiation", '"direct" needs server_tls_sslmode = require or more')
     for rule in config.hba.rules:
         if rule.method in NOT_YET:
             origin = Origin(config.hba.name, rule.line)

@@ -58,6 +58,13 @@ class SslMode(StrEnum):
     VERIFY_FULL = "verify-full"
 
 
+class Negotiation(StrEnum):
+    """How TLS with a server begins; libpq's words for it."""
+
+    POSTGRES = "postgres"
+    DIRECT = "direct"
+
+
 class LoadBalance(StrEnum):
     """How a list of hosts is used."""
 
@@ -221,6 +228,7 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_words), Shape("comma list
 SecretText = Annotated[Secret | None, BeforeValidator(_secret), Shape("secret")]
 PoolModeName = Annotated[PoolMode, BeforeValidator(_word(*_values_of(PoolMode))), Shape(", ".join(PoolMode))]
 AuthTypeName = Annotated[AuthType, BeforeValidator(_word(*_values_of(AuthType))), Shape(", ".join(AuthType))]
+NegotiationName = Annotated[Negotiation, BeforeValidator(_word(*_values_of(Negotiation))), Shape(", ".join(Negotiation))]
 SslModeName = Annotated[SslMode, BeforeValidator(_word(*_values_of(SslMode))), Shape(", ".join(SslMode))]
 
 # For entries of [databases], [users] and [peers]: None is "not set here", the next level decides.

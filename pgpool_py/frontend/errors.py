@@ -50,6 +50,13 @@ class TooManyUserClients(LoginRefused):
         super().__init__("client connections exceeded (max_user_client_connections)")
 
 
+class EncryptionRequired(LoginRefused):
+    sqlstate = "28000"  # invalid_authorization_specification, as for a hostssl line that is missed
+
+    def __init__(self) -> None:
+        super().__init__("SSL required")
+
+
 class NoUserName(LoginRefused):
     sqlstate = "28000"  # invalid_authorization_specification
 

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgpool_py.auth.hba import Hba
 from pgpool_py.auth.ldap_options import LdapOptions
+from pgpool_py.tls.session import TlsSession
 from pgwire import ScramKeys
+
+from .encryption import ClientTls
 
 if TYPE_CHECKING:
     from .limits import ClientCounts
@@ -32,6 +35,7 @@ class LoginRules:
     hba: Hba = field(default_factory=Hba, repr=False)  # counts where auth_type is "hba"
     ldap: LdapOptions | None = None  # where it is "ldap"; a line of the HBA file has its own
     auth_failure_delay: float = 0.0  # seconds, the longest wait of who guesses
+    tls: ClientTls = field(default_factory=ClientTls)
     client_login_timeout: float = 60.0  # seconds, 0 = no limit
     max_client_conn: int = 100
     scram_iterations: int = 4096
@@ -57,6 +61,7 @@ class Peer:
     port: int  # for a Unix socket the port in its name
     pid: int = 0  # of a Unix peer
     uid: int = -1  # of a Unix peer
+    tls: TlsSession | None = None  # with the names in its certificate, where it showed one and it was checked
 
     def __str__(self) -> str:
         if self.host == "unix":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgwire import (
     AuthenticationOk,
@@ -30,10 +30,11 @@ from pgwire.codes import PROTOCOL_3_2
 
 from ..conversation import Conversation, PeerClosed
 from .authenticate import authenticate
-from .encryption import first_packet
+from .encryption import ClientTls, first_packet
 from .errors import (
     ClientGone,
     DatabaseDisabled,
+    EncryptionRequired,
     LoginRefused,
     LoginTimeout,
     NoSuchDatabase,
@@ -60,9 +61,10 @@ async def serve_login(sock: socket.socket, peer: Peer, gate: Gate, number: int =
     try:
         login = await attempt.run()
     finally:
-        attempt.talk.release()
         if login is None:
-            sock.close()
+            attempt.talk.close()
+        else:
+            attempt.talk.release()
     return login
 
 
@@ -100,7 +102,9 @@ class _Login:
         cancel: CancelRequest | None = None
         try:
             async with limit:
-                match await first_packet(self.talk):
+                packet, session = await first_packet(self.talk, self._tls_offered())
+                self.peer = replace(self.peer, tls=session)
+                match packet:
                     case StartupMessage() as startup:
                         return await self._log_in(startup)
                     case CancelRequest() as request:
@@ -130,7 +134,13 @@ class _Login:
         # libpq takes the close for the answer, so it comes when the cancel has been carried out.
         await self.gate.cancel(request.pid, request.secret, self.peer)
 
+    def _tls_offered(self) -> ClientTls:
+        """Nobody can listen in on a Unix socket: there is no TLS over it, and none is asked for."""
+        return ClientTls() if self.peer.host == "unix" else self.rules.tls
+
     async def _log_in(self, startup: StartupMessage) -> ClientLogin:
+        if self._tls_offered().required and self.peer.tls is None:
+            raise EncryptionRequired
         self.progress.user = startup.parameters.get("user", "") or self.progress.user
         self.progress.database = startup.parameters.get("database", "") or self.progress.user
         request = read_startup(startup.parameters, self.rules)
@@ -150,7 +160,8 @@ class _Login:
     ) -> ClientLogin:
         self.gate.admit(request, self.peer)
         names = f"db={printable(request.database)} user={printable(request.user)}"
-        self.gate.log(self.who, f"login attempt: {names} tls=no")
+        tls = self.peer.tls.description if self.peer.tls else "no"
+        self.gate.log(self.who, f"login attempt: {names} tls={tls}")
         if (negotiated := negotiation(startup)) is not None:
             self.talk.add(self.talk.side.send(negotiated))
         credentials = await self._authenticate(request, database)
@@ -178,7 +189,7 @@ class _Login:
         return credentials
 
     async def _prove(self, request: StartupRequest, database: Database | None) -> Credentials:
-        method = choose_method(self.rules, request, self.peer, encrypted=False)
+        method = choose_method(self.rules, request, self.peer, encrypted=self.peer.tls is not None)
         secrets = None
         if method.name not in WITHOUT_SECRETS:
             self.progress.waits_for_server = True

@@ -13,6 +13,7 @@ import socket
 import ssl
 
 from pgpool_py.relay._io import view
+from pgpool_py.tls.session import describe
 
 RECORD = 16384  # the most that one record carries
 ROOM = 65536  # what a read may bring, as _io's CHUNK
@@ -34,6 +35,9 @@ class Channel:
         self.sock = sock
         self.description = description
         self.again = False
+
+    def __str__(self) -> str:
+        return self.description
 
     def receive(self, at: int) -> int:
         """Read to offset *at* of the shared buffer; answers as `_io.recv` does."""
@@ -97,8 +101,3 @@ def adopt(sock: socket.socket) -> tuple[int, Channel | None]:
         return sock.fileno(), Channel(sock, describe(sock))
     return sock.detach(), None
 
-
-def describe(sock: ssl.SSLSocket) -> str:
-    """Version and cipher of a connection, in PgBouncer's words."""
-    cipher = sock.cipher()
-    return f"{sock.version()}/{cipher[0] if cipher else 'unknown'}"

@@ -97,18 +97,18 @@ def test_what_would_weaken_security_is_refused(problems: Problems, line: str, pr
     assert f"pgbouncer.ini:2: [pgbouncer] {problem}" in problems(f"[pgbouncer]\n{line}\n")
 
 
-@pytest.mark.parametrize("side", ["client", "server"])
-@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
-def test_tls_that_is_insisted_on_is_refused(problems: Problems, side: str, mode: str) -> None:
-    assert problems(f"[pgbouncer]\n{side}_tls_sslmode = {mode}\n") == [
-        f'pgbouncer.ini:2: [pgbouncer] {side}_tls_sslmode: "{mode}" is not supported by this version yet'
-    ]
-
-
-@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
-def test_tls_that_is_not_insisted_on_is_accepted(loaded: Load, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
+def test_every_mode_of_tls_is_accepted(loaded: Load, mode: str) -> None:
     config = loaded(f"[pgbouncer]\nclient_tls_sslmode = {mode}\nserver_tls_sslmode = {mode}\n")
     assert config.pgbouncer.client_tls_sslmode == mode
+    assert config.pgbouncer.server_tls_sslmode == mode
+
+
+def test_direct_tls_needs_a_mode_that_insists(problems: Problems) -> None:
+    """Without asking first nobody can say "no": there is nothing to fall back to."""
+    assert problems("[pgbouncer]\nserver_tls_negotiation = direct\n") == [
+        'pgbouncer.ini:2: [pgbouncer] server_tls_negotiation: "direct" needs server_tls_sslmode = require or more'
+    ]
 
 
 def test_settings_without_meaning_here_are_listed(loaded: Load) -> None:

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pgpool_py.testing.process import Account, child_account
+
 DAY = datetime.timedelta(days=1)
 
 
@@ -28,10 +30,11 @@ class Identity:
 
 
 class Authority:
-    """One root, which signs what it is asked to; everything it makes lies in *folder*."""
+    """One root, which signs what it is asked to; everything it makes lies in *folder* and belongs to *owner*."""
 
-    def __init__(self, folder: Path, name: str = "test root") -> None:
+    def __init__(self, folder: Path, name: str = "test root", owner: Account | None = None) -> None:
         self.folder = folder
+        self._owner = owner or child_account()
         self._name = _name(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._made = 0
@@ -42,7 +45,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         self.file = folder / f"{name.replace(' ', '-')}.crt"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self._write(self.file, certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
         self, common_name: str, names: Sequence[str] = (), addresses: Sequence[str] = (), *, expired: bool = False
@@ -60,19 +63,18 @@ class Authority:
         stem = self.folder / f"{self.file.stem}-{self._made}"
         identity = Identity(stem.with_suffix(".crt"), stem.with_suffix(".key"))
         certificate = builder.sign(self._key, hashes.SHA256())
-        identity.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        write_key(identity.key, key)
+        self._write(identity.cert, certificate.public_bytes(serialization.Encoding.PEM))
+        clear = serialization.NoEncryption()
+        self._write(
+            identity.key, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, clear)
+        )
         return identity
 
-
-def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    """The key in clear text, for its owner only."""
-    path.touch(mode=0o600)
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    def _write(self, path: Path, data: bytes) -> None:
+        """For its owner only: PostgreSQL and libpq take no key that others may read."""
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+        self._owner.own(path)
 
 
 def _name(common_name: str) -> x509.Name:
