@@ -189,10 +189,9 @@ class Orders:
 
     def set(self, key: str, value: str) -> None:
         try:
-            changed = change_setting(self._pooler.config, key.lower(), value)
+            self._pooler.take_over(change_setting(self._pooler.config, key.lower(), value))
         except ConfigError as error:
             raise Refused("SET failed", detail="\n".join(error.problems)) from None
-        self._pooler.take_over(changed)
 
     # --- refusals ---
 
