@@ -29,6 +29,7 @@ from pgpool_py.relay.tls import adopt
 from pgpool_py.session.settings import TRACKED, Settings
 
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
+MAX_APPLICATION_NAME = 63  # bytes
 KEY_RANGE = 0x7FFFFFFF
 
 
@@ -137,8 +138,10 @@ class Gatehouse:
             # A forced user has secrets of its own, which those of clients must not replace.
             place.scram_keys = credentials.scram_keys or place.scram_keys
             place.learned = Secret(credentials.secret) if credentials.secret else place.learned
+        if self.broker.config.pgbouncer.application_name_add_host:
+            _add_host(request.settings, peer)
         settings, told = await self._startup(place, request.settings)
-        return Welcome(told, pool=(place, settings), notice=self.broker.config.pgbouncer.login_notify_message)
+        return Welcome(told, pool=(place, settings, told), notice=self.broker.config.pgbouncer.login_notify_message)
 
     async def _startup(self, place: Place, wanted: dict[str, str]) -> tuple[Settings, dict[bytes, bytes]]:
         """The settings a client starts with, as the server spells them, and what it is told."""
@@ -212,7 +215,7 @@ class Gatehouse:
         client.cancel_key = login.pid
         client.state = broker.relay.client_idle_state
         client.settings = client.startup = settings
-        client.told = place.startups[frozenset(login.settings.items())][1]
+        client.told = login.pool[2]
         broker.clients[login.pid] = client
         broker.keys[login.pid] = login.key
         place.pool.client_joined(client)
@@ -226,6 +229,14 @@ class Gatehouse:
     def log_failure(self, who: str, reason: str, age: float, explanation: str) -> None:
         detail = f": {explanation}" if explanation else ""
         self.broker.log.client(who, f"closing because: {reason}{detail} (age={int(age)}s)")
+
+
+def _add_host(settings: dict[str, str], peer: Peer) -> None:
+    """Say in application_name where the client is; PostgreSQL would cut it after as many bytes."""
+    name = settings.get("application_name") or "app"
+    where = f" - {peer}"
+    kept = name.encode("utf-8", "surrogateescape")[: max(0, MAX_APPLICATION_NAME - len(where))]
+    settings["application_name"] = kept.decode("utf-8", "ignore") + where
 
 
 def _simple(wanted: dict[str, str]) -> dict[bytes, bytes] | None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import signal
-import socket
 import time
 from collections.abc import Callable
 
 from pgpool_py.admin.errors import Refused
+from pgpool_py.app import systemd
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.desk import Desk
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
+from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
 from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
-from pgpool_py.frontend.addresses import open_tcp, open_unix, remove_unix
 from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
 from pgpool_py.observe.statistics import log_line
+from pgpool_py.observe.syslog import Syslog
 from pgpool_py.pool.pools import Pools
 from pgpool_py.relay._io import clock
 
@@ -30,9 +30,11 @@ TICK = 0.333  # seconds between two rounds of maintenance
 class Pooler:
     """One process' pooler; `run` is its whole life."""
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, on_ready: Callable[[], None] | None = None) -> None:
         self.config = config
         self.log = log
+        self._on_ready = on_ready
+        self._owns_ports = False
         self.pools = Pools()
         self.broker = Broker(config, log)
         self.desk = Desk(self)
@@ -81,8 +83,8 @@ class Pooler:
         """Serve until told to stop. Raises ListenError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         main = self.config.pgbouncer
-        sockets = self._listen()
-        self._raise_descriptor_limit()
+        sockets, self._owns_ports = open_ports(self.config)
+        raise_descriptor_limit(self.config, self.log)
         self.listener = Listener(sockets, self.gate, self.gate.hand_over, socket_options(main))
         self.listener.start()
         loop.add_reader(self.broker.relay.fd, self.broker.relay.drain)
@@ -98,36 +100,16 @@ class Pooler:
         self._prefill()
         for line in (*self.config.warnings, *not_yet_effective(self.config), *self.broker.encryption.notes):
             self.log.warning(line)
-        self.log.log(f"process up: listening on {', '.join(_name(s) for s in sockets)}")
+        self.log.log(f"process up: listening on {', '.join(map(port_name, sockets))}")
+        if self._on_ready is not None:
+            self._on_ready()
+        systemd.notify("READY=1")
         ticker = loop.create_task(self._tick())
         try:
             await self._done.wait()
         finally:
             ticker.cancel()
             await self._close()
-
-    def _listen(self) -> list[socket.socket]:
-        main = self.config.pgbouncer
-        sockets = open_tcp(
-            main.listen_addr,
-            main.listen_port,
-            backlog=main.listen_backlog,
-            reuse_port=main.so_reuseport,
-            defer_accept=main.tcp_defer_accept,
-        )
-        if main.unix_socket_dir:
-            mode = main.unix_socket_mode
-            group = main.unix_socket_group
-            sockets.append(open_unix(main.unix_socket_dir, main.listen_port, mode=mode, group=group))
-        return sockets
-
-    def _raise_descriptor_limit(self) -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        wanted = self.config.pgbouncer.max_client_conn + 100
-        if hard != resource.RLIM_INFINITY and hard < wanted:
-            self.log.warning(f"max_client_conn needs about {wanted} descriptors, the system allows {hard} (ulimit -n)")
 
     def _prefill(self) -> None:
         """min_pool_size of entries with a user of their own holds from the start."""
@@ -149,12 +131,14 @@ class Pooler:
             self._count()
 
     def _count(self) -> None:
-        """Once in a stats_period: remember the counters, and log what they say."""
+        """Once in a stats_period: remember the counters, and say what they say."""
         main, periods, now = self.config.pgbouncer, self.desk.periods, clock()
         if periods.due(now, main.stats_period):
             current = self.desk.totals()
+            line = log_line(periods.average_of_all(current, now))
             if main.log_stats:
-                self.log.log(log_line(periods.average_of_all(current, now)))
+                self.log.log(line)
+            systemd.notify(f"STATUS={line}")
             periods.turn(now, current)
 
     # --- signals ---
@@ -202,6 +186,7 @@ class Pooler:
     def _stop(self, waiting_for: str) -> None:
         self._waiting_for = waiting_for
         self.broker.stopping = True
+        systemd.notify("STOPPING=1")
         if self.listener is not None:
             self.listener.close()
         self._check_stopping()
@@ -229,38 +214,41 @@ class Pooler:
                 real_member(server).close("server shutting down")
         asyncio.get_running_loop().remove_reader(self.broker.relay.fd)
         self.broker.relay.close()
-        if self.config.pgbouncer.unix_socket_dir:
-            remove_unix(self.config.pgbouncer.unix_socket_dir, self.config.pgbouncer.listen_port)
+        if self._owns_ports:
+            remove_ports(self.config)
         self.log.log("shutdown complete")
 
     # --- reload ---
 
     def reload(self) -> bool:
         """SIGHUP, RELOAD: read the files again; all of it, or nothing and say why. Whether it succeeded."""
+        systemd.reloading()
         try:
             config = load(self.config.pgbouncer.conffile or self.config.path)
-            encryption = Encryption.of(config)
-        except (ConfigError, OSError) as error:
+            self.pending = {waits.name: waits.new for waits in self.take_over(config, Encryption.of(config))}
+        except ConfigError as error:
             for line in str(error).splitlines():
                 self.log.error(line)
             self.log.error("RELOAD failed, the old configuration stays in force")
             return False
-        self.pending = {waits.name: waits.new for waits in self.take_over(config, encryption)}
+        finally:
+            systemd.notify("READY=1")
         return True
 
     def take_over(self, config: Config, encryption: Encryption | None = None) -> tuple[Change, ...]:
         """Put *config* in force as far as that can be done while running; what has to wait for a restart.
 
-        Without *encryption* contexts are made where a setting of TLS changed; ConfigError if that fails, and nothing changed.
+        Without *encryption* contexts are made where a setting of TLS changed. ConfigError, and nothing changed, if that fails or
+        the log file cannot be written.
         """
         started = time.monotonic()
         if encryption is None:
             encryption = self.broker.encryption.renewed(self.config, config)
         change = diff(self.config, config)
+        configure_log(self.log, change.config)
         self.config = self.broker.config = change.config
         self.broker.encryption = encryption
         main = self.config.pgbouncer
-        self.log.configure(main.logfile, max(main.verbose, 0), quiet=not self.log.stderr)
         for line in self.config.warnings:
             self.log.warning(line)
         for waits in change.needs_restart:
@@ -288,8 +276,12 @@ class Pooler:
         return change.needs_restart
 
 
-def _name(sock: socket.socket) -> str:
-    name = sock.getsockname()
-    if isinstance(name, tuple):
-        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-    return "unix:" + (name if isinstance(name, str) else name.decode(errors="replace").replace("\0", "@", 1))
+def configure_log(log: Log, config: Config) -> None:
+    """Log where and how *config* says; ConfigError, and everything as it was, if its file cannot be written."""
+    main = config.pgbouncer
+    syslog = Syslog(main.syslog_ident, main.syslog_facility) if main.syslog else None
+    try:
+        log.configure(main.logfile, main.verbose, not log.stderr, syslog)
+    except OSError as error:
+        where = config.origins.get(("pgbouncer", "logfile"), config.path)
+        raise ConfigError([f"{where}: [pgbouncer] logfile: cannot write {main.logfile!r}: {error.strerror}"]) from None

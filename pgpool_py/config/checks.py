@@ -5,6 +5,7 @@ Knows the rules only. Values that are wrong by themselves have been reported bef
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from pgpool_py.auth.outside import missing_extra
@@ -38,7 +39,7 @@ def check(config: Config) -> Iterator[Problem]:
         yield _main_problem(config, "auth_type", f"{quoted(main.auth_type.value)} {missing}")
     if main.auth_dbname == ADMIN_DATABASE:
         yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
-    if not main.listen_addr and not main.unix_socket_dir:
+    if not main.listen_addr and not main.unix_socket_dir and not os.environ.get("LISTEN_FDS"):
         yield _main_problem(config, "unix_socket_dir", "is empty and so is listen_addr: nowhere to listen")
     for name, database in config.databases.items():
         if database.auth_dbname == ADMIN_DATABASE:

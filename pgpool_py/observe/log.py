@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from enum import IntEnum
 
+from pgpool_py.observe.syslog import Syslog
+
 
 class Level(IntEnum):
     """PgBouncer's levels, with the numbers that Python's logging uses for their like."""
@@ -49,6 +51,8 @@ class Log:
         self.threshold = Level.LOG
         self.stderr = True
         self.logfile = ""
+        self.syslog: Syslog | None = None
+        self.least_verbosity = 0  # what the command line asks for; no reload takes it back
         self._fd = -1
         self._clock = clock
         # strftime costs more than the rest of a line; the text of a second is kept for that second.
@@ -57,7 +61,7 @@ class Log:
 
     # Where lines go
 
-    def configure(self, logfile: str = "", verbose: int = 0, quiet: bool = False) -> None:
+    def configure(self, logfile: str = "", verbose: int = 0, quiet: bool = False, syslog: Syslog | None = None) -> None:
         """Use these settings from now on and open the file anew (a reload does the same).
 
         Raises OSError when the file cannot be opened; everything then stays as it was.
@@ -65,8 +69,11 @@ class Log:
         fd = os.open(logfile, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644) if logfile else -1
         self.close()
         self._fd, self.logfile = fd, logfile
-        self.threshold = _BY_VERBOSITY[min(verbose, len(_BY_VERBOSITY) - 1)]
+        self.threshold = _BY_VERBOSITY[min(max(verbose, self.least_verbosity), len(_BY_VERBOSITY) - 1)]
         self.stderr = not quiet
+        if self.syslog is not None:
+            self.syslog.close()
+        self.syslog = syslog
 
     def reopen(self) -> None:
         """Open the file again, after somebody moved it away. Raises OSError and keeps the old one open."""
@@ -92,6 +99,8 @@ class Log:
         if level >= self.threshold:
             line = printable(f"{who} {text}" if who else text)
             self._emit(f"{self._stamp()} [{os.getpid()}] {level.name} {line}\n")
+            if self.syslog is not None:
+                self.syslog.send(level.name, line)
 
     def noise(self, text: str, who: str = "") -> None:
         """A detail of the protocol."""

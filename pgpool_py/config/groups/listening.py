@@ -52,12 +52,11 @@ class Process(Settings):
 
     group: ClassVar[str] = "Process"
 
-    user: Text = setting("", "Unix user to become after start, when started by root.", changeable=False, effective=False)
+    user: Text = setting("", "Unix user to become after start, when started by root.", changeable=False)
     pidfile: File = setting(
         "",
         "File that holds the process id while running. Needed by `--daemon`.",
         changeable=False,
-        effective=False,
     )
     conffile: File = setting(
         "",

@@ -87,7 +87,6 @@ class Handover(Settings):
     application_name_add_host: OnOff = setting(
         False,
         "Add the client's address and port to the `application_name` it starts with.",
-        effective=False,
     )
     disable_pqexec: OnOff = setting(
         False,

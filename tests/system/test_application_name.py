@@ -1,0 +1,22 @@
+"""What servers and operators see of a client's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.system import stack
+
+
+@pytest.mark.skipif(stack.NONE, reason="needs a pooler")
+def test_application_name_tells_the_host(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """application_name_add_host: PostgreSQL's own views say which machine a query came from, within its 63 bytes."""
+    pooler = start_pooler({"application_name_add_host": 1})
+    for given, name in (("web", "web"), ("", "app"), ("x" * 80, "x" * 63)):
+        with pooler.connect("app", application_name=given) as client:
+            suffix = " - {}:{}".format(*client.sock.getsockname())
+            assert client.ask("show application_name") == name[: 63 - len(suffix)] + suffix
+            assert client.parameters["application_name"] == client.ask("show application_name")
+            client.query("set application_name = 'own'")
+            assert client.ask("show application_name") == "own"
