@@ -7,7 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from pgpool_py.testing import Pooler, PostgresServer, local_bin_dirs
-from tests.differential.world import ADMIN, DIRECT, HBA, OTHER, OWNER, POOLED, POOLS, ROLES, SCHEMA, SETTINGS, TEMPLATE, World
+from tests.differential.world import (
+    ADMIN,
+    DIRECT,
+    HBA,
+    OTHER,
+    OWNER,
+    POOLED,
+    POOLS,
+    RESTORED,
+    ROLES,
+    SCHEMA,
+    SETTINGS,
+    TEMPLATE,
+    World,
+)
 from tests.system import wire
 from tests.system.rawclient import Address, RawClient
 
@@ -26,6 +40,7 @@ def differential_server() -> Iterator[PostgresServer]:
             ADMIN,
             *(f"create database {name} template {TEMPLATE} owner {OWNER}" for name in (DIRECT, POOLED)),
         )
+        run(address, "postgres", ADMIN, f"create database {RESTORED} owner {OWNER}")
         yield server
 
 
@@ -35,6 +50,7 @@ def world(differential_server: PostgresServer) -> Iterator[World]:
     server = differential_server
     line = f"host={server.host} port={server.port} dbname={POOLED}"
     databases = {name: f"{line} pool_size={size}" for name, size in POOLS.items()}
+    databases["restored"] = f"host={server.host} port={server.port} dbname={RESTORED} pool_size=2"
     with Pooler(databases, {name: "" for name in (OWNER, OTHER, ADMIN)}, SETTINGS) as pooler:
         made = World(server, pooler)
         yield made

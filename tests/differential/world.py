@@ -13,7 +13,7 @@ from tests.system.rawclient import Address, RawClient
 from tests.system.stack import wait_until
 
 OWNER, OTHER, ADMIN = "diff_owner", "diff_other", "postgres"
-TEMPLATE, DIRECT, POOLED = "diff_template", "diff_direct", "diff_pooled"
+TEMPLATE, DIRECT, POOLED, RESTORED = "diff_template", "diff_direct", "diff_pooled", "diff_restored"
 POOLS = {"one": 1, "two": 2}
 HBA = ["host all all 127.0.0.1/32 trust"]
 SETTINGS: dict[str, object] = {
@@ -104,6 +104,11 @@ class World:
             return RawClient(Address(self.pooler.host, self.pooler.port), pool, user, parameters=parameters)
 
         return connect
+
+    def uri(self, pool: str = "", database: str = DIRECT) -> str:
+        """For drivers: through the pooler, or past it."""
+        port = self.pooler.port if pool else self.server.port
+        return f"postgresql://{OWNER}@127.0.0.1:{port}/{pool or database}?sslmode=disable"
 
     # A script
 
