@@ -34,6 +34,8 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
 from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
 
+INVALID_PASSWORD = "28P01"
+
 
 class Broker:
     """Everything that crosses between relay, pools, and new server connections."""
@@ -91,7 +93,7 @@ class Broker:
         pool = place.pool
         started = clock()
         try:
-            login = await connect_server(place.target(self.config), self.config.pgbouncer.server_connect_timeout)
+            login = await self._connect(place)
         except ServerConnectError as error:
             who = label("S", 0, pool.database, pool.user, place.target(self.config))
             self.log.warning(f"closing because: {error.reason}: {error.message}", who)
@@ -109,6 +111,23 @@ class Broker:
             self.perform(pool.activate(clock()))
             return
         self._adopt(place, login, started)
+
+    async def _connect(self, place: Place) -> ServerLogin:
+        """A server, opened by the first of the place's secrets that it takes."""
+        timeout = self.config.pgbouncer.server_connect_timeout
+        secrets = place.server_secrets(self.config)
+        for secret in secrets[:-1]:
+            try:
+                login = await connect_server(place.target(self.config, secret), timeout)
+            except ServerConnectError as error:
+                if error.sqlstate != INVALID_PASSWORD:
+                    raise
+            else:
+                place.opened_by = secret
+                return login
+        login = await connect_server(place.target(self.config, secrets[-1] if secrets else None), timeout)
+        place.opened_by = secrets[-1] if secrets else None
+        return login
 
     async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
         """At each new server: has the database's code changed since it was read?"""

@@ -159,6 +159,6 @@ def _server_side(gate: Gatehouse, user: str, settings: DatabaseSettings, method:
     if stored and all(secret.kind == "scram-sha-256" for secret in stored):
         if settings.user is not None:
             return f"the secret of {server_user} is SCRAM, so a server that asks for a password needs password= in the entry"
-        if method not in ("scram-sha-256", "md5"):
-            return "the stored secret is SCRAM, so a server that asks for a password needs clients that log in with SCRAM"
+        if method not in ("scram-sha-256", "md5", "plain"):
+            return "the stored secret is SCRAM, so a server that asks for a password needs clients that prove the password"
     return ""

@@ -67,6 +67,7 @@ class Place:
         # how its own user logged in, when auth_file does not say: for logging in to servers
         self.scram_keys: ScramKeys | None = None
         self.learned: Secret | None = None
+        self.opened_by: Secret | None = None  # the secret that the last server took
         # what a new client is told: the reported settings of a fresh server
         self.parameters: dict[bytes, bytes] | None = None
         # startup settings -> (settings, what the client is told), for those that were tried on a server
@@ -117,13 +118,19 @@ class Place:
         context.reset_timeout = main.server_reset_timeout
         context.leaving_query_timeout = main.leaving_query_timeout
 
-    def target(self, config: Config) -> ServerTarget:
-        """Where a new server connection of this place goes, and with which credentials."""
+    def server_secrets(self, config: Config) -> list[Secret]:
+        """The secrets a server may take, the one that the last server took first: several during a change of password."""
+        entry = self.entry
+        if entry.password is not None and entry.user in (None, self.user):
+            return [entry.password]
+        stored = config.userlist.get(self.user) or ((self.learned,) if self.learned else ())
+        usable = [secret for secret in stored if secret and secret.kind != "scram-sha-256"]
+        return sorted(usable, key=lambda secret: secret != self.opened_by)
+
+    def target(self, config: Config, secret: Secret | None = None) -> ServerTarget:
+        """Where a new server connection of this place goes, with *secret* or the first that it has."""
         entry, main = self.entry, config.pgbouncer
-        secret: Secret | None = entry.password if entry.user in (None, self.user) else None
-        if secret is None:
-            stored = config.userlist.get(self.user) or ((self.learned,) if self.learned else ())
-            secret = next((s for s in stored if s.kind != "scram-sha-256"), None)
+        secret = secret or next(iter(self.server_secrets(config)), None)
         parameters = {
             name: value
             for name, value in (

@@ -71,6 +71,13 @@ class ConsoleNotAllowed(LoginRefused):
         super().__init__("not allowed", explanation="neither in admin_users nor in stats_users")
 
 
+class UserNameTooLong(LoginRefused):
+    sqlstate = "28000"
+
+    def __init__(self) -> None:
+        super().__init__("username too long")
+
+
 class NoSuchDatabase(LoginRefused):
     sqlstate = "3D000"  # invalid_catalog_name
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from pgwire.codes import PROTOCOL_OPTION_PREFIX
 
-from .errors import NoUserName, ReplicationRefused, UnsupportedOptions, UnsupportedParameter
+from .errors import NoUserName, ReplicationRefused, UnsupportedOptions, UnsupportedParameter, UserNameTooLong
 from .gate import LoginRules
 
 # What PostgreSQL's parse_bool takes for "no" in the parameter "replication".
 _FALSE = frozenset({"0", "f", "fa", "fal", "fals", "false", "n", "no", "of", "off"})
+MAX_USER_BYTES = 127  # as in PgBouncer
 _SPACE = " \t\n\v\f\r"
 
 
@@ -33,6 +34,8 @@ def read_startup(parameters: Mapping[str, str], rules: LoginRules) -> StartupReq
     user = parameters.get("user", "")
     if not user:
         raise NoUserName
+    if len(user.encode("utf-8", "surrogateescape")) > MAX_USER_BYTES:
+        raise UserNameTooLong
     if parameters.get("replication", "off").lower() not in _FALSE:
         raise ReplicationRefused
     settings = dict(_option_settings(parameters.get("options", ""), rules))
