@@ -15,9 +15,6 @@ from pgpool_py.config.models import PgBouncerSettings
 from pgpool_py.config.setting import Settings, meta_of, set_to_other_than_default, setting_fields
 from pgpool_py.config.values import AuthType, Negotiation, SslMode
 
-# Methods of the HBA file that nobody would pass: to leave their lines out in silence could let somebody in by the next one.
-NOT_YET = frozenset({"cert"})
-
 INSISTENT = frozenset({SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL})
 
 
@@ -30,13 +27,15 @@ def check(config: Config) -> Iterator[Problem]:
     if main.server_tls_negotiation is Negotiation.DIRECT and main.server_tls_sslmode not in INSISTENT:
         yield _main_problem(config, "server_tls_negotiation", '"direct" needs server_tls_sslmode = require or more')
     for rule in config.hba.rules:
-        if rule.method in NOT_YET:
-            origin = Origin(config.hba.name, rule.line)
-            yield Problem(origin, f'method "{rule.method}" is not supported by this version yet')
-        elif missing := missing_extra(rule.method):
+        if missing := missing_extra(rule.method):
             yield Problem(Origin(config.hba.name, rule.line), f"method {rule.method} {missing}")
     if missing := missing_extra(main.auth_type.value):
         yield _main_problem(config, "auth_type", f"{quoted(main.auth_type.value)} {missing}")
+    if main.auth_type is AuthType.CERT:
+        if main.client_tls_sslmode is not SslMode.VERIFY_FULL:
+            yield _main_problem(config, "auth_type", '"cert" needs client_tls_sslmode = verify-full')
+        if not main.client_tls_ca_file:
+            yield _main_problem(config, "auth_type", '"cert" needs client_tls_ca_file')
     if main.auth_dbname == ADMIN_DATABASE:
         yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
     if not main.listen_addr and not main.unix_socket_dir and not os.environ.get("LISTEN_FDS"):

@@ -42,7 +42,7 @@ from ..conversation import Conversation
 from .derive import keys_of, stored_form
 from .errors import LoginRefused, OutsideFailed, PasswordFailed, SaslFailed, TrustFailed
 from .gate import Credentials, LoginRules, Peer
-from .identity import check_peer
+from .identity import check_certificate, check_peer
 from .method import Method
 
 Answer = TypeVar("Answer")
@@ -76,6 +76,9 @@ async def authenticate(
             return await _scram(talk, user, secrets, rules)
         case "peer":
             await check_peer(user, peer, method.rule.ident if method.rule else None, known=secrets is not None)
+            return Credentials(secrets[0] if secrets else "")
+        case "cert":
+            check_certificate(user, peer, method.rule.ident if method.rule else None, known=secrets is not None)
             return Credentials(secrets[0] if secrets else "")
         case "pam":
             return await _outside(talk, "PAM", partial(check_pam, user, address=str(peer.host)))

@@ -148,6 +148,13 @@ class PeerFailed(LoginRefused):
         super().__init__("unix socket login rejected", explanation=explanation)
 
 
+class CertificateFailed(LoginRefused):
+    sqlstate = "28000"
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__("certificate authentication failed", explanation=explanation)
+
+
 class UserNotForced(LoginRefused):
     """auth_type=any takes whoever comes, so the database entry must say which user the server sees."""
 

@@ -1,4 +1,4 @@
-"""Users that somebody else vouches for: the kernel, for a process at the other end of a Unix socket.
+"""Users that somebody else vouches for: the kernel, for a process at the other end of a Unix socket, or a certificate.
 
 Knows who vouches and how names are mapped. Nothing is asked of the client.
 """
@@ -10,7 +10,7 @@ import pwd
 
 from pgpool_py.auth.ident import IdentMap
 
-from .errors import PeerFailed
+from .errors import CertificateFailed, PeerFailed
 from .gate import Peer
 
 
@@ -29,6 +29,27 @@ async def check_peer(user: str, peer: Peer, ident: IdentMap | None, *, known: bo
             raise PeerFailed(f'ident map {ident.name} cannot be matched: system user "{name}"')
     elif name != user:
         raise PeerFailed(f'system user "{name}" is not "{user}"')
+
+
+def check_certificate(user: str, peer: Peer, ident: IdentMap | None, *, known: bool) -> None:
+    """Make sure that the certificate of the TLS connection names *user*, or somebody whom *ident* lets be that user.
+
+    Its names are the common name and, as in PgBouncer, the DNS names beside it; a certificate that no root vouches for never
+    gets this far.
+    """
+    if peer.tls is None:
+        raise CertificateFailed("TLS connection required")
+    certificate = peer.tls.certificate
+    if certificate is None:
+        raise CertificateFailed("TLS client certificate required")
+    if not known:
+        raise CertificateFailed("no such user")
+    names = [name for name in (certificate.common_name, *certificate.dns_names) if name]
+    if ident is not None:
+        if not ident.allows(names, user):
+            raise CertificateFailed(f"ident map: {ident.name} does not have a match: {certificate.subject}")
+    elif user not in names:
+        raise CertificateFailed(f"TLS certificate name mismatch: {certificate.subject}")
 
 
 def system_name(uid: int) -> str | None:

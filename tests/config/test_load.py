@@ -87,7 +87,8 @@ def test_every_key_of_every_section_is_taken(loaded: Load) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("auth_type = cert", 'auth_type: "cert" is not supported by this version yet'),
+        ("auth_type = cert", 'auth_type: "cert" needs client_tls_sslmode = verify-full'),
+        ("auth_type = cert", 'auth_type: "cert" needs client_tls_ca_file'),
         ("auth_type = hba", 'auth_type: needs auth_hba_file when it is "hba"'),
         ("auth_dbname = pgbouncer", 'auth_dbname: cannot be "pgbouncer", the admin console'),
         ("unix_socket_dir =", "unix_socket_dir: is empty and so is listen_addr: nowhere to listen"),

@@ -24,9 +24,9 @@ class Authentication(Settings):
         " asks for no"
         " password but the user must be known; `any` does not even look at the name and needs databases with"
         " a forced"
-        " `user`. `hba` leaves it to the rules of `auth_hba_file`. `pam` and `ldap` have the password judged by"
+        " `user`. `hba` leaves it to the rules of `auth_hba_file`. `cert` asks for a certificate with the user's"
+        " name. `pam` and `ldap` have the password judged by"
         " another service, and need the extra of that name.",
-        refused=("cert",),
     )
     auth_file: File = setting("", "File of users and secrets, read at start and at each reload.")
     auth_hba_file: File = setting("", "File of host-based rules in PostgreSQL's format, for `auth_type=hba`.")
