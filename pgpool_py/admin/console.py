@@ -123,7 +123,7 @@ class Console:
             self._last_words("internal error", "XX000")
         finally:
             self.talk.release()
-            self.talk.sock.close()
+            self.talk.close()
             closed(self, reason)
 
     def _last_words(self, message: str, sqlstate: str) -> None:

@@ -49,7 +49,7 @@ def config_full(world: World) -> Iterator[Row]:
         origin = world.config.origins.get(("pgbouncer", name))
         pending = value_text(PgBouncerSettings, name, world.pending[name]) if name in world.pending else None
         meta = meta_of(PgBouncerSettings, name)
-        where = (origin.file, origin.line) if origin is not None and origin.line else (None, None)
+        where = (origin.file, origin.line or None) if origin is not None else (None, None)
         yield (*_four(world, name), *where, pending, "yes" if meta.effective else "no")
 
 

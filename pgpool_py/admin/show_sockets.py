@@ -110,7 +110,7 @@ class _View:
             client.peer.port,
             *_local(client.fd),
             _stamp(client.connect_time),
-            self.stamp(_request_time(client), client.connect_time),
+            self.stamp(client.request_time, client.connect_time),
             waited // 1_000_000,
             waited % 1_000_000,
             0,
@@ -153,8 +153,8 @@ class _View:
         return (
             *("C", console.user, ADMIN_DATABASE, "none", state, peer.host, peer.port),
             *_local(console.fd),
-            *(_stamp(console.connect_time), _stamp(console.request_time), 0, 0, 0, f"0x{console.number:x}", "", peer.pid, ""),
-            *(console.application_name, console.prepared_statements, console.number),
+            *(_stamp(console.connect_time), _stamp(console.request_time), 0, 0, 0, pointer(console), "", peer.pid),
+            *(tls_of(peer), console.application_name, console.prepared_statements, console.number),
         )
 
     def stamp(self, moment: float, otherwise: float = 0.0) -> str:
@@ -164,10 +164,6 @@ class _View:
 
 def _stamp(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment))
-
-
-def _request_time(client: Client) -> float:
-    return float(getattr(client, "request_time", 0.0))
 
 
 def application_name(client: Client) -> str:
@@ -185,7 +181,7 @@ def pointer(connection: Any) -> str:
 
 def tls_of(connection: Any) -> str:
     """Protocol and cipher, empty without TLS."""
-    return str(getattr(connection, "tls", "") or "")
+    return "" if connection.tls is None else str(connection.tls.description)
 
 
 def replication_of(connection: Any) -> str:

@@ -30,7 +30,7 @@ class Pooler(stack.Pooler):
         """psycopg at the console, in the simple protocol or the extended one."""
         factory = psycopg.ClientCursor if simple else psycopg.Cursor
         uri = self.uri(database="pgbouncer", user=user)
-        return psycopg.connect(uri, autocommit=True, cursor_factory=factory)
+        return psycopg.connect(uri, password=stack.PASSWORD, autocommit=True, cursor_factory=factory)
 
     def show(self, command: str) -> list[dict[str, object]]:
         """The rows of one SHOW, by column."""

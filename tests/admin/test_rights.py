@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-from pathlib import Path
+import subprocess
+from typing import Any
 
 import psycopg
 import pytest
 
 from pgpool_py.admin.commands import COMMANDS, SHOWS, Right
+from pgpool_py.testing import PostgresServer
+from pgpool_py.testing.process import child_account, private_directory, remove_tree
 from tests.admin.conftest import ADMIN, NOBODY, STATS, Pooler, Start
 from tests.admin.contract import ADMIN_ONLY, SHOW
 from tests.system import stack
+from tests.system.test_drivers import program
 
 
 @pytest.mark.parametrize("command", ADMIN_ONLY)
@@ -77,21 +79,27 @@ def test_the_console_is_not_counted(start_pooler: Start) -> None:
             console.execute("SHOW CLIENTS")
 
 
-def test_own_system_user_enters_without_password(start_pooler: Start, tmp_path: Path) -> None:
-    """Over the Unix socket, as user pgbouncer, by the kernel's word alone; anybody else is asked."""
-    if os.geteuid() == 0:
-        pytest.skip("run as root the pooler is another system user")
-    tmp_path.chmod(0o777)
-    pooler = start_pooler({"auth_type": "scram-sha-256", "unix_socket_dir": str(tmp_path)})
-    line = f"host={tmp_path} port={pooler.port} dbname=pgbouncer"
-    with psycopg.connect(f"{line} user=pgbouncer", autocommit=True) as console:
-        assert console.execute("RELOAD").statusmessage == "RELOAD"
-    with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(f"{line} user={getpass.getuser()}")
+def test_own_system_user_enters_without_password(start_pooler: Start, server: PostgresServer) -> None:
+    """Over the Unix socket, as user pgbouncer, by the kernel's word alone, and as admin; any other name is asked."""
+    account = child_account()
+    folder = private_directory("console-", account)
+    try:
+        pooler = start_pooler({"auth_type": "scram-sha-256", "unix_socket_dir": folder})
+        base = [str(program("psql", server)), "-X", "-w", "-h", str(folder), "-p", str(pooler.port), "-d", "pgbouncer", "-At"]
+
+        def psql(user: str) -> subprocess.CompletedProcess[str]:
+            options: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, **account.popen_options}
+            command = [*base, "-U", user, "-c", "RELOAD"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, **options)
+
+        assert psql("pgbouncer").stdout == "RELOAD\n"
+        assert "password" in psql(ADMIN).stderr
+    finally:
+        remove_tree(folder)
 
 
 def test_another_system_user_is_asked(start_pooler: Start) -> None:
     """Named pgbouncer or not: without the same uid there must be a password."""
     pooler = start_pooler({"auth_type": "scram-sha-256"})
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-        psycopg.connect(f"host={pooler.host} port={pooler.port} dbname=pgbouncer user=pgbouncer password={stack.PASSWORD}")
+        psycopg.connect(pooler.dsn("pgbouncer", "pgbouncer", stack.PASSWORD))
