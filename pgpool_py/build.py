@@ -18,6 +18,7 @@ from types import ModuleType
 # As in [[tool.setuptools.ext-modules]] of pyproject.toml; a test compares the two.
 HOT = (
     "pgwire.expected",
+    "pgpool_py.pool.line",
     "pgpool_py.pool.pool",
     "pgpool_py.relay._io",
     "pgpool_py.relay.client",

@@ -19,6 +19,7 @@ class Member:
     `last_server`   of a client: the server it held last, or None; written by the pool
     `request_time`  of a server: when it was last handed back; written by the pool
     `close_needed`  of a server: close it instead of handing it on
+    `ahead`, `behind`  its neighbours in the pool's list it stands in, None in none; see pool/line.py
     """
 
     state: Any
@@ -28,6 +29,8 @@ class Member:
     last_server: Any
     request_time: float
     close_needed: bool
+    ahead: Any
+    behind: Any
 
 
 class Dispenser:

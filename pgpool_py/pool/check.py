@@ -25,14 +25,11 @@ def check_invariants(pool: Pool) -> None:
             seen.add(server)
     assert pool.connected_count() == len(seen)
     assert pool.connecting >= 0
-    assert set(pool.cancels) <= seen and all(count > 0 for count in pool.cancels.values())
-    assert all(server in pool.cancels for server in pool.being_canceled)
     assert all(client.state is ClientState.WAITING for client in pool.waiting)
     starts = [client.wait_start for client in pool.waiting]
     assert starts == sorted(starts), "the queue is out of order"
     assert not pool.waiting or all(server.close_needed for server in pool.idle), "a client waits for nothing"
     assert not (pool.paused and (pool.idle or pool.used)), "a paused pool keeps unused servers"
-    assert not pool.cancels or pool.special
 
 
 def check_limit(limit: Limit) -> None:

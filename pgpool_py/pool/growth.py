@@ -40,15 +40,14 @@ def _serve(pool: Pool, actions: list[Action], now: float) -> None:
     if pool.paused:
         return
     while pool.waiting and pool.idle:
-        server = next(iter(pool.idle)) if pool.round_robin else next(reversed(pool.idle))
-        if server.close_needed:
+        server = pool.idle.first() if pool.round_robin else pool.idle.last()
+        if server is None or server.close_needed:
             break  # the janitor comes first
         client = pool.hand_over(server, now)
         actions.append(HandOver(client, server))
     unserved = len(pool.waiting) - len(pool.tested)
-    while unserved > 0 and pool.used:
+    while unserved > 0 and (server := pool.used.last()) is not None:
         # The most recently used is the most likely to be alive.
-        server = next(reversed(pool.used))
         pool.move(server, ServerState.TESTED)
         actions.append(CheckServer(server))
         unserved -= 1

@@ -78,7 +78,7 @@ def least_recently_used(limit: Limit, not_of: Pool) -> Member | None:
             continue
         for servers in (pool.used, pool.idle):
             # Both are in the order of release, so the first is the oldest.
-            first = next(iter(servers), None)
+            first = servers.first()
             if first is not None and (oldest is None or first.request_time < oldest.request_time):
                 oldest = first
     return oldest

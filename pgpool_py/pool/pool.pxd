@@ -1,5 +1,6 @@
-# C types of pool.py. Lists stay Python dicts.
+# C types of pool.py.
 cimport cython
+from pgpool_py.pool.line cimport Line
 from pgpool_py.seam cimport Dispenser, Member
 
 cdef object _CLIENT_IDLE, _CLIENT_ACTIVE, _CLIENT_WAITING, _ACTIVE, _IDLE
@@ -11,19 +12,18 @@ cdef class Pool(Dispenser):
     cdef public object settings
     cdef readonly tuple limits
     # lists of servers
-    cdef readonly dict active
-    cdef readonly dict idle
-    cdef readonly dict used
-    cdef readonly dict tested
-    cdef readonly dict being_canceled
+    cdef readonly Line active
+    cdef readonly Line idle
+    cdef readonly Line used
+    cdef readonly Line tested
+    cdef readonly Line being_canceled
     cdef readonly Py_ssize_t connecting
     # clients
     cdef readonly set clients
-    cdef readonly object waiting
+    cdef readonly Line waiting
     # what makes release look closer
     cdef public bint special
     cdef public double lifetime_due
-    cdef readonly dict cancels
     cdef readonly bint paused
     cdef readonly bint blocked
     cdef readonly bint contended
@@ -40,17 +40,18 @@ cdef class Pool(Dispenser):
     cdef readonly long long server_assignment_count
     cdef readonly double wait_time
 
-    @cython.locals(idle=dict, server=Member)
-    cpdef object acquire(self, Member client, double now)
-    cpdef object release(self, Member server, double now)
+    @cython.locals(idle=Line, server=Member)
+    cpdef Member acquire(self, Member client, double now)
+    cpdef Member release(self, Member server, double now)
     cpdef bint may_grow(self)
     cpdef object activate(self, object now)
     cpdef Py_ssize_t server_count(self)
     cpdef Py_ssize_t connected_count(self)
     cpdef Py_ssize_t over_size(self)
-    cdef object _wait(self, Member client, double now)
-    cdef object _acquire_other(self, Member client, Member obsolete, double now)
-    cdef object _release_special(self, Member server, double now)
-    cdef object _give_or_keep(self, Member server, double now)
+    cdef Member _wait(self, Member client, double now)
+    cdef Line _list(self, object state)
+    cdef Member _acquire_other(self, Member client, double now)
+    cdef Member _release_special(self, Member server, double now)
+    cdef Member _give_or_keep(self, Member server, double now)
     @cython.locals(client=Member)
-    cpdef object hand_over(self, Member server, double now)
+    cpdef Member hand_over(self, Member server, double now)

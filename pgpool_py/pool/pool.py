@@ -2,7 +2,7 @@
 
 Hot: acquire and release run once per transaction each. Compiled by Cython with pool.pxd beside it;
 tests/pool/test_speed.py guards the cost of the pair. The cases "an idle server is there" and "nobody waits"
-touch two dicts and a few attributes; everything rarer is behind one flag, `special`, kept by refresh().
+touch two lists and a few attributes; everything rarer is behind one flag, `special`, kept by refresh().
 
 A pool is a set of servers, each in exactly one list, and a queue of clients. It decides and does no I/O: time
 comes in as an argument, what is to be done goes out as a result or as actions (actions.py). By rising
@@ -28,12 +28,12 @@ The caller's duty:
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 
 from pgpool_py.pool import growth, janitor
 from pgpool_py.pool.actions import Action, CloseServer, FailClient
 from pgpool_py.pool.limits import Limit, owed_place
+from pgpool_py.pool.line import Line
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.pool.states import ClientState, ServerState
 from pgpool_py.seam import Dispenser, Member
@@ -55,22 +55,21 @@ class Pool(Dispenser):
         self.settings = settings
         self.limits = limits
 
-        # lists of servers, used as ordered sets: oldest entry first, removal from anywhere
-        self.active: dict[Member, None] = {}
-        self.idle: dict[Member, None] = {}
-        self.used: dict[Member, None] = {}
-        self.tested: dict[Member, None] = {}
-        self.being_canceled: dict[Member, None] = {}
+        # lists of servers: oldest entry first, removal from anywhere
+        self.active = Line()
+        self.idle = Line()
+        self.used = Line()
+        self.tested = Line()
+        self.being_canceled = Line()
         self.connecting = 0  # NEW: launched, neither connected nor failed yet
 
         # clients
         self.clients: set[Member] = set()  # all that joined, waiting or not
-        self.waiting: OrderedDict[Member, None] = OrderedDict()  # oldest first, O(1) at both ends
+        self.waiting = Line()  # oldest first
 
         # what makes release look closer
         self.special = False  # any of the reasons in refresh() holds
         self.lifetime_due = math.inf  # before this no server can be too old
-        self.cancels: dict[Member, int] = {}  # cancel requests on their way to a server
         self.paused = False
         self.blocked = False  # our clients wait because of a limit
         self.contended = False  # clients of another pool wait because of a limit shared with us
@@ -100,21 +99,16 @@ class Pool(Dispenser):
         """The server the client may use at once, or None: it waits."""
         # Nobody is overtaken here: while anybody waits, or in a pause, no usable server is in idle.
         idle = self.idle
-        if not idle:
+        if not idle.size:
             return self._wait(client, now)
         server: Member | None = client.last_server
-        if server is None or server not in idle:
-            if self.round_robin:
-                server = next(iter(idle))
-                del idle[server]
-            else:
-                server = idle.popitem()[0]
-            client.last_server = server
-        else:
-            del idle[server]
+        if server is None or server.state is not _IDLE or server.pool is not self:
+            server = idle.end.behind if self.round_robin else idle.end.ahead
         if server.close_needed:
-            return self._acquire_other(client, server, now)
-        self.active[server] = None
+            return self._acquire_other(client, now)
+        client.last_server = server
+        idle.remove(server)
+        self.active.append(server)
         server.state = _ACTIVE
         client.state = _CLIENT_ACTIVE
         self.server_assignment_count += 1
@@ -125,18 +119,17 @@ class Pool(Dispenser):
         if self.special or now >= self.lifetime_due or server.close_needed or server.state is not _ACTIVE:
             return self._release_special(server, now)
         server.request_time = now
-        if self.waiting:
+        if self.waiting.size:
             return self.hand_over(server, now)
-        del self.active[server]
-        self.idle[server] = None
+        self.active.remove(server)
+        self.idle.append(server)
         server.state = _IDLE
         return None
 
     # --- acquire and release, the rarer cases -------------------------------------------------------------
 
-    def _acquire_other(self, client: Member, obsolete: Member, now: float) -> Member | None:
-        """As acquire, after it met an idle server that may not be used again."""
-        self.idle[obsolete] = None  # the janitor closes it
+    def _acquire_other(self, client: Member, now: float) -> Member | None:
+        """As acquire, after it met an idle server that may not be used again; the janitor closes that one."""
         for server in reversed(self.idle):
             if not server.close_needed:
                 self.move(server, _ACTIVE)
@@ -147,16 +140,16 @@ class Pool(Dispenser):
         return self._wait(client, now)
 
     def _wait(self, client: Member, now: float) -> Member | None:
-        if client in self.waiting:
+        if client.behind is not None:
             raise RuntimeError(f"client waits already in {self!r}")
         client.state = _CLIENT_WAITING
         client.wait_start = now
-        self.waiting[client] = None
+        self.waiting.append(client)
         return None
 
     def _release_special(self, server: Member, now: float) -> Member | None:
-        # Four cases, in order: it must not live on or its place is owed to another pool, a cancel may
-        # still hit it, it must be checked after each use, nothing special after all.
+        # Three cases, in order: it must not live on or its place is owed to another pool, it must be checked after
+        # each use, nothing special after all.
         if server.state is not _ACTIVE and server.state is not ServerState.TESTED:
             raise RuntimeError(f"released a server that is {server.state} in {self!r}")
         was_active = server.state is _ACTIVE
@@ -171,8 +164,6 @@ class Pool(Dispenser):
             or (self.contended and owed_place(self, server, now) is not None)
         ):
             self.remove(server)
-        elif server in self.cancels:
-            self.move(server, ServerState.BEING_CANCELED)
         elif was_active and self.settings.server_check_delay <= 0 and self.settings.server_check_query:
             self.move(server, ServerState.USED)
         else:
@@ -186,14 +177,15 @@ class Pool(Dispenser):
         return None
 
     def hand_over(self, server: Member, now: float) -> Member:
-        client: Member = self.waiting.popitem(last=False)[0]
+        client: Member = self.waiting.end.behind
+        self.waiting.remove(client)
         self.wait_time += now - client.wait_start
         if server.state is not _ACTIVE:
             self.move(server, _ACTIVE)
         client.last_server = server
         client.state = _CLIENT_ACTIVE
         self.server_assignment_count += 1
-        if not self.waiting:
+        if self.blocked and not self.waiting.size:
             self.unblock()
         return client
 
@@ -226,7 +218,7 @@ class Pool(Dispenser):
             self._count_out()
             return None
         self.lifetime_due = min(self.lifetime_due, server.connect_time + self.settings.server_lifetime)
-        self.idle[server] = None
+        self.idle.append(server)
         server.state = _IDLE
         if self.waiting:
             return self.hand_over(server, now)
@@ -254,27 +246,6 @@ class Pool(Dispenser):
             raise RuntimeError(f"reset of a server that is {server.state} in {self!r}")
         self.move(server, ServerState.TESTED)
 
-    def hold_for_cancel(self, server: Member) -> None:
-        """A cancel request for this server is being sent: it must not be handed on before cancel_done."""
-        if server.state is ServerState.CLOSED:
-            return
-        self.cancels[server] = self.cancels.get(server, 0) + 1
-        self.refresh()
-
-    def cancel_done(self, server: Member, now: float) -> Member | None:
-        """A cancel request has taken effect or was given up; when it was the last one, like release."""
-        left = self.cancels.get(server, 0) - 1
-        if left > 0:
-            self.cancels[server] = left
-            return None
-        if left == 0:
-            del self.cancels[server]
-            self.refresh()
-        if server.state is not ServerState.BEING_CANCELED:
-            return None
-        self.move(server, ServerState.TESTED)
-        return self._release_special(server, now)
-
     # --- clients that come and go -------------------------------------------------------------------------
 
     def client_joined(self, client: Member) -> None:
@@ -288,9 +259,9 @@ class Pool(Dispenser):
 
     def stop_waiting(self, client: Member, now: float) -> bool:
         """Take the client out of the queue if it is there."""
-        if client not in self.waiting:
+        if client.behind is None:
             return False
-        del self.waiting[client]
+        self.waiting.remove(client)
         self.wait_time += now - client.wait_start
         client.state = _CLIENT_IDLE
         if not self.waiting:
@@ -299,9 +270,8 @@ class Pool(Dispenser):
 
     def max_wait(self, now: float) -> float:
         """How long the client at the head of the queue has waited; 0.0 without one."""
-        for client in self.waiting:
-            return now - client.wait_start
-        return 0.0
+        client = self.waiting.first()
+        return 0.0 if client is None else now - client.wait_start
 
     # --- what is to be done now ---------------------------------------------------------------------------
 
@@ -385,8 +355,8 @@ class Pool(Dispenser):
 
     # --- lists and counts ---------------------------------------------------------------------------------
 
-    def _list(self, state: ServerState) -> dict[Member, None]:
-        lists: dict[ServerState, dict[Member, None]] = {
+    def _list(self, state: ServerState) -> Line:
+        lists = {
             ServerState.ACTIVE: self.active,
             ServerState.IDLE: self.idle,
             ServerState.USED: self.used,
@@ -397,16 +367,14 @@ class Pool(Dispenser):
 
     def move(self, server: Member, state: ServerState) -> None:
         """Move a server from the list of its state to the tail of another."""
-        del self._list(server.state)[server]
-        self._list(state)[server] = None
+        self._list(server.state).remove(server)
+        self._list(state).append(server)
         server.state = state
 
     def remove(self, server: Member) -> None:
         """Take a server out of the pool; its place is free from now on."""
-        del self._list(server.state)[server]
+        self._list(server.state).remove(server)
         server.state = ServerState.CLOSED
-        if self.cancels.pop(server, 0):
-            self.refresh()
         self._count_out()
 
     def close_unused(self, reason: str) -> list[Action]:
@@ -452,7 +420,7 @@ class Pool(Dispenser):
     def connected_count(self) -> int:
         """Servers that finished their login."""
         return (
-            len(self.active) + len(self.idle) + len(self.used) + len(self.tested) + len(self.being_canceled)
+            self.active.size + self.idle.size + self.used.size + self.tested.size + self.being_canceled.size
         )
 
     def server_count(self) -> int:
@@ -472,7 +440,6 @@ class Pool(Dispenser):
         self.special = bool(
             self.paused
             or self.contended
-            or self.cancels
             or (settings.server_check_delay <= 0 and settings.server_check_query)
             or self.over_size() > 0
         )

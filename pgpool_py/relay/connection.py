@@ -62,6 +62,7 @@ class Connection(Member):
         self.tail: bytes | None = None
         self.passing = 0
         self.awaiting = 0
+        self.ahead = self.behind = None
         self.tls: Channel | None = None
         self.again = False
 

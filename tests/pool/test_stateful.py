@@ -18,7 +18,6 @@ class PoolsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.cancels: list[FakeServer] = []
         self.resets: list[FakeServer] = []
         for database, user in POOLS:
             self.world.pool(
@@ -80,18 +79,6 @@ class PoolsMachine(RuleBasedStateMachine):
     def server_breaks(self, data: st.DataObject) -> None:
         self.world.lose(data.draw(st.sampled_from(self.world.servers)))
 
-    @rule(client=clients)
-    def cancel_starts(self, client: FakeClient) -> None:
-        if client.server is not None:
-            client.pool.hold_for_cancel(client.server)
-            self.cancels.append(client.server)
-
-    @precondition(lambda self: self.cancels)
-    @rule()
-    def cancel_ends(self) -> None:
-        server = self.cancels.pop(0)
-        self.world.end_cancel(server)
-
     @rule(seconds=st.sampled_from([0.0, 0.3, 4.0, 35.0, 150.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.tick(seconds)
@@ -136,8 +123,6 @@ class PoolsMachine(RuleBasedStateMachine):
             pool.settings.server_check_delay = 30.0
             world.do(pool.resume(world.now))
         world.pools.database_limit("app").maximum = 2
-        while self.cancels:
-            self.cancel_ends()
         while self.resets:
             self.reset_ends()
         failed = len(world.failed)

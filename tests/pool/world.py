@@ -21,6 +21,7 @@ class FakeClient(Member):
     def __init__(self, name: str, pool: Pool) -> None:
         self.name = name
         self.pool = pool
+        self.ahead = self.behind = None
         self.state = ClientState.IDLE
         self.wait_start = 0.0
         self.last_server: Any = None
@@ -33,6 +34,7 @@ class FakeClient(Member):
 class FakeServer(Member):
     def __init__(self, number: int, now: float) -> None:
         self.number = number
+        self.ahead = self.behind = None
         self.state = ServerState.NEW
         self.pool: Any = None
         self.connect_time = now
@@ -141,9 +143,6 @@ class World:
         server.pool.server_lost(server, self.now)
         self.do(server.pool.activate(self.now))
         self.check()
-
-    def end_cancel(self, server: FakeServer) -> None:
-        self._handed_on(server, server.pool.cancel_done(server, self.now))
 
     # time and orders
 
