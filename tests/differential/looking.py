@@ -33,9 +33,8 @@ order by 1, 2, 3
     .strip()
 )
 
-# The same from within code that the pooler has not read: what only a text could be shown.
+# The same from within a function: not what a text could be shown, but what is there.
 LOOK_INSIDE = "select * from looked_inside()"
-CREATE_LOOK_INSIDE = f"""
-create function looked_inside() returns table (kind text, name text, value text) language plpgsql
-as $outer$ begin return query execute $inner${LOOK}$inner$; end $outer$
-"""
+CREATE_LOOK_INSIDE = (
+    f"create function looked_inside() returns table (kind text, name text, value text) language sql as $$ {LOOK} $$"
+)

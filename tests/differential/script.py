@@ -77,7 +77,11 @@ def parse_step(line: str) -> Step:
 def script(name: str, *lines: str, needs: str = "", pool: str = "one") -> Script:
     """A script from its lines."""
     names = frozenset(word.strip() for word in needs.split(",") if word.strip())
-    return Script(name, tuple(map(parse_step, lines)), names, pool)
+    steps = tuple(map(parse_step, lines))
+    with_statements = {step.client for step in steps if step.verb == ">" and re.search(r"\[\w", step.rest)}
+    if any(step.verb == "@" and step.client in with_statements for step in steps):
+        names |= {"catalog"}
+    return Script(name, steps, names, pool)
 
 
 def read_scripts(path: Path) -> Iterator[Script]:

@@ -171,7 +171,7 @@ class World:
         return self.new_sessions[user]
 
     def look_inside(self, client: RawClient) -> Answer:
-        """What code that nobody has read sees of the session, in a transaction that stays open."""
+        """What a function sees of the session, in a transaction that stays open."""
         player = Player(self.direct, 0)
         reply = client.query("begin") + client.query(LOOK_INSIDE)
         heard, client.notifications = client.notifications, []
@@ -184,6 +184,10 @@ class World:
 
     def start_anew(self) -> None:
         """After a failure: the next script finds servers that nobody has used."""
+        for clients in self.resident.values():
+            for client in clients:
+                client.leave()
+        self.resident.clear()
         which = f"datname = '{POOLED}' and pid <> {self.janitors[1].pid}"
         self.admin.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {which}")
         wait_until(lambda: self.admin.ask(f"select count(*) from pg_stat_activity where {which}") == "0", "servers are gone")
