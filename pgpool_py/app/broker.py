@@ -18,10 +18,10 @@ from pgpool_py.app.place import NOT_READ, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.backend.cancel import cancel_server
-from pgpool_py.backend.connect import connect_server
 from pgpool_py.backend.errors import ServerConnectError
+from pgpool_py.backend.hosts import Names
 from pgpool_py.backend.query import QueryFailed, ask
-from pgpool_py.backend.target import ServerLogin
+from pgpool_py.backend.target import ServerAddress, ServerLogin
 from pgpool_py.config import Config
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.observe.log import Log, label
@@ -33,8 +33,6 @@ from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
 from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
-
-INVALID_PASSWORD = "28P01"
 
 
 class Broker:
@@ -48,12 +46,20 @@ class Broker:
         self.places: dict[Any, Place] = {}  # by pool
         self.counts = ClientCounts()
         self.timeouts = Timeouts(config)
+        self.names = Names(self._addresses_gone)
+        self.configure(config)
         self.clients: dict[int, Client] = {}  # by cancel key
         self.keys: dict[int, bytes] = {}
         self.stopping = False  # no new clients
         self.closing = False  # no new servers either
         self._server_numbers = 0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def configure(self, config: Config) -> None:
+        """Take over what the configuration says now."""
+        self.config, main = config, config.pgbouncer
+        self.timeouts.configure(config)
+        self.names.configure(main.dns_max_ttl, main.dns_nxdomain_ttl, main.dns_zone_check_period)
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run *coroutine* in the background; an unexpected failure is logged, never lost."""
@@ -93,7 +99,7 @@ class Broker:
         pool = place.pool
         started = clock()
         try:
-            login = await self._connect(place)
+            login = await place.connect(self.config, self.names)
         except ServerConnectError as error:
             who = label("S", 0, pool.database, pool.user, place.target(self.config))
             self.log.warning(f"closing because: {error.reason}: {error.message}", who)
@@ -102,6 +108,7 @@ class Broker:
             return
         try:
             await self._look_at_catalogs(place, login)
+            await self._connect_query(place, login)
         except Exception as error:
             # Whatever it was, the pool must know that this connection will not come.
             login.sock.close()
@@ -111,23 +118,6 @@ class Broker:
             self.perform(pool.activate(clock()))
             return
         self._adopt(place, login, started)
-
-    async def _connect(self, place: Place) -> ServerLogin:
-        """A server, opened by the first of the place's secrets that it takes."""
-        timeout = self.config.pgbouncer.server_connect_timeout
-        secrets = place.server_secrets(self.config)
-        for secret in secrets[:-1]:
-            try:
-                login = await connect_server(place.target(self.config, secret), timeout)
-            except ServerConnectError as error:
-                if error.sqlstate != INVALID_PASSWORD:
-                    raise
-            else:
-                place.opened_by = secret
-                return login
-        login = await connect_server(place.target(self.config, secrets[-1] if secrets else None), timeout)
-        place.opened_by = secrets[-1] if secrets else None
-        return login
 
     async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
         """At each new server: has the database's code changed since it was read?"""
@@ -147,6 +137,22 @@ class Broker:
             catalogs.learn(None, clock())
             who = label("S", 0, place.pool.database, place.pool.user, login.address)
             self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
+
+    async def _connect_query(self, place: Place, login: ServerLogin) -> None:
+        if place.entry.connect_query and place.catalogs is not NOT_READ:
+            try:
+                async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
+                    await ask(login.sock, place.entry.connect_query)
+            except QueryFailed as failure:
+                who = label("S", 0, place.pool.database, place.pool.user, login.address)
+                self.log.warning(f"connect_query failed: {failure}", who)
+
+    def _addresses_gone(self, gone: set[ServerAddress]) -> None:
+        """Names do not lead there any more: these servers serve their transactions to the end, and no others."""
+        for place in self.places.values():
+            for server in place.pool.servers():
+                if real_member(server).address in gone:
+                    server.close_needed = True
 
     def _adopt(self, place: Place, login: ServerLogin, started: float) -> None:
         pool, context = place.pool, place.context
@@ -249,8 +255,10 @@ class Broker:
         self.relay.tick()
         now = clock()
         self.timeouts.sweep_idle(self.clients.values(), now)
+        self.names.tick(asyncio.get_running_loop().time())
         for place in list(self.places.values()):
             self.timeouts.sweep(place, now)
+            place.retire_unfit()
             self.perform(place.pool.tick(now))
             if place.catalogs.due(now) and place.pool.connected_count():
                 place.catalogs.reading = True

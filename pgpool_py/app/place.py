@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgpool_py.auth.secret import Secret
-from pgpool_py.backend.target import ServerTarget, ServerTls
+from pgpool_py.backend.connect import connect_server
+from pgpool_py.backend.errors import ServerConnectError
+from pgpool_py.backend.fleet import Fleet, Role
+from pgpool_py.backend.hosts import Names
+from pgpool_py.backend.target import ServerLogin, ServerTarget, ServerTls
 from pgpool_py.config import Config, DatabaseSettings, PoolMode
+from pgpool_py.config.values import LoadBalance, SessionAttrs
 from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session.catalog import DatabaseFacts
@@ -25,6 +30,8 @@ from pgwire import ScramKeys
 SESSION_RESET = 1  # the bit that makes a server of a session pool run server_reset_query
 FACTS_INTERVAL = 60.0  # seconds between two looks at a database's catalogs
 CHANGED_INTERVAL = 1.0  # the same after a client of ours ran DDL
+ROLE_RETRY = 1.0  # seconds between two looks for a host in the role asked for
+INVALID_PASSWORD = "28P01"
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +81,7 @@ class Place:
         self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
         self.mode = PoolMode.SESSION
         self.tls = ServerTls()
+        self.fleet = Fleet(("",))
         if catalogs is not NOT_READ:
             catalogs.users.append(self)
 
@@ -98,7 +106,12 @@ class Place:
         settings.query_wait_timeout = 0.0 if by_client else config.query_wait_timeout(entry, user)
         settings.server_lifetime = config.server_lifetime(entry)
         settings.server_idle_timeout = main.server_idle_timeout
-        settings.server_login_retry = main.server_login_retry
+        # Where a promotion is waited for, clients wait with it.
+        settings.patient = entry.target_session_attrs is not SessionAttrs.ANY
+        settings.server_login_retry = min(main.server_login_retry, ROLE_RETRY) if settings.patient else main.server_login_retry
+        hosts, in_turn = entry.hosts or (main.unix_socket_dir or "/tmp",), entry.load_balance_hosts is LoadBalance.ROUND_ROBIN
+        if (hosts, in_turn) != (self.fleet.hosts, self.fleet.round_robin):
+            self.fleet = Fleet(hosts, in_turn)
         settings.server_check_delay = main.server_check_delay
         settings.server_check_query = bool(main.server_check_query)
         settings.server_round_robin = main.server_round_robin
@@ -127,6 +140,40 @@ class Place:
         usable = [secret for secret in stored if secret and secret.kind != "scram-sha-256"]
         return sorted(usable, key=lambda secret: secret != self.opened_by)
 
+    async def connect(self, config: Config, names: Names) -> ServerLogin:
+        """A new server connection, opened by the first of the place's secrets that the server takes."""
+
+        async def to_one(target: ServerTarget, timeout: float | None) -> ServerLogin:
+            secrets = self.server_secrets(config)
+            for secret in secrets[:-1]:
+                try:
+                    login = await connect_server(replace(target, password=secret.reveal()), timeout, names)
+                except ServerConnectError as error:
+                    if error.sqlstate != INVALID_PASSWORD:
+                        raise
+                else:
+                    self.opened_by = secret
+                    return login
+            last = secrets[-1] if secrets else None
+            login = await connect_server(replace(target, password=last.reveal() if last else None), timeout, names)
+            self.opened_by = last
+            return login
+
+        timeout = config.pgbouncer.server_connect_timeout
+        return await self.fleet.connect(self.target(config), self.entry.target_session_attrs, timeout, to_one)
+
+    def retire_unfit(self) -> None:
+        """Servers that are no longer what target_session_attrs asks for serve their transaction to its end, and no other."""
+        attrs = self.entry.target_session_attrs
+        if attrs in (SessionAttrs.ANY, SessionAttrs.PREFER_STANDBY):
+            return
+        for server in self.pool.servers():
+            reported = server.reported  # type: ignore[attr-defined]
+            standby = reported.get(b"in_hot_standby")
+            # default_transaction_read_only is the client's own business by now.
+            if standby is not None and not Role(standby == b"on", standby == b"on").serves(attrs):
+                server.close_needed = True
+
     def target(self, config: Config, secret: Secret | None = None) -> ServerTarget:
         """Where a new server connection of this place goes, with *secret* or the first that it has."""
         entry, main = self.entry, config.pgbouncer
@@ -141,7 +188,7 @@ class Place:
             if value
         }
         return ServerTarget(
-            host=entry.host or main.unix_socket_dir or "/tmp",
+            host=self.fleet.hosts[0] if len(self.fleet.hosts) == 1 else ",".join(self.fleet.hosts),
             port=entry.port,
             dbname=entry.dbname or entry.name,
             user=self.user,

@@ -254,7 +254,7 @@ class Pooler:
         for waits in change.needs_restart:
             self.log.warning(f"{waits.name}: the new value waits for a restart")
         self.gate.reload()
-        self.broker.timeouts.configure(change.config)
+        self.broker.configure(change.config)
         if self.listener is not None:
             self.listener.options = socket_options(main)
         now = clock()

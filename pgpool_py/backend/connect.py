@@ -11,20 +11,20 @@ import socket
 
 from ..sockets import SocketOptions
 from .errors import CONNECTION_FAILURE, ServerConnectError, connect_failed, why
-from .hosts import resolve
+from .hosts import Names, resolve
 from .login import log_in
 from .target import ServerAddress, ServerLogin, ServerTarget
 
 UNIX_RETRY_SECONDS = 0.01
 
 
-async def connect_server(target: ServerTarget, timeout: float | None) -> ServerLogin:
+async def connect_server(target: ServerTarget, timeout: float | None, names: Names | None = None) -> ServerLogin:
     """A server that is ready for queries, or ServerConnectError within *timeout* (server_connect_timeout)."""
     stage = "look-up"
     sock: socket.socket | None = None
     try:
         async with asyncio.timeout(timeout or None):
-            addresses = await resolve(target.host, target.port)
+            addresses = await (names.resolve if names else resolve)(target.host, target.port)
             stage = "connect"
             sock, address = await _connect_any(addresses, target.options, timeout)
             stage = "login"

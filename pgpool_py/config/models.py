@@ -26,6 +26,8 @@ from pgpool_py.config.values import (
     OptionalText,
     SecretText,
     ServerPort,
+    SessionAttrs,
+    SessionAttrsName,
     UserName,
 )
 
@@ -52,6 +54,11 @@ class DatabaseSettings(Settings):
     section: ClassVar[str] = "databases"
     group: ClassVar[str] = "Entries of [databases]"
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of the list, one by one; none for the Unix socket in unix_socket_dir."""
+        return tuple(host.strip() for host in (self.host or "").split(",") if host.strip())
+
     name: str = ""
     # Where the server is, and as whom.
     dbname: DatabaseName = setting(None, "Database on the server. Default: the entry's name.", recycles=True)
@@ -71,8 +78,14 @@ class DatabaseSettings(Settings):
     password: SecretText = setting(None, "Password of `user`. Default: the secret in `auth_file`.")
     load_balance_hosts: LoadBalanceName = setting(
         LoadBalance.ROUND_ROBIN,
-        "With several hosts: each in turn, or `disable`, the first that answers.",
-        effective=False,
+        "With several hosts: each in turn, or `disable`, the first that answers. One that failed lately is tried last.",
+        recycles=True,
+    )
+    target_session_attrs: SessionAttrsName = setting(
+        SessionAttrs.ANY,
+        "Which of several hosts may serve, by what it is at that moment, in libpq's words. While none is, clients wait (up to"
+        " `query_wait_timeout`) and the hosts are asked again every second: a promotion is followed within seconds.",
+        own=True,
         recycles=True,
     )
     # What a new server connection is told.
@@ -82,8 +95,8 @@ class DatabaseSettings(Settings):
     timezone: OptionalText = setting(None, "`TimeZone` of a new server connection.")
     connect_query: OptionalText = setting(
         None,
-        "Query to run on a new server connection; errors are logged and otherwise ignored.",
-        effective=False,
+        "Query to run on a new server connection; errors are logged and otherwise ignored. What it sets, the next"
+        " `DISCARD ALL` undoes.",
         recycles=True,
     )
     # How its users are authenticated.

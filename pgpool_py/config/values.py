@@ -72,6 +72,17 @@ class LoadBalance(StrEnum):
     DISABLE = "disable"
 
 
+class SessionAttrs(StrEnum):
+    """Which of several hosts may serve, in libpq's words."""
+
+    ANY = "any"
+    READ_WRITE = "read-write"
+    READ_ONLY = "read-only"
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    PREFER_STANDBY = "prefer-standby"
+
+
 def c_integer(text: str) -> int:
     """*text* read as strtol(text, 0) does; ValueError if any of it is left over."""
     stripped = text.strip()
@@ -240,6 +251,7 @@ DatabaseName = Annotated[str | None, BeforeValidator(_name(MAX_NAME_BYTES)), Sha
 UserName = Annotated[str | None, BeforeValidator(_name(MAX_USER_BYTES)), Shape("name")]
 EntryPoolMode = Annotated[PoolMode | None, BeforeValidator(_optional_word(*_values_of(PoolMode))), Shape(", ".join(PoolMode))]
 LoadBalanceName = Annotated[LoadBalance, BeforeValidator(_word(*_values_of(LoadBalance))), Shape(", ".join(LoadBalance))]
+SessionAttrsName = Annotated[SessionAttrs, BeforeValidator(_word(*_values_of(SessionAttrs))), Shape(", ".join(SessionAttrs))]
 
 
 def shape_of(metadata: list[Any]) -> str:

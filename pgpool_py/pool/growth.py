@@ -140,7 +140,7 @@ def in_back_off(pool: Pool, now: float) -> bool:
 
 def _fail_fast(pool: Pool, actions: list[Action], now: float) -> None:
     """Fail the clients that came while logins fail and no server is alive; see Pool.connect_failed."""
-    if not pool.login_error or pool.connected_count() or pool.connecting:
+    if not pool.login_error or pool.connected_count() or pool.connecting or pool.settings.patient:
         return
     message = f"server login has been failing, cached error: {pool.login_error} (server_login_retry)"
     back_off = in_back_off(pool, now)

@@ -21,4 +21,5 @@ class PoolSettings:
     server_check_delay: float = 30.0  # 0 = check after each use
     server_check_query: bool = True  # whether there is one at all
     server_round_robin: bool = False
+    patient: bool = False  # failing logins fail nobody: another server is expected to take over
     forced_user: bool = False  # the entry names its user: min_pool_size holds without clients, too

@@ -13,10 +13,12 @@ class Dns(Settings):
 
     group: ClassVar[str] = "DNS"
 
-    dns_max_ttl: Seconds = setting(15.0, "How long an answer is used, whatever its own lifetime.", effective=False)
-    dns_nxdomain_ttl: Seconds = setting(15.0, "How long a failed lookup is remembered.", effective=False)
+    dns_max_ttl: Seconds = setting(15.0, "How long an answer is used, whatever its own lifetime.")
+    dns_nxdomain_ttl: Seconds = setting(15.0, "How long a failed lookup is remembered.")
     dns_zone_check_period: Seconds = setting(
-        0.0, "How often to ask whether a zone has changed, by its serial number. 0: never.", effective=False
+        0.0,
+        "How often to look names up again, used or not, to close connections to addresses they no longer have. 0: never."
+        " PgBouncer asks for the zone's serial number instead, and looks names up again when that has changed.",
     )
     resolv_conf: File = setting("", "Resolver file instead of the system's.", changeable=False, effective=False)
 
