@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from pgpool_py.testing.process import child_account, private_directory, remove_tree
+
 WriteFile = Callable[[str, str], Path]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A directory that an unprivileged child can enter, and make a socket in."""
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    tmp_path.chmod(0o777)
-    return tmp_path
+def folder() -> Iterator[Path]:
+    """A directory of the user that the pooler runs as. (pytest's own are closed to others whenever a run begins.)"""
+    path = private_directory("pgpool_py-auth-", child_account())
+    yield path
+    remove_tree(path)
 
 
 @pytest.fixture
