@@ -41,7 +41,8 @@ class World:
     ) -> Pooler:
         line = self.database.line
         databases = {"app": f"{line} {entry}", **{name: f"{line} {rest}" for name, rest in (entries or {}).items()}}
-        merged = {"pool_mode": "transaction", "auth_user": self.asker[0], "auth_query": LOOKUP, **(settings or {})}
+        ours = {"pool_mode": "transaction", "auth_failure_delay": 0, "auth_user": self.asker[0], "auth_query": LOOKUP}
+        merged = {**ours, **(settings or {})}
         return self.start_pooler(merged, databases=databases, users={self.asker[0]: self.asker[1]})
 
     def run(self, statement: str) -> None:
