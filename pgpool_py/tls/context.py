@@ -101,6 +101,9 @@ def _check_words(options: TlsOptions) -> None:
 def _configure(context: ssl.SSLContext, options: TlsOptions) -> None:
     # The relay's channel relies on it: without renegotiation a write never wants to read.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # The protocol says itself where it ends. OpenSSL takes an end without a goodbye for an attack and would not even let us send
+    # the replies that are due.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_alpn_protocols([ALPN])
     _set_versions(context, options.protocols)
     try:

@@ -14,7 +14,9 @@ import pytest
 from pgpool_py.testing import Pooler, PostgresError, PostgresServer, local_bin_dirs
 from pgpool_py.testing.process import child_account, private_directory, remove_tree
 from tests.system.rawclient import Address, RawClient
+from tests.system.stack import wait_until
 from tests.tls.pki import Authority, Identity
+from tests.tls.wiretap import Wiretap
 
 SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 GSSENC_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x30"
@@ -109,7 +111,7 @@ def client_settings(identity: Identity, authority: Authority) -> dict[str, objec
     }
 
 
-def target(server: PostgresServer | Pooler, **more: object) -> str:
+def target(server: PostgresServer | Pooler | Wiretap, **more: object) -> str:
     """What the [databases] section says of *server*."""
     words = {"host": server.host, "port": server.port, "dbname": "postgres", **more}
     return " ".join(f"{key}={value}" for key, value in words.items())
@@ -207,6 +209,13 @@ def everything(sock: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return said
+
+
+def wait_running(server: PostgresServer, mark: str) -> None:
+    """Return once a query with *mark* in it is running."""
+    query = "select count(*) from pg_stat_activity where state = 'active' and query like %s and pid <> pg_backend_pid()"
+    with server.connect() as admin:
+        wait_until(lambda: admin.execute(query, [f"%{mark}%"]).fetchone() == (1,), f"{mark!r} is running")
 
 
 def plain_environment(**more: str) -> dict[str, str]:

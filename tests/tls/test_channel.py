@@ -10,6 +10,8 @@ import pytest
 
 from pgpool_py.relay._io import load, piece
 from pgpool_py.relay.tls import RECORD, ROOM, Channel, adopt
+from pgpool_py.tls.context import context_for_clients
+from pgpool_py.tls.options import TlsOptions
 from tests.tls.pki import Authority
 
 NOT_NOW, BROKEN = -1, -2
@@ -20,9 +22,8 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     """Those of a server and of a client that trusts it."""
     authority = Authority(tmp_path_factory.mktemp("ca"))
     identity = authority.issue("localhost", ["localhost"])
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(identity.cert, identity.key)
-    server.options |= ssl.OP_NO_RENEGOTIATION
+    server = context_for_clients(TlsOptions("require", str(identity.key), str(identity.cert)))
+    assert server is not None
     client = ssl.create_default_context(cafile=str(authority.file))
     return server, client
 
@@ -116,9 +117,12 @@ def test_the_end_is_told_once_and_not_lost(pair: Pair) -> None:
 
 
 def test_an_end_without_a_goodbye_is_an_end(pair: Pair) -> None:
+    """And no more than that: the peer may still read."""
     channel, client = pair
     socket.socket.shutdown(client, socket.SHUT_WR)
     assert channel.receive(0) == 0
+    assert channel.send_bytes(b"late reply") == 10
+    assert client.recv(100) == b"late reply"
 
 
 def test_what_comes_in_clear_breaks_the_connection(pair: Pair) -> None:

@@ -18,7 +18,6 @@ import pytest
 from pgpool_py.testing import Pooler, PostgresServer
 from pgpool_py.testing.process import free_port
 from tests.system import wire
-from tests.system.stack import wait_until
 from tests.tls.conftest import (
     GSSENC_REQUEST,
     SSL_REQUEST,
@@ -31,6 +30,7 @@ from tests.tls.conftest import (
     plain_environment,
     target,
     uri,
+    wait_running,
 )
 from tests.tls.pki import Authority, Identity
 
@@ -286,13 +286,6 @@ def test_a_unix_socket_needs_no_tls(start: StartPooler) -> None:
 
 
 # --- cancel ---
-
-
-def wait_running(server: PostgresServer, mark: str) -> None:
-    """Return once a query with *mark* in it is running."""
-    query = "select count(*) from pg_stat_activity where state = 'active' and query like %s and pid <> pg_backend_pid()"
-    with server.connect() as admin:
-        wait_until(lambda: admin.execute(query, [f"%{mark}%"]).fetchone() == (1,), f"{mark!r} is running")
 
 
 def test_a_cancel_request_comes_over_tls(
