@@ -12,6 +12,7 @@ from pgpool_py.admin.table import Row, columns
 from pgpool_py.admin.world import Place, World
 from pgpool_py.config import ADMIN_DATABASE, FALLBACK, DatabaseSettings
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.server import Server
 
 ADMIN_POOL_SIZE = 2
 ADMIN_MODE = "statement"
@@ -37,10 +38,10 @@ def pools(world: World) -> Iterator[Row]:
             user,
             sum(len(pool.clients) for pool in together) - waiting,
             waiting,
-            0,  # a cancel request here is a coroutine, not a client
-            0,
+            sum(world.cancels(pool) for pool in together),
+            0,  # a cancel request is passed on at once
             sum(len(pool.active) for pool in together),
-            0,
+            sum(server.cancels for pool in together for server in pool.servers() if isinstance(server, Server)),
             sum(len(pool.being_canceled) for pool in together),
             sum(len(pool.idle) for pool in together),
             sum(len(pool.used) for pool in together),
@@ -169,11 +170,12 @@ def lists(world: World) -> Iterator[Row]:
     yield ("pools", len(world.places) + 1)
     yield ("peer_pools", sum(1 for _ in peer_pools(world)))
     yield ("free_clients", 0)  # nothing is allocated ahead
-    yield ("used_clients", len(world.clients) + len(world.consoles) + world.logins)
-    yield ("login_clients", world.logins)
+    yield ("used_clients", len(world.clients) + len(world.consoles) + len(world.logins))
+    yield ("login_clients", len(world.logins))
     yield ("free_servers", 0)
     yield ("used_servers", servers)
-    for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
+    yield ("dns_names", sum(1 for _ in world.dns_hosts()))
+    for name in ("dns_zones", "dns_queries", "dns_pending"):
         yield (name, 0)
 
 
@@ -204,7 +206,11 @@ DNS_HOSTS = columns("hostname ttl:q addrs")
 DNS_ZONES = columns("zonename serial:q count:i")
 
 
-def nothing(world: World) -> Iterator[Row]:
-    """No names are remembered: the system resolves each time."""
+def dns_hosts(world: World) -> Iterator[Row]:
+    return iter(world.dns_hosts())
+
+
+def dns_zones(world: World) -> Iterator[Row]:
+    """Zones are not followed by their serial numbers."""
     return iter(())
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pgpool_py.admin.table import Row, columns
-from pgpool_py.admin.world import ConsoleClient, World
+from pgpool_py.admin.world import ConsoleClient, LoginAttempt, World
 from pgpool_py.config import ADMIN_DATABASE
 from pgpool_py.pool.states import ClientState, ServerState
 from pgpool_py.relay.client import Client
@@ -68,6 +68,8 @@ def _sockets(world: World, *, only_active: bool) -> Iterator[Row]:
     for console in list(world.consoles):
         if console.busy or not only_active:
             yield (*view.console(console, "cl_active"), *[0] * 7)
+    for attempt in list(world.logins) if not only_active else ():
+        yield (*view.login(attempt), *[0] * 7)
 
 
 def _servers(world: World) -> Iterable[Server]:
@@ -155,6 +157,13 @@ class _View:
             *_local(console.fd),
             *(_stamp(console.connect_time), _stamp(console.request_time), 0, 0, 0, pointer(console), "", peer.pid),
             *(tls_of(peer), console.application_name, console.prepared_statements, console.number),
+        )
+
+    def login(self, attempt: LoginAttempt) -> Row:
+        peer, since = attempt.peer, _stamp(attempt.connect_time)
+        return (
+            *("C", "(nouser)", "(nodb)", "none", "cl_login", peer.host, peer.port, *_local(attempt.fd)),
+            *(since, since, 0, 0, 0, pointer(attempt), "", peer.pid, "", "", 0, attempt.number),
         )
 
     def stamp(self, moment: float, otherwise: float = 0.0) -> str:

@@ -52,6 +52,19 @@ class ConsoleClient(Protocol):
         ...
 
 
+class LoginAttempt(Protocol):
+    """A client that is logging in."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def fd(self) -> int: ...
+    @property
+    def peer(self) -> Any: ...
+    @property
+    def connect_time(self) -> float: ...
+
+
 class Counts(Protocol):
     """Clients by database and by user."""
 
@@ -123,7 +136,7 @@ class World(Protocol):
     @property
     def counts(self) -> Counts: ...
     @property
-    def logins(self) -> int:
+    def logins(self) -> Collection[LoginAttempt]:
         """Clients between accept and the end of their login."""
         ...
 
@@ -144,6 +157,14 @@ class World(Protocol):
 
     async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
         """"ok", "refused" or "doubtful", and in one line why, or on what it depends."""
+        ...
+
+    def cancels(self, pool: Pool) -> int:
+        """Cancel requests of this pool's clients that are being passed on."""
+        ...
+
+    def dns_hosts(self) -> Iterable[tuple[str, int, str]]:
+        """Names that were looked up and are remembered: the name, seconds left, the addresses."""
         ...
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import socket
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,10 @@ from pgpool_py.config import ADMIN_DATABASE, Config
 from pgpool_py.frontend.errors import ConsoleNotAllowed
 from pgpool_py.frontend.gate import ClientLogin, Welcome
 from pgpool_py.frontend.limits import ClientCounts
+from pgpool_py.frontend.listener import Attempt
 from pgpool_py.frontend.startup import StartupRequest
 from pgpool_py.observe.statistics import Periods, Totals, totals_of
+from pgpool_py.pool.pool import Pool
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.version import PGBOUNCER
@@ -79,6 +82,7 @@ class Desk:
         self.counters = ConsoleCounters()
         self.consoles: set[Console] = set()
         self.keys: dict[int, tuple[bytes, Console]] = {}  # by cancel key
+        self.cancelling: Counter[Pool] = Counter()  # cancel requests being passed on
 
     # --- coming and going ---
 
@@ -154,9 +158,9 @@ class Desk:
         return self._pooler.broker.counts
 
     @property
-    def logins(self) -> int:
+    def logins(self) -> Collection[Attempt]:
         listener = self._pooler.listener
-        return listener.logins if listener is not None else 0
+        return list(listener.attempts.values()) if listener is not None else []
 
     @property
     def listening(self) -> Iterable[socket.socket]:
@@ -175,6 +179,12 @@ class Desk:
     def pins(self, client: Client) -> Iterator[tuple[str, float]]:
         if client.server is not None and client.context.pooling and client.keeps_server:
             yield "a statement too long to be remembered", client.transaction_start or client.request_time
+
+    def cancels(self, pool: Pool) -> int:
+        return self.cancelling[pool]
+
+    def dns_hosts(self) -> Iterable[tuple[str, int, str]]:
+        return ()  # the system looks names up each time
 
     async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
         return await check_auth(self._pooler.gate, self, user, database, address)

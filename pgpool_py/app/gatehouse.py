@@ -192,7 +192,12 @@ class Gatehouse:
             server = client.server
             if server is not None:
                 server.cancel_begun()
-                await self.broker.send_cancel(server)
+                cancelling = self.desk.cancelling
+                cancelling[client.pool] += 1
+                try:
+                    await self.broker.send_cancel(server)
+                finally:
+                    cancelling[client.pool] -= 1
 
     def hand_over(self, login: ClientLogin) -> None:
         """A login is finished: the relay has the client from now on."""

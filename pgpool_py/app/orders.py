@@ -169,6 +169,8 @@ class Orders:
     # --- the process ---
 
     def shutdown(self, mode: str) -> None:
+        if mode and self.mode == "suspended":
+            self.resume(None)  # nobody would ever be done
         if mode == "wait_for_clients":
             self._pooler.stop_after_clients()
         elif mode == "wait_for_servers":

@@ -188,7 +188,8 @@ class Pooler:
         self.broker.stopping = True
         systemd.notify("STOPPING=1")
         if self.listener is not None:
-            self.listener.close()
+            # Unix sockets stay for the console: whoever ends the process may want to see what it waits for.
+            self.listener.close_tcp()
         self._check_stopping()
 
     def _check_stopping(self) -> None:

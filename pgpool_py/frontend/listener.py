@@ -11,7 +11,9 @@ import errno
 import itertools
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ..sockets import SocketOptions
 from .gate import ClientLogin, Gate, Peer
@@ -22,6 +24,16 @@ PAUSE_SECONDS = 1.0  # after accept() ran out of descriptors or memory
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _UCRED = struct.Struct("3i")  # pid, uid, gid
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A client that is logging in, as far as the listener knows it."""
+
+    number: int
+    fd: int
+    peer: Peer
+    connect_time: float  # time.time()
 
 
 class Listener:
@@ -43,6 +55,7 @@ class Listener:
         self._hand_over = hand_over
         self._numbers = itertools.count(1)
         self._logins: set[asyncio.Task[None]] = set()
+        self.attempts: dict[int, Attempt] = {}  # by number: who is between accept and hand-over
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def __repr__(self) -> str:
@@ -68,6 +81,12 @@ class Listener:
                 pause.cancel()
             self.sockets.remove(each)
             each.close()
+
+    def close_tcp(self) -> None:
+        """Stop accepting where clients of other machines come in."""
+        for each in list(self.sockets):
+            if each.family != socket.AF_UNIX:
+                self.close(each)
 
     async def end_logins(self) -> None:
         """Break off the logins under way; their clients are told that the pooler stops."""
@@ -104,7 +123,12 @@ class Listener:
         task.add_done_callback(self._logins.discard)
 
     async def _login(self, number: int, sock: socket.socket, peer: Peer) -> None:
-        if (login := await serve_login(sock, peer, self._gate, number)) is not None:
+        self.attempts[number] = Attempt(number, sock.fileno(), peer, time.time())
+        try:
+            login = await serve_login(sock, peer, self._gate, number)
+        finally:
+            del self.attempts[number]
+        if login is not None:
             self._hand_over(login)  # nothing of this coroutine outlives the call
 
     def _pause(self, loop: asyncio.AbstractEventLoop, listening: socket.socket, error: OSError) -> None:

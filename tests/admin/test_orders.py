@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import PostgresServer
+from pgpool_py.testing.process import child_account, private_directory, remove_tree
 from tests.admin.conftest import ADMIN, Pooler, Start
 from tests.system import stack, wire
 from tests.system.rawclient import Address, RawClient
 from tests.system.stack import wait_until
+from tests.system.test_drivers import program
 
 
 @pytest.fixture
@@ -315,6 +318,30 @@ def test_shutdown_waits_as_it_is_told(start_pooler: Start, mode: str) -> None:
     assert pooler.wait(10) == 0
     assert "server shutting down" in str(console.rest())
     client.vanish()
+
+
+def test_the_console_stays_reachable_while_it_stops(start_pooler: Start, server: PostgresServer) -> None:
+    """After SIGTERM the TCP port is closed; over the Unix socket an admin sees what is waited for, and nobody else comes in."""
+    account = child_account()
+    folder = private_directory("console-", account)
+    try:
+        pooler = start_pooler({"unix_socket_dir": folder})
+        client = pooler.connect("one")
+        pooler.send_signal(signal.SIGTERM)
+        pooler.wait_for_log("SIGTERM")
+
+        def psql(database: str, text: str) -> subprocess.CompletedProcess[str]:
+            base = [str(program("psql", server)), "-XAtw", "-h", str(folder), "-p", str(pooler.port), "-U", ADMIN]
+            return subprocess.run([*base, "-d", database, "-c", text], capture_output=True, text=True, timeout=30, cwd="/")
+
+        assert "|one|" in psql("pgbouncer", "SHOW CLIENTS").stdout
+        assert "pooler is shutting down" in psql("one", "select 1").stderr
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            psycopg.connect(pooler.uri("one"))
+        client.leave()
+        assert pooler.wait(10) == 0
+    finally:
+        remove_tree(folder)
 
 
 def test_operators_do_not_hold_each_other_up(start_pooler: Start) -> None:
