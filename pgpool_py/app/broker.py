@@ -17,12 +17,14 @@ from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.place import NOT_READ, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
+from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.backend.cancel import cancel_server
 from pgpool_py.backend.errors import ServerConnectError
 from pgpool_py.backend.hosts import Names
 from pgpool_py.backend.query import QueryFailed, ask
 from pgpool_py.backend.target import ServerAddress, ServerLogin
 from pgpool_py.config import Config
+from pgpool_py.frontend.gate import ClientLogin
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.observe.log import Log, label
 from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, HandOver, Launch
@@ -50,6 +52,7 @@ class Broker:
         self.configure(config)
         self.clients: dict[int, Client] = {}  # by cancel key
         self.keys: dict[int, bytes] = {}
+        self.tunnels: dict[int, Tunnel] = {}  # replication clients, by cancel key
         self.stopping = False  # no new clients
         self.closing = False  # no new servers either
         self._server_numbers = 0
@@ -220,6 +223,17 @@ class Broker:
         if self.config.pgbouncer.log_disconnections:
             age = int(time.time() - client.connect_time)
             self.log.log(f"closing because: {reason} (age={age}s)", self.client_label(client))
+
+    def tunnel_closed(self, tunnel: Tunnel, login: ClientLogin, reason: str) -> None:
+        """A replication client and its server are closed: uncount it."""
+        self.tunnels.pop(login.pid, None)
+        self.counts.leave(login.database.name, login.user)
+        self.counts.depart()
+        if self.config.pgbouncer.log_disconnections:
+            who = label("C", login.number, login.database.name, login.user, login.peer)
+            self.log.log(f"closing because: {reason} (age={int(time.time() - login.connect_time)}s)", who)
+        if not self.closing:
+            self._activate(tunnel.place.pool)
 
     def server_closed(self, server: Server, reason: str) -> None:
         """A server's socket is closed: its place in the pool is free."""

@@ -14,6 +14,7 @@ from pgpool_py.app.desk import ConsoleEntry, Desk
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import ErrandFailed
 from pgpool_py.app.place import Place
+from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.auth.secret import Secret
 from pgpool_py.backend.query import QueryFailed
 from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings
@@ -140,6 +141,10 @@ class Gatehouse:
             place.learned = Secret(credentials.secret) if credentials.secret else place.learned
         if self.broker.config.pgbouncer.application_name_add_host:
             _add_host(request.settings, peer)
+        if request.replication:
+            kind = "database" if request.replication == "logical" else "true"
+            tunnel = await Tunnel.opened(self.broker, place, kind, request.settings)
+            return Welcome(tunnel.server.parameters, pool=tunnel, discard=tunnel.discard)
         settings, told = await self._startup(place, request.settings)
         return Welcome(told, pool=(place, settings, told), notice=self.broker.config.pgbouncer.login_notify_message)
 
@@ -179,11 +184,15 @@ class Gatehouse:
     def new_key(self, length: int) -> tuple[int, bytes]:
         while True:
             pid = secrets.randbelow(KEY_RANGE) + 1
-            if pid not in self.broker.clients and pid not in self.desk.keys:
+            if pid not in self.broker.clients and pid not in self.broker.tunnels and pid not in self.desk.keys:
                 return pid, secrets.token_bytes(length)
 
     async def cancel(self, pid: int, secret: bytes, peer: Peer) -> None:
         if self.desk.cancel(pid, secret):
+            return
+        tunnel = self.broker.tunnels.get(pid)
+        if tunnel is not None and tunnel.login is not None and hmac.compare_digest(tunnel.login.key, secret):
+            await tunnel.cancel()
             return
         client = self.broker.clients.get(pid)
         if client is None or not hmac.compare_digest(self.broker.keys[pid], secret):
@@ -203,6 +212,9 @@ class Gatehouse:
         """A login is finished: the relay has the client from now on."""
         if login.database.is_console:
             self.desk.receive(login, label("C", login.number, login.database.name, login.user, login.peer))
+            return
+        if isinstance(login.pool, Tunnel):
+            login.pool.begin(login)
             return
         assert isinstance(login.pool, tuple)  # as `welcome` made it
         place: Place = login.pool[0]

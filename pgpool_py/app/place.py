@@ -140,7 +140,7 @@ class Place:
         usable = [secret for secret in stored if secret and secret.kind != "scram-sha-256"]
         return sorted(usable, key=lambda secret: secret != self.opened_by)
 
-    async def connect(self, config: Config, names: Names) -> ServerLogin:
+    async def connect(self, config: Config, names: Names, wanted: ServerTarget | None = None) -> ServerLogin:
         """A new server connection, opened by the first of the place's secrets that the server takes."""
 
         async def to_one(target: ServerTarget, timeout: float | None) -> ServerLogin:
@@ -160,7 +160,7 @@ class Place:
             return login
 
         timeout = config.pgbouncer.server_connect_timeout
-        return await self.fleet.connect(self.target(config), self.entry.target_session_attrs, timeout, to_one)
+        return await self.fleet.connect(wanted or self.target(config), self.entry.target_session_attrs, timeout, to_one)
 
     def retire_unfit(self) -> None:
         """Servers that are no longer what target_session_attrs asks for serve their transaction to its end, and no other."""

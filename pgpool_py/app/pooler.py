@@ -194,7 +194,7 @@ class Pooler:
 
     def _check_stopping(self) -> None:
         if self._waiting_for == "clients":
-            left = len(self.broker.clients)
+            left = len(self.broker.clients) + len(self.broker.tunnels)
         elif self._waiting_for == "servers":
             left = self.pools.busy_count()
         else:
@@ -210,6 +210,10 @@ class Pooler:
         await self.desk.close()
         for client in list(self.broker.clients.values()):
             client.refuse("57P01", "server shutting down")
+        tunnels = list(self.broker.tunnels.values())
+        for tunnel in tunnels:
+            tunnel.end()
+        await asyncio.gather(*(tunnel.task for tunnel in tunnels if tunnel.task is not None), return_exceptions=True)
         for place in self.broker.places.values():
             for server in list(place.pool.servers()):
                 real_member(server).close("server shutting down")
@@ -264,6 +268,8 @@ class Pooler:
             if entry is None:
                 for client in [c for c in self.broker.clients.values() if c.pool is pool]:
                     client.refuse("08P01", "database removed")
+                for tunnel in [t for t in self.broker.tunnels.values() if t.place is place]:
+                    tunnel.end()
                 self.broker.perform(self.pools.kill("database removed", now, pool.database))
                 continue
             place.entry = entry

@@ -164,11 +164,11 @@ class UserNotForced(LoginRefused):
         super().__init__("bouncer config error", explanation="auth_type=any requires forced user")
 
 
-class ReplicationRefused(LoginRefused):
-    sqlstate = "0A000"  # feature_not_supported
+class InvalidReplication(LoginRefused):
+    sqlstate = "22023"  # invalid_parameter_value
 
-    def __init__(self) -> None:
-        super().__init__("replication connections are not supported")
+    def __init__(self, value: str) -> None:
+        super().__init__(f'invalid value for parameter "replication": "{value}"')
 
 
 class UnsupportedParameter(LoginRefused):

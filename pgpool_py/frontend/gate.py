@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -104,6 +104,7 @@ class Welcome:
     parameters: Mapping[bytes, bytes]  # ParameterStatus, in this order
     pool: object  # passed through to the hand-over
     notice: str = ""  # login_notify_message
+    discard: Callable[[], None] | None = None  # called if the client leaves before its hand-over
 
 
 @dataclass(slots=True)

@@ -207,6 +207,7 @@ class _Login:
             database_limit=database.max_client_connections,
             user_limit=0 if database.is_console else self.gate.max_client_connections_of(user),
         )
+        welcome: Welcome | None = None
         try:
             self.progress.waits_for_server = True
             welcome = await self.gate.welcome(request, database, credentials, self.peer)
@@ -214,6 +215,8 @@ class _Login:
             pid, key = await self._greet(welcome)
         except BaseException:
             counts.leave(database.name, user)
+            if welcome is not None and welcome.discard is not None:
+                welcome.discard()
             raise
         return ClientLogin(
             number=self.number,

@@ -30,7 +30,7 @@ def choose_method(rules: LoginRules, request: StartupRequest, peer: Peer, *, enc
     if rules.auth_type != "hba":
         return Method(rules.auth_type)
     address = None if peer.host == "unix" else peer.host
-    origin = Origin(request.database, request.user, address, encrypted)
+    origin = Origin(request.database, request.user, address, encrypted, request.replication == "physical")
     rule = rules.hba.find(origin)
     if rule is None:
         raise NoHbaEntry(origin)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from pgwire.codes import PROTOCOL_OPTION_PREFIX
 
-from .errors import NoUserName, ReplicationRefused, UnsupportedOptions, UnsupportedParameter, UserNameTooLong
+from .errors import InvalidReplication, NoUserName, UnsupportedOptions, UnsupportedParameter, UserNameTooLong
 from .gate import LoginRules
 
-# What PostgreSQL's parse_bool takes for "no" in the parameter "replication".
+# What PostgreSQL's parse_bool takes for "yes" and "no" in the parameter "replication".
+_TRUE = frozenset({"1", "t", "tr", "tru", "true", "y", "ye", "yes", "on"})
 _FALSE = frozenset({"0", "f", "fa", "fal", "fals", "false", "n", "no", "of", "off"})
 MAX_USER_BYTES = 127  # as in PgBouncer
 _SPACE = " \t\n\v\f\r"
@@ -27,6 +28,7 @@ class StartupRequest:
     user: str
     database: str
     settings: dict[str, str]  # names in lower case; a parameter of the packet wins over one in options
+    replication: str = ""  # "physical", "logical", or nothing
 
 
 def read_startup(parameters: Mapping[str, str], rules: LoginRules) -> StartupRequest:
@@ -36,11 +38,22 @@ def read_startup(parameters: Mapping[str, str], rules: LoginRules) -> StartupReq
         raise NoUserName
     if len(user.encode("utf-8", "surrogateescape")) > MAX_USER_BYTES:
         raise UserNameTooLong
-    if parameters.get("replication", "off").lower() not in _FALSE:
-        raise ReplicationRefused
+    replication = _replication(parameters.get("replication", "off"))
     settings = dict(_option_settings(parameters.get("options", ""), rules))
     settings.update(_packet_settings(parameters, rules))
-    return StartupRequest(user, parameters.get("database", "") or user, settings)
+    return StartupRequest(user, parameters.get("database", "") or user, settings, replication)
+
+
+def _replication(value: str) -> str:
+    """Which kind of replication the parameter asks for."""
+    lowered = value.lower()
+    if lowered == "database":
+        return "logical"
+    if lowered in _TRUE:
+        return "physical"
+    if lowered in _FALSE:
+        return ""
+    raise InvalidReplication(value)
 
 
 def _packet_settings(parameters: Mapping[str, str], rules: LoginRules) -> Iterator[tuple[str, str]]:

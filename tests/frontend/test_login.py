@@ -238,10 +238,10 @@ def test_disabled_database_is_refused(frontend: Frontend, gate: FakeGate) -> Non
         assert refusal(client) == ("FATAL", "55000", 'database "off" is disabled')
 
 
-def test_replication_is_refused(frontend: Frontend) -> None:
+def test_nonsense_for_replication_is_refused(frontend: Frontend) -> None:
     with frontend.connect() as client:
-        client.startup(replication="database")
-        assert refusal(client) == ("FATAL", "0A000", "replication connections are not supported")
+        client.startup(replication="perhaps")
+        assert refusal(client) == ("FATAL", "22023", 'invalid value for parameter "replication": "perhaps"')
 
 
 def test_unsupported_parameter_is_refused(frontend: Frontend, gate: FakeGate) -> None:

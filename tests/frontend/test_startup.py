@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.frontend.errors import LoginRefused, NoUserName, ReplicationRefused
+from pgpool_py.frontend.errors import InvalidReplication, LoginRefused, NoUserName
 from pgpool_py.frontend.gate import LoginRules
 from pgpool_py.frontend.startup import parse_options, read_startup, split_options
 
@@ -89,9 +89,18 @@ def test_protocol_options_are_no_settings() -> None:
     assert read_startup({"user": "u", "_pq_.test": "1"}, STRICT).settings == {}
 
 
-@pytest.mark.parametrize("value", ["true", "on", "yes", "1", "database", "nonsense", ""])
-def test_replication_is_refused(value: str) -> None:
-    with pytest.raises(ReplicationRefused, match="replication connections are not supported"):
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("true", "physical"), ("on", "physical"), ("YES", "physical"), ("1", "physical"), ("database", "logical"), ("off", "")],
+)
+def test_replication_has_two_kinds(value: str, kind: str) -> None:
+    request = read_startup({"user": "u", "replication": value}, OPEN)
+    assert (request.replication, request.settings) == (kind, {})
+
+
+@pytest.mark.parametrize("value", ["nonsense", ""])
+def test_nonsense_is_no_replication(value: str) -> None:
+    with pytest.raises(InvalidReplication, match='invalid value for parameter "replication": "'):
         read_startup({"user": "u", "replication": value}, OPEN)
 
 
