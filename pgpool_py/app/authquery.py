@@ -33,11 +33,17 @@ class ConfigProblem(LoginRefused):
 
 
 class AuthQuery:
-    """Looks users up. *place_for* gives the place of an entry and a user that serves nothing else."""
+    """Looks users up. *place_for* gives the place of an entry and a user that serves nothing else, *forget* gives it up."""
 
-    def __init__(self, broker: Broker, place_for: Callable[[DatabaseSettings, str], Place]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        place_for: Callable[[DatabaseSettings, str], Place],
+        forget: Callable[[Place], None],
+    ) -> None:
         self._broker = broker
         self._place_for = place_for
+        self._forget = forget
 
     def user_for(self, entry: DatabaseSettings | None) -> str:
         """Who asks for users of *entry* (None: of the console); empty when nobody does."""
@@ -64,6 +70,8 @@ class AuthQuery:
                 return None
             raise ConfigProblem(f"auth_query failed: {failure.error.code} {failure.error.message}") from None
         except ErrandFailed as failure:
+            if place.entry.name not in self._broker.config.databases:
+                self._forget(place)  # made from "*" for a name that anybody may have invented
             raise LoginRefused(str(failure), explanation="no server for auth_query") from None
         return self._secrets(user, rows)
 

@@ -38,7 +38,7 @@ class Pooler:
         self.pools = Pools()
         self.broker = Broker(config, log)
         self.desk = Desk(self)
-        self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for), self.desk)
+        self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for, self.forget), self.desk)
         self.pending: dict[str, object] = {}  # settings that a reload read and a restart will put in force
         self.catalogs: dict[tuple[str, int, str], Catalogs] = {}
         self.listener: Listener | None = None
@@ -69,6 +69,13 @@ class Pooler:
             self._configure(self.broker.places[pool])
             self.desk.orders.new_place(self.broker.places[pool])
         return self.broker.places[pool]
+
+    def forget(self, place: Place) -> None:
+        """Give up a place that nobody uses."""
+        pool = place.pool
+        if pool in self.broker.places and not (pool.server_count() or pool.waiting or pool.clients):
+            del self.broker.places[pool]
+            self.pools.discard(pool)
 
     def _configure(self, place: Place) -> None:
         config = self.config

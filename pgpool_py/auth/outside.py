@@ -71,5 +71,9 @@ class Questions:
                 pass  # the loop is closed: nobody waits any more
 
         # A daemon: a service that never answers must not keep the process from ending.
-        threading.Thread(target=run, name="password check", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="password check", daemon=True).start()
+        except RuntimeError as error:
+            self._free.release()
+            raise Outside(str(error)) from None
         await answer

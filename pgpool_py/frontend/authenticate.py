@@ -69,7 +69,7 @@ async def authenticate(
                 raise TrustFailed
             return Credentials(secrets[0] if secrets else "")
         case "plain":
-            return await _plain(talk, user, secrets)
+            return await _plain(talk, user, secrets, rules)
         case "md5":
             return await _md5(talk, user, secrets)
         case "scram-sha-256":
@@ -99,12 +99,18 @@ def method_for(name: str, rules: LoginRules, secrets: Sequence[str] | None) -> s
     return "scram-sha-256" if secrets and ScramSecret.parse(secrets[0]) else "md5"
 
 
-async def _plain(talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None) -> Credentials:
+async def _plain(
+    talk: Conversation[ClientSide], user: str, secrets: Sequence[str] | None, rules: LoginRules
+) -> Credentials:
     talk.add(talk.side.send(AuthenticationCleartextPassword()))
     password = await _password(talk)
     for secret in secrets or ():
         if (found := await _credentials(password, user, secret)) is not None:
             return found
+    if not secrets and rules.unknown_user_method == "scram-sha-256":
+        # Where users have SCRAM secrets a wrong password takes its time: so must a wrong name.
+        mock = ScramSecret.mock(user, rules.mock_key, rules.scram_iterations)
+        await keys_of(password, mock.salt, mock.iterations)
     raise PasswordFailed(_why(secrets))
 
 

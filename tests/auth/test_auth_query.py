@@ -254,7 +254,7 @@ def test_a_question_that_hangs_ends_with_the_login(world: World) -> None:
     assert who_am_i(pooler, world.ann) == world.ann[0]
     with world.postgres.connect(world.database.name) as locker, locker.transaction():
         locker.execute("LOCK TABLE gate")
-        assert "client_login_timeout" in refusal(pooler.dsn("app", *world.ann))
+        assert "client_login_timeout (server down)" in refusal(pooler.dsn("app", *world.ann))
     pooler.settings["client_login_timeout"] = 10
     pooler.reload()
     assert who_am_i(pooler, world.ann) == world.ann[0]
@@ -267,6 +267,21 @@ def test_without_a_server_nobody_is_let_in(world: World) -> None:
         users={world.asker[0]: world.asker[1]},
     )
     assert "cannot connect" in refusal(pooler.dsn("app", *world.ann))
+
+
+def test_invented_databases_leave_nothing_behind(world: World) -> None:
+    """With "*" and without auth_dbname a stranger makes the pooler look in any database; it must not remember them all."""
+    star = f"host={world.database.host} port={world.database.port}"
+    pooler = world.start_pooler(
+        {"auth_user": world.asker[0], "auth_query": LOOKUP, "admin_users": world.asker[0]},
+        databases={"*": star, "app": world.database.line},
+        users={world.asker[0]: world.asker[1]},
+    )
+    for number in range(5):
+        assert "does not exist" in refusal(pooler.dsn(f"invented_{number}", "nobody_here", "x"))
+    assert who_am_i(pooler, world.ann, world.database.name) == world.ann[0]
+    with psycopg.connect(pooler.dsn("pgbouncer", *world.asker), autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
+        assert "invented" not in str(console.execute("SHOW POOLS").fetchall())
 
 
 def test_no_secret_is_in_the_log(world: World) -> None:
