@@ -67,7 +67,9 @@ class Player:
         word, _, rest = step.rest.partition(" ")
         if word == "connect":
             return self._come(step.client, startup_parameters(rest))
-        client = self.clients[step.client]
+        client = self.clients.get(step.client)
+        if client is None:
+            return ["nobody there"]
         if word == "cancel":
             client.cancel()
             return []
