@@ -6,9 +6,18 @@ from libc.string cimport memchr, memcmp, memcpy
 
 
 cdef extern from "<sys/socket.h>" nogil:
-    ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
-    ssize_t c_send "send"(int fd, const void *buffer, size_t size, int flags)
     int MSG_NOSIGNAL
+
+
+# Not recv(3) and send(3): those are cancellation points, and in a process with threads (the loop has some) libc spends four
+# locked instructions on each.
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_recvfrom
+    long SYS_sendto
+
+
+cdef extern from "<unistd.h>" nogil:
+    long syscall(long number, ...)
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -37,7 +46,7 @@ cpdef int wait(int epoll, int milliseconds) noexcept
 cpdef inline int recv(int fd, int at) noexcept:
     cdef ssize_t n
     while True:
-        n = c_recv(fd, data + at, 65536, 0)
+        n = syscall(SYS_recvfrom, <long>fd, <void *>(data + at), <size_t>65536, <long>0, <void *>NULL, <void *>NULL)
         if n >= 0:
             return <int>n
         if errno == EINTR:
@@ -50,7 +59,7 @@ cpdef inline int recv(int fd, int at) noexcept:
 cpdef inline int send(int fd, int start, int stop) noexcept:
     cdef ssize_t n
     while True:
-        n = c_send(fd, data + start, stop - start, MSG_NOSIGNAL)
+        n = syscall(SYS_sendto, <long>fd, <void *>(data + start), <size_t>(stop - start), <long>MSG_NOSIGNAL, <void *>NULL, <long>0)
         if n >= 0:
             return <int>n
         if errno == EINTR:
@@ -65,7 +74,7 @@ cpdef inline int send_bytes(int fd, bytes source, int start) noexcept:
     cdef const char *text = PyBytes_AS_STRING(source)
     cdef size_t size = PyBytes_GET_SIZE(source) - start
     while True:
-        n = c_send(fd, text + start, size, MSG_NOSIGNAL)
+        n = syscall(SYS_sendto, <long>fd, <void *>(text + start), size, <long>MSG_NOSIGNAL, <void *>NULL, <long>0)
         if n >= 0:
             return <int>n
         if errno == EINTR:

@@ -106,14 +106,20 @@ class Relay(Hub):
             if n == 0:
                 return
             self.now = clock()
-            for i in range(n):
-                connection = self.table[ready_fd(i)]
-                if connection is not None:
-                    try:
-                        connection.on_event(ready_events(i))
-                    except Exception as error:
-                        # A mistake of ours costs this connection, and nobody else anything.
-                        self.broker.internal_error(connection, error)
+            i = 0
+            while i < n:
+                connection = None
+                try:
+                    while i < n:
+                        connection = self.table[ready_fd(i)]
+                        events = ready_events(i)
+                        i += 1
+                        if connection is not None:
+                            connection.on_event(events)
+                except Exception as error:
+                    # A mistake of ours costs this connection, and nobody else anything.
+                    assert connection is not None
+                    self.broker.internal_error(connection, error)
             if self.broken:
                 self.reap()
             if self.busy or self.now >= end:

@@ -24,8 +24,8 @@ cdef class Expected:
     cdef public list dropped
     cdef public object note
 
-    cpdef int size(self)
-    cpdef int head(self)
+    cpdef int size(self) noexcept
+    cpdef int head(self) noexcept
     cpdef object head_note(self)
     @cython.locals(kind=cython.int)
     cpdef int add(self, int code, object note)
