@@ -1,7 +1,7 @@
 """The word scan: one pass over a statement text that finds its statements, leading keywords and known words.
 
-Hot: it runs once for each Query or Parse text that is not in the verdict cache (compiled: 0.1-0.3 µs for a
-short statement). C types are in scan.pxd; this file is the only source, and also runs interpreted.
+Hot: it runs for each Query, and once for each statement of the extended protocol; `benchmarks/compare.py` guards it.
+C types are in scan.pxd; this file is the only source, and also runs interpreted.
 
 It knows the lexical rules of PostgreSQL 12 to 18 and which keyword may begin what. It knows nothing of the
 database except the `words` it is given: a word, quoted or not, that is not among them means nothing to it.

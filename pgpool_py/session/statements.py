@@ -3,7 +3,8 @@
 One object per distinct (settings, text, parameter types), so that two sessions share a server-side statement only where
 everything that gives the text its meaning is equal. A statement's verdict is computed once and kept with it.
 
-Hot: one dictionary look-up per Query or Parse; `benchmarks/compare.py` guards it.
+Hot: one dictionary look-up for each Parse that is not among the recent ones of its settings (`Client.statement`);
+`benchmarks/compare.py` guards it.
 """
 
 from __future__ import annotations
