@@ -7,13 +7,13 @@ is everybody who was let in; ADMIN is `admin_users` and the pooler's own system 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from pgpool_py.admin import show_config, show_own, show_pools, show_sockets, show_stats
 from pgpool_py.admin.errors import Refused, admin_needed, invalid_command
 from pgpool_py.admin.grammar import Statement
-from pgpool_py.admin.table import JSON_COLUMNS, Column, Row, Table, as_json, columns
+from pgpool_py.admin.table import JSON_COLUMNS, Columns, Row, Table, columns
 from pgpool_py.admin.world import Wait, World
 from pgpool_py.config import AuthType, Config
 from pgpool_py.version import VERSION_LINE
@@ -49,6 +49,7 @@ class Result:
 
     tag: str
     table: Table | None = None
+    as_json: bool = False
     notices: tuple[Notice, ...] = ()
     wait: Wait | None = None
     hangs: bool = False  # nothing is answered: the process ends
@@ -61,7 +62,7 @@ class Result:
 class Show:
     """One table. *rows* gets the words that follow the name, between none and *most* of them."""
 
-    columns: tuple[Column, ...]
+    columns: Columns
     rows: Callable[..., Iterable[Row]]
     right: Right = Right.STATS
     least: int = 0
@@ -155,22 +156,18 @@ def _show(world: World, statement: Statement, right: Right) -> Result:
     if name == "help":
         return Result("SHOW", notices=(Notice("Console usage", HELP),))
     if (fake := _fake(name)) is not None:
-        return Result("SHOW", _table(Table(columns(name.split()[-1]), [(fake,)]), statement))
+        return Result("SHOW", Table(columns(name.split()[-1]), [(fake,)]), statement.as_json)
     show, rest = _find_show(statement)
     if right < show.right:
         raise admin_needed()
     notices = tuple(Notice(line) for line in show_config.pending_lines(world)) if name.startswith("config") else ()
-    return Result("SHOW", _table(Table(show.columns, show.rows(world, *rest)), statement), notices)
+    return Result("SHOW", Table(show.columns, show.rows(world, *rest)), statement.as_json, notices)
 
 
 def _fake(name: str) -> str | None:
     if name == "transaction isolation level":
         return FAKE_SETTINGS["default_transaction_isolation"]
     return FAKE_SETTINGS.get(name)
-
-
-def _table(table: Table, statement: Statement) -> Table:
-    return as_json(table) if statement.as_json else table
 
 
 # --- commands ---
@@ -184,7 +181,7 @@ class Command:
     right: Right = Right.ADMIN
     least: int = 0
     most: int = 0
-    columns: tuple[Column, ...] | None = field(default=None)
+    columns: Columns | None = None
 
 
 def _order(method: str, *, logged: bool = True) -> Callable[[World, Statement, Right], Result]:
@@ -248,7 +245,7 @@ async def _check(world: World, statement: Statement, right: Right) -> Result:
     if what.lower() != "auth":
         raise invalid_command(statement.text)
     result, explanation = await world.check_auth(user, database, address[0] if address else None)
-    return Result("CHECK", _table(Table(CHECK_COLUMNS, [(user, database, result, explanation)]), statement))
+    return Result("CHECK", Table(CHECK_COLUMNS, [(user, database, result, explanation)]), statement.as_json)
 
 
 def _transaction(world: World, statement: Statement, right: Right) -> Result:
@@ -298,7 +295,7 @@ def run(world: World, statement: Statement, right: Right) -> Result | Awaitable[
     return command.run(world, statement, right)
 
 
-def columns_of(statement: Statement) -> tuple[Column, ...] | None:
+def columns_of(statement: Statement) -> Columns | None:
     """The columns the statement will answer with, None for none; nothing is done yet."""
     command = find(statement)
     if statement.verb != "show":

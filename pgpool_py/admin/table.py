@@ -7,7 +7,7 @@ always does, so each type has both.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pgwire
@@ -38,17 +38,39 @@ class Column:
     name: str
     kind: Kind
 
-    def describe(self, format: int = TEXT) -> pgwire.Column:
-        """This column in a RowDescription."""
-        return pgwire.Column(self.name.encode(), self.kind.oid, self.kind.size, format=format)
+
+Columns = tuple[Column, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Columns, and rows that may be made one at a time while they are sent."""
 
-    columns: tuple[Column, ...]
+    columns: Columns
     rows: Iterable[Row]
+
+
+def row_description(columns: Columns, formats: tuple[int, ...] = ()) -> pgwire.RowDescription:
+    """What announces rows with these columns, in the formats that Bind asked for."""
+    found = [
+        pgwire.Column(column.name.encode(), column.kind.oid, column.kind.size, format=format)
+        for column, format in zip(columns, _each(formats, len(columns)), strict=True)
+    ]
+    return pgwire.RowDescription(tuple(found))
+
+
+def data_rows(columns: Columns, rows: Iterable[Row], formats: tuple[int, ...] = ()) -> Iterator[pgwire.DataRow]:
+    """The rows as messages."""
+    writers = [(column.kind, format) for column, format in zip(columns, _each(formats, len(columns)), strict=True)]
+    for row in rows:
+        yield pgwire.DataRow(tuple([kind.write(value, format) for value, (kind, format) in zip(row, writers, strict=True)]))
+
+
+def _each(formats: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The format of each column: none given is text, one given is for all."""
+    if not formats:
+        return (TEXT,) * count
+    return formats * count if len(formats) == 1 else formats
 
 
 def _text(value: Value) -> bytes:
@@ -95,7 +117,7 @@ JSON = Kind(114, -1, _text)
 _KINDS = {"": VARLENA_TEXT, "i": INT4, "q": INT8, "n": NUMERIC, "b": BYTEA}
 
 
-def columns(description: str) -> tuple[Column, ...]:
+def columns(description: str) -> Columns:
     """Columns from "name name:i name:q": text, int4 (i), int8 (q), numeric (n) or bytea (b)."""
     parts = (word.partition(":") for word in description.split())
     return tuple(Column(name, _KINDS[kind]) for name, _, kind in parts)
@@ -104,12 +126,10 @@ def columns(description: str) -> tuple[Column, ...]:
 JSON_COLUMNS = (Column("json", JSON),)
 
 
-def as_json(table: Table) -> Table:
-    """The same table as one row with one JSON array of objects."""
-    names = [column.name for column in table.columns]
-    objects = [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in table.rows]
-    text = json.dumps(objects, ensure_ascii=False)
-    return Table(JSON_COLUMNS, [(text.encode("utf-8", "replace").decode(),)])
+def json_object(columns: Columns, row: Row) -> str:
+    """One row as a JSON object."""
+    found = {column.name: _plain(value) for column, value in zip(columns, row, strict=True)}
+    return json.dumps(found, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _plain(value: Value) -> str | int | None:
