@@ -66,10 +66,14 @@ def _connection(options: LdapOptions, name: str, password: str) -> Iterator[Any]
     try:
         yield connection
     finally:
-        try:
-            connection.unbind()
-        except Exception:
-            pass  # it is only closed
+        _close(connection)
+
+
+def _close(connection: Any) -> None:
+    try:
+        connection.unbind()
+    except Exception:
+        pass  # it is only closed
 
 
 def _open(options: LdapOptions, name: str, password: str) -> Any:
@@ -99,12 +103,13 @@ def _open(options: LdapOptions, name: str, password: str) -> Any:
         )
         try:
             connection.open()
-            if options.start_tls:
-                connection.start_tls()
+            # Not only by an exception: without this the password would go out in clear text.
+            if options.start_tls and not (connection.start_tls() and connection.tls_started):
+                raise Outside(f"LDAP: StartTLS failed: {connection.last_error or _said(connection)}")
             return connection
-        except (LDAPException, OSError) as error:
+        except (LDAPException, OSError, Outside) as error:
             failure = error
-            connection.unbind()
+            _close(connection)
     assert failure is not None
     raise failure
 

@@ -19,6 +19,7 @@ from pgpool_py.testing.process import (
     start_child,
     write_private,
 )
+from tests.tls.pki import Authority
 
 PROGRAM = shutil.which("slapd", path="/usr/sbin:/usr/local/sbin:/usr/lib/openldap:/usr/bin")
 SCHEMA = Path("/etc/ldap/schema")
@@ -33,6 +34,8 @@ include {schema}/inetorgperson.schema
 modulepath {modules}
 moduleload back_mdb
 pidfile {directory}/slapd.pid
+TLSCertificateFile {directory}/server.crt
+TLSCertificateKeyFile {directory}/server.key
 database mdb
 maxsize 10485760
 suffix "dc=example,dc=net"
@@ -46,7 +49,7 @@ _ENTRY = "dn: {dn}\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: {uid}\nuid: {uid}
 
 
 class Directory:
-    """A running slapd on 127.0.0.1 with the users ann and twin (twice), and finder, who may search."""
+    """A running slapd on 127.0.0.1, with TLS as "localhost"; the users are those given, and a second twin."""
 
     host = "127.0.0.1"
 
@@ -54,10 +57,17 @@ class Directory:
         self._passwords = passwords
         self._account = child_account()
         self.port = 0
+        self.tls_port = 0
+        self.roots = Path()  # what its certificate is checked by
 
     def __enter__(self) -> Self:
         self.directory = private_directory("pgpool_py-ldap-", self._account)
         self._watchdog = Watchdog(self._account, remove=self.directory)
+        authority = Authority(self.directory, "directory root")
+        identity = authority.issue("localhost", ["localhost"])
+        identity.cert.rename(self.directory / "server.crt")
+        identity.key.rename(self.directory / "server.key")
+        self.roots = authority.file
         conf = _CONF.format(schema=SCHEMA, modules=MODULES, directory=self.directory)
         self._conf = write_private(self.directory / "slapd.conf", conf, self._account)
         ldif = write_private(self.directory / "entries.ldif", self._entries(), self._account)
@@ -68,7 +78,7 @@ class Directory:
             **self._account.popen_options,
         )
         for _ in range(5):
-            self.port = free_port()
+            self.port, self.tls_port = free_port(), free_port()
             if self._start():
                 return self
         self.__exit__()
@@ -89,14 +99,15 @@ class Directory:
 
     def _start(self) -> bool:
         with open(self.directory / "log", "wb") as log:
-            where = f"ldap://{self.host}:{self.port}"
+            where = f"ldap://{self.host}:{self.port} ldaps://{self.host}:{self.tls_port}"
             command: list[str | os.PathLike[str]] = [str(PROGRAM), "-d", "0", "-h", where, "-f", self._conf]
             self._process = start_child(command, self._account, home=self.directory, output=log)
         self._watchdog.announce(self._process.pid, "TERM")
         give_up = time.monotonic() + 10
         while self._process.poll() is None and time.monotonic() < give_up:
             try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
+                for port in (self.port, self.tls_port):
+                    socket.create_connection((self.host, port), timeout=1).close()
                 return True
             except OSError:
                 time.sleep(0.02)

@@ -44,11 +44,10 @@ host filter   all all ldap {where} ldapbasedn="{BASE}" ldapsearchfilter="(mail=$
 host second   all all ldap ldapserver="127.0.0.1:{free_port()} {at}" ldapprefix="uid=" ldapsuffix=",{BASE}"
 host nofinder all all ldap {where} ldapbasedn="{BASE}" ldapbinddn="uid=finder,{BASE}" ldapbindpasswd=not-this
 host nobody   all all ldap ldapserver=127.0.0.1 ldapport={free_port()} ldapprefix="uid=" ldapsuffix=",{BASE}"
-host starttls all all ldap {where} ldaptls=1 ldapprefix="uid=" ldapsuffix=",{BASE}"
 host all      all all ldap {where} nonsense=1
 """,
     )
-    names = ("pattern", "search", "url", "filter", "second", "nofinder", "nobody", "starttls")
+    names = ("pattern", "search", "url", "filter", "second", "nofinder", "nobody")
     forced = f"{database.line} user={database.user} password={database.password}"
     settings = {"auth_type": "hba", "auth_hba_file": hba}
     return start_pooler(settings, databases=dict.fromkeys(names, forced), users={}, env=IMPORTS)
@@ -62,7 +61,7 @@ def test_the_directory_judges_the_password(pooler: Pooler) -> None:
         assert "LDAP authentication failed" in refusal(pooler.dsn(name, "ann", "a wrong one"))
         assert "LDAP authentication failed" in refusal(pooler.dsn(name, "nobody_here", "x"))
         pooler.wait_for_log(f" {name}/nobody_here.* closing because: LDAP authentication failed: LDAP .*")
-    pooler.wait_for_log("hba.conf:9: ldap: unknown option nonsense; the line is ignored")
+    pooler.wait_for_log("hba.conf:8: ldap: unknown option nonsense; the line is ignored")
     for secret in ("ann's secret", "a wrong one", "finds"):
         assert secret not in pooler.log
 
@@ -85,9 +84,33 @@ def test_who_is_not_found_just_once_is_refused(pooler: Pooler) -> None:
 def test_a_directory_that_is_not_there_lets_nobody_in(pooler: Pooler) -> None:
     assert "LDAP authentication failed" in refusal(pooler.dsn("nobody", "ann", "ann's secret"))
     pooler.wait_for_log("LDAP: LDAPSocketOpenError")
-    # This directory has no certificate, so the password is not sent.
-    assert "LDAP authentication failed" in refusal(pooler.dsn("starttls", "ann", "ann's secret"))
-    pooler.wait_for_log("LDAP: LDAPStartTLSError")
+
+
+@needs_slapd
+def test_the_password_is_sent_to_the_right_directory_only(
+    start_pooler: StartPooler, database: Database, directory: Directory, write_file: WriteFile
+) -> None:
+    """With ldaptls or ldaps the directory's certificate is checked by the system's roots, and its name is."""
+    rest = f'ldapprefix="uid=" ldapsuffix=",{BASE}"'
+    hba = write_file(
+        "hba.conf",
+        f"""host starttls all all ldap ldapserver=localhost ldapport={directory.port} ldaptls=1 {rest}
+host ldaps    all all ldap ldapserver=localhost ldapport={directory.tls_port} ldapscheme=ldaps {rest}
+host misnamed all all ldap ldapserver=127.0.0.1 ldapport={directory.port} ldaptls=1 {rest}
+""",
+    )
+    forced = f"{database.line} user={database.user} password={database.password}"
+    databases = dict.fromkeys(("starttls", "ldaps", "misnamed"), forced)
+    settings = {"auth_type": "hba", "auth_hba_file": hba}
+    trusting = start_pooler(settings, databases=databases, users={}, env={**IMPORTS, "SSL_CERT_FILE": str(directory.roots)})
+    doubting = start_pooler(settings, databases=databases, users={}, env=IMPORTS)
+    for name in ("starttls", "ldaps"):
+        psycopg.connect(trusting.dsn(name, "ann", "ann's secret")).close()
+        assert "LDAP authentication failed" in refusal(trusting.dsn(name, "ann", "a wrong one"))
+        assert "LDAP authentication failed" in refusal(doubting.dsn(name, "ann", "ann's secret"))
+    doubting.wait_for_log("LDAP: LDAPStartTLSError.*CERTIFICATE_VERIFY_FAILED")
+    doubting.wait_for_log("LDAP: LDAPSocketOpenError.*CERTIFICATE_VERIFY_FAILED")
+    assert "LDAP authentication failed" in refusal(trusting.dsn("misnamed", "ann", "ann's secret"))
 
 
 @needs_slapd
