@@ -5,6 +5,7 @@ A login to the database `pgbouncer` ends here: whether the user may enter, with 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 import time
@@ -17,6 +18,7 @@ from pgpool_py.admin.commands import Right, right_of
 from pgpool_py.admin.console import Console
 from pgpool_py.app.checkauth import check_auth
 from pgpool_py.app.orders import Orders
+from pgpool_py.app.place import Place
 from pgpool_py.config import ADMIN_DATABASE, Config
 from pgpool_py.frontend.errors import ConsoleNotAllowed
 from pgpool_py.frontend.gate import ClientLogin, Welcome
@@ -82,6 +84,7 @@ class Desk:
         self.counters = ConsoleCounters()
         self.consoles: set[Console] = set()
         self.keys: dict[int, tuple[bytes, Console]] = {}  # by cancel key
+        self._gone: dict[str, Totals] = {}  # what forgotten pools had counted, by database
         self.cancelling: Counter[Pool] = Counter()  # cancel requests being passed on
 
     # --- coming and going ---
@@ -167,8 +170,17 @@ class Desk:
         listener = self._pooler.listener
         return list(listener.sockets) if listener is not None else []
 
+    def forget(self, place: Place, *, database_stays: bool) -> None:
+        """A pool is no more: what it has counted stays with its database, if there still is one."""
+        name, pool = place.pool.database, place.pool
+        if database_stays:
+            mine = totals_of(place.context, pool.server_assignment_count, pool.wait_time)
+            self._gone[name] = self._gone.get(name, Totals()).plus(mine)
+        else:
+            self._gone.pop(name, None)
+
     def totals(self) -> dict[str, Totals]:
-        found: dict[str, Totals] = {ADMIN_DATABASE: totals_of(self.counters)}
+        found: dict[str, Totals] = {ADMIN_DATABASE: totals_of(self.counters), **self._gone}
         for place in self.places:
             pool = place.pool
             mine = totals_of(place.context, pool.server_assignment_count, pool.wait_time)
@@ -184,7 +196,8 @@ class Desk:
         return self.cancelling[pool]
 
     def dns_hosts(self) -> Iterable[tuple[str, int, str]]:
-        return ()  # the system looks names up each time
+        names = self._pooler.broker.names
+        return names.shown(asyncio.get_running_loop().time())
 
     async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
         return await check_auth(self._pooler.gate, self, user, database, address)

@@ -82,6 +82,7 @@ class Place:
         self.mode = PoolMode.SESSION
         self.tls = ServerTls()
         self.fleet = Fleet(("",))
+        self.unused_since: float | None = None  # when the pool was first seen without clients and servers
         if catalogs is not NOT_READ:
             catalogs.users.append(self)
 
@@ -92,6 +93,11 @@ class Place:
         """What binding parameters of these types, 4 bytes each, may do to a session."""
         oids = (int.from_bytes(types[i : i + 4], "big") for i in range(0, len(types) - 3, 4))
         return parameters_verdict(oids, self.catalogs.facts)
+
+    def leave(self) -> None:
+        """The pool is forgotten: its database's catalogs no longer concern it."""
+        if self in self.catalogs.users:
+            self.catalogs.users.remove(self)
 
     def configure(self, config: Config) -> None:
         """Take over what the configuration says now."""

@@ -12,6 +12,7 @@ from pgpool_py.app import systemd
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.desk import Desk
+from pgpool_py.app.drain import Drain
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
@@ -44,6 +45,7 @@ class Pooler:
         self.listener: Listener | None = None
         self._done = asyncio.Event()
         self._waiting_for = ""
+        self._drain: Drain | None = None
 
     # --- places ---
 
@@ -51,6 +53,7 @@ class Pooler:
         """The place of that entry and server user, made if there is none."""
         pool = self.pools.find(entry.name, user)
         if pool is not None:
+            self.broker.places[pool].unused_since = None  # whoever asks is about to use it
             return self.broker.places[pool]
         pool = self.pools.get(entry.name, user, fresh_settings())
         where = (entry.host or "", entry.port, entry.dbname or entry.name)
@@ -58,6 +61,8 @@ class Pooler:
         self.broker.places[pool] = place
         self._configure(place)
         self.desk.orders.new_place(place)
+        if entry.name not in self.config.databases:
+            self.log.log(f"registered new auto-database: db={entry.name}")
         return place
 
     def auth_place_for(self, entry: DatabaseSettings, user: str) -> Place:
@@ -135,7 +140,27 @@ class Pooler:
             except Exception as error:  # deadlines and the janitor must go on
                 self.log.error(f"internal error in maintenance: {error!r}")
             self._check_stopping()
+            self._forget_unused()
             self._count()
+
+    def _forget_unused(self) -> None:
+        """pool_idle_timeout and autodb_idle_timeout: pools that nobody has used for so long are forgotten."""
+        main, now = self.config.pgbouncer, clock()
+        for pool, place in list(self.broker.places.items()):
+            if pool.server_count() or pool.waiting or pool.clients:
+                place.unused_since = None
+                continue
+            if place.unused_since is None:
+                place.unused_since = now
+            made_by_star = place.entry.name not in self.config.databases
+            limits = [main.pool_idle_timeout, main.autodb_idle_timeout if made_by_star else 0.0]
+            if any(0 < limit <= now - place.unused_since for limit in limits):
+                self.log.log(f"cleaning up idle pool {pool.database}/{pool.user}")
+                self.pools.discard(pool)
+                self.desk.forget(place, database_stays=not made_by_star)
+                place.leave()
+                del self.broker.places[pool]
+                self.catalogs = {where: each for where, each in self.catalogs.items() if each.users}
 
     def _count(self) -> None:
         """Once in a stats_period: remember the counters, and say what they say."""
@@ -177,7 +202,9 @@ class Pooler:
             self.log.warning(refusal.message)
 
     def stop_after_clients(self) -> None:
-        """SIGTERM: no new clients; end when the last one has left."""
+        """SIGTERM: no new clients; end when the last one has left, or after drain_timeout."""
+        main = self.config.pgbouncer
+        self._drain = Drain(main.drain_delay, main.drain_timeout, clock(), self._close_ports)
         self._stop("clients")
 
     def stop_after_servers(self) -> None:
@@ -192,16 +219,23 @@ class Pooler:
 
     def _stop(self, waiting_for: str) -> None:
         self._waiting_for = waiting_for
-        self.broker.stopping = True
         systemd.notify("STOPPING=1")
+        if waiting_for == "servers" and (self._drain is None or self._drain.accepting):
+            self._close_ports()
+        self._check_stopping()
+
+    def _close_ports(self) -> None:
+        self.broker.stopping = True
         if self.listener is not None:
             # Unix sockets stay for the console: whoever ends the process may want to see what it waits for.
             self.listener.close_tcp()
-        self._check_stopping()
 
     def _check_stopping(self) -> None:
         if self._waiting_for == "clients":
-            left = len(self.broker.clients) + len(self.broker.tunnels)
+            assert self._drain is not None
+            if self._drain.step(self.broker.clients.values(), clock()):
+                self.stop_now()
+            left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting
         elif self._waiting_for == "servers":
             left = self.pools.busy_count()
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .errors import CANNOT_CONNECT, ServerConnectError
@@ -90,6 +90,13 @@ class Names:
         for (host, port), answer in self.answers.items():
             if 0 < self.check_period <= now - answer.looked_at and answer.task is None:
                 answer.task = asyncio.get_running_loop().create_task(self._look(host, port, answer))
+
+    def shown(self, now: float) -> Iterator[tuple[str, int, str]]:
+        """Each name with the seconds for which its answer will be used, and its addresses."""
+        for (host, _), answer in self.answers.items():
+            ttl = self.nxdomain_ttl if answer.failure else self.max_ttl
+            left = max(0, int(answer.looked_at + ttl - now)) if answer.looked_at > -math.inf else 0
+            yield host, left, ",".join(str(address).rpartition(":")[0] for address in answer.addresses)
 
     async def _renew(self, host: str, port: int, answer: Answer) -> None:
         # One question for all who wait; who gives up does not take the answer from the others.

@@ -100,7 +100,8 @@ class Periods:
 
     def average_of_all(self, current: Mapping[str, Totals], now: float) -> Totals:
         """The same of all databases together."""
-        return _average(summed(current.values()).minus(summed(self._older.values())), now - self._older_at)
+        lately = (totals.minus(self._older.get(database, Totals())) for database, totals in current.items())
+        return _average(summed(lately), now - self._older_at)
 
 
 def _average(lately: Totals, seconds: float) -> Totals:

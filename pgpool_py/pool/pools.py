@@ -102,3 +102,7 @@ class Pools:
             del self._database_limits[pool.database]  # made anew with the next pool: names may be strangers' inventions
         key = (pool.database, pool.user, self._pools.get((pool.database, pool.user, False)) is not pool)
         del self._pools[key]
+        # Names come from clients where "*" makes databases: nothing may pile up behind them.
+        for limits in (self._database_limits, self._user_limits):
+            for name in [name for name, limit in limits.items() if not limit.pools and limit in pool.limits]:
+                del limits[name]

@@ -122,3 +122,16 @@ def test_literal_addresses_are_never_asked_about(zone: Zone) -> None:
         assert zone.asked == 0
 
     run(story())
+
+
+def test_answers_are_shown(zone: Zone) -> None:
+    """SHOW DNS_HOSTS: each name, for how long its answer will be used, its addresses."""
+
+    async def story() -> None:
+        names = Names()
+        names.configure(3600, 15, 0)
+        await names.resolve("db", 5432)
+        now = asyncio.get_running_loop().time()
+        assert list(names.shown(now + 10.5)) == [("db", 3589, "10.0.0.1,10.0.0.2,10.0.0.3")]
+
+    run(story())

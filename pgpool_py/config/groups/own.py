@@ -25,6 +25,17 @@ class Own(Settings):
         "How long the roll-back and reset of a server between two clients may take before it is closed instead.",
         own=True,
     )
+    drain_delay: Seconds = setting(
+        0.0,
+        "On SIGTERM, go on accepting clients for this long: whoever sends them here needs a while to notice. 0: stop at once.",
+        own=True,
+    )
+    drain_timeout: Seconds = setting(
+        0.0,
+        "On SIGTERM, close clients between two transactions (57P01), evenly over this time, and cut off what is left at its"
+        " end. 0: wait for the clients, as PgBouncer does.",
+        own=True,
+    )
     auth_failure_delay: Seconds = setting(
         2.0,
         "After five wrong passwords in a minute, a login of the same user from the same address waits before it begins:"

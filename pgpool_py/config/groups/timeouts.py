@@ -26,12 +26,10 @@ class ServerTimes(Settings):
     autodb_idle_timeout: Seconds = setting(
         3600.0,
         "Forget a database made from the `*` entry when unused for this long. 0: never.",
-        effective=False,
     )
     pool_idle_timeout: Seconds = setting(
         0.0,
         "Forget a pool that has had neither clients nor servers for this long. 0: never.",
-        effective=False,
     )
 
 
