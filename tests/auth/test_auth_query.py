@@ -94,7 +94,7 @@ def test_default_query_leaves_out_expired_and_barred_roles(world: World) -> None
     postgres = world.postgres
     databases = {"app": world.database.line}
     settings = {"auth_user": postgres.user}
-    pooler = world.start_pooler(settings, databases=databases, users={postgres.user: postgres.password})
+    pooler = world.start_pooler(settings, databases=databases, users={postgres.user: postgres.password or ""})
     assert who_am_i(pooler, world.ann) == world.ann[0]
     world.run(f"ALTER ROLE {world.ann[0]} VALID UNTIL '2020-01-01'")
     assert "authentication failed" in refusal(pooler.dsn("app", *world.ann))

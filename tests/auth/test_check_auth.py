@@ -48,7 +48,7 @@ def test_check_auth(
         "hashed": md5_secret("hashed", "p"),
         "empty": "",
         "boss": "b",
-        shared_postgres.user: shared_postgres.password,
+        shared_postgres.user: shared_postgres.password or "",
     }
     with shared_postgres.login_role() as ann, shared_postgres.login_role() as expired:
         with shared_postgres.connect() as admin:

@@ -13,10 +13,11 @@ from pgpool_py.auth.ldap_options import LdapOptionsError, parse_ldap_options
 from pgpool_py.auth.outside import Outside
 from pgpool_py.auth.pam import check_pam
 from pgpool_py.testing import Pooler, free_port
+from pgpool_py.testing.process import child_account, write_private
 from tests.auth.conftest import WriteFile, refusal
 from tests.auth.slapd import BASE, INSTALLED, Directory
 from tests.conftest import StartPooler
-from tests.fixtures.real_postgres import Database
+from tests.fixtures.real_postgres import Database, RealPostgres
 
 IMPORTS = {"PGPOOL_PY_TEST_IMPORTS": "ldap3 ldap3.core.exceptions"}
 needs_slapd = pytest.mark.skipif(not INSTALLED, reason="Debian's slapd is not installed")
@@ -28,14 +29,15 @@ def directory() -> Iterator[Directory]:
         yield running
 
 
-@pytest.fixture
-def pooler(start_pooler: StartPooler, database: Database, directory: Directory, write_file: WriteFile) -> Pooler:
+@pytest.fixture(scope="module")
+def pooler(shared_postgres: RealPostgres, directory: Directory) -> Iterator[Pooler]:
     """A database for each way to the directory; the user on the server is a forced one."""
     at = f"{directory.host}:{directory.port}"
     where = f"ldapserver={directory.host} ldapport={directory.port}"
     find = f'ldapbinddn="uid=finder,{BASE}" ldapbindpasswd=finds'
-    hba = write_file(
-        "hba.conf",
+    account = child_account()
+    hba = write_private(
+        directory.directory / "hba.conf",
         f"""\
 host pattern  all all ldap {where} ldapprefix="uid=" ldapsuffix=",{BASE}"
 host search   all all ldap {where} ldapbasedn="{BASE}" {find}
@@ -46,11 +48,14 @@ host nofinder all all ldap {where} ldapbasedn="{BASE}" ldapbinddn="uid=finder,{B
 host nobody   all all ldap ldapserver=127.0.0.1 ldapport={free_port()} ldapprefix="uid=" ldapsuffix=",{BASE}"
 host all      all all ldap {where} nonsense=1
 """,
+        account,
     )
     names = ("pattern", "search", "url", "filter", "second", "nofinder", "nobody")
-    forced = f"{database.line} user={database.user} password={database.password}"
     settings = {"auth_type": "hba", "auth_hba_file": hba}
-    return start_pooler(settings, databases=dict.fromkeys(names, forced), users={}, env=IMPORTS)
+    with shared_postgres.database() as database:
+        forced = f"{database.line} user={database.user} password={database.password}"
+        with Pooler(dict.fromkeys(names, forced), {}, settings, env=IMPORTS) as running:
+            yield running
 
 
 @needs_slapd

@@ -91,7 +91,7 @@ def test_one_negotiation_though_the_login_takes_time(
         pooler = start_pooler(
             {"auth_type": "trust", "auth_user": shared_postgres.user},
             databases={"app": f"{database.line} user={database.user} password={database.password}"},
-            users={shared_postgres.user: shared_postgres.password},
+            users={shared_postgres.user: shared_postgres.password or ""},
         )
         with connected(pooler) as client:
             packet = StartupMessage({"user": ann[0], "database": "app", "_pq_.nonsense": "1"}, protocol).encode()
