@@ -2,6 +2,7 @@
 
     python benchmarks/compare.py                      throughput and CPU per transaction
     python benchmarks/compare.py --memory             memory per idle client as well
+    python benchmarks/compare.py --tls clients        the same, encrypted
 
 docs/benchmarks.md says how to read the result.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import checkout  # noqa: F401 - makes the imports below work in a checkout that is not installed
 import contestants
+import encryption
 import idle
 import load
 import machine
@@ -60,6 +62,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="a line of the peer's",
     )
+    add("--tls", choices=encryption.CHOICES, help="encrypt the connections of clients, or those of servers too")
     add("--memory", action="store_true", help="measure memory per idle client too")
     add("--idle-clients", type=int, default=10_000, help="how many for --memory (default: %(default)s)")
     add("--no-load", action="store_true", help="only what --memory measures")
@@ -121,6 +124,7 @@ def facts(
         **machine.describe(),
         "PostgreSQL": machine.program_version([bin_dir / "postgres"])[0],
         **{name: "; ".join(one.version) for name, one in running.items()},
+        **({"TLS": options.tls} if options.tls else {}),
         "run": f"{options.rounds} rounds of {options.seconds} s, pool of {options.pool_size}",
     }
 
@@ -133,12 +137,15 @@ def main(words: Sequence[str] | None = None) -> int:
         idle.make_room(options.idle_clients)
     local = [path for path in local_bin_dirs() if (path / "pgbench").exists()]
     with ExitStack() as stack:
+        tls = stack.enter_context(encryption.prepared(options.tls))
         server = stack.enter_context(
-            PostgresServer(bin_dir=local[0] if local else None, hba=["host all all 127.0.0.1/32 trust"])
+            PostgresServer(
+                bin_dir=local[0] if local else None, hba=["host all all 127.0.0.1/32 trust"], settings=tls.server
+            )
         )
         running: dict[str, contestants.Contestant] = {}
         for name, command, extra in ((OURS, None, options.our_set), (PEER, [options.peer], options.peer_set)):
-            running[name] = contestants.Contestant(name, command, server, options.pool_size, dict(extra))
+            running[name] = contestants.Contestant(name, command, server, options.pool_size, dict(extra), tls)
             stack.callback(running[name].close)
         header = facts(options, server.bin_dir, running)
         print(report.header(header), end="\n\n", flush=True)

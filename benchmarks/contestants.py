@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import machine
+from encryption import Encryption
 
 from pgpool_py.testing import Pooler, PoolerError, PostgresServer
 from pgpool_py.testing.pooler import run_cli
@@ -34,7 +35,9 @@ class Contestant:
         server: PostgresServer,
         pool_size: int,
         extra: Mapping[str, str],
+        tls: Encryption,
     ) -> None:
+        self.tls = tls
         self.name = name
         self.version = machine.program_version(command) if command else machine.lines(run_cli("--version"))
         target = f"host={server.host} port={server.port} dbname=postgres pool_size={pool_size}"
@@ -43,7 +46,7 @@ class Contestant:
             return Pooler(
                 {DATABASE: target},
                 {USER: server.password},
-                {**SETTINGS, **settings, **extra},
+                {**SETTINGS, **tls.poolers, **settings, **extra},
                 command=command,
             ).start()
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import resource
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 import contestants
 import usage
@@ -47,9 +49,10 @@ def measure(contestant: contestants.Contestant, clients: int) -> Footprint:
     """Log in *clients* and see what they cost; they are gone when this returns."""
     held: list[socket.socket] = []
     try:
-        held += [_log_in(contestant.port, number) for number in range(WARM_UP)]
+        encrypted = contestant.tls.sslmode != "disable"
+        held += [_log_in(contestant.port, number, encrypted) for number in range(WARM_UP)]
         before = usage.memory(contestant.pid)
-        held += [_log_in(contestant.port, number) for number in range(WARM_UP, WARM_UP + clients)]
+        held += [_log_in(contestant.port, number, encrypted) for number in range(WARM_UP, WARM_UP + clients)]
         after = usage.memory(contestant.pid)
     finally:
         for sock in held:
@@ -63,10 +66,14 @@ def measure(contestant: contestants.Contestant, clients: int) -> Footprint:
     )
 
 
-def _log_in(port: int, number: int) -> socket.socket:
+def _log_in(port: int, number: int, encrypted: bool) -> socket.socket:
     sock = socket.create_connection(
         ("127.0.0.1", port), timeout=20, source_address=(f"127.0.0.{1 + number // _PER_SOURCE}", 0)
     )
+    if encrypted:
+        sock.sendall(struct.pack("!II", 8, 80877103))
+        assert sock.recv(1) == b"S"
+        sock = _context().wrap_socket(sock)
     body = struct.pack("!I", 196608)
     for word in ("user", contestants.USER, "database", contestants.DATABASE, "application_name", "idle"):
         body += word.encode() + b"\0"
@@ -78,3 +85,11 @@ def _log_in(port: int, number: int) -> socket.socket:
             raise RuntimeError(f"client {number} was refused: {(reply + data)!r}")
         reply += data
     return sock
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

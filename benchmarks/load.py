@@ -60,7 +60,7 @@ def measure(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=_environment(contestant.tls.sslmode),
     )
     assert process.stderr is not None
     said = []
@@ -92,8 +92,8 @@ def _target(port: int, database: str) -> list[str]:
     return ["-h", "127.0.0.1", "-p", str(port), "-U", contestants.USER, database]
 
 
-def _environment() -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "PGSSLMODE": "disable", "PGGSSENCMODE": "disable", "LC_ALL": "C"}
+def _environment(sslmode: str = "disable") -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "PGSSLMODE": sslmode, "PGGSSENCMODE": "disable", "LC_ALL": "C"}
 
 
 def _run(command: Sequence[object]) -> None:

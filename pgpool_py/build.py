@@ -25,6 +25,7 @@ HOT = (
     "pgpool_py.relay.connection",
     "pgpool_py.relay.relay",
     "pgpool_py.relay.server",
+    "pgpool_py.relay.tls",
     "pgpool_py.seam",
     "pgpool_py.session.scan",
     "pgpool_py.session.settings",

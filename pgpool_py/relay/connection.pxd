@@ -1,5 +1,6 @@
 cimport cython
 from pgpool_py.relay._io cimport piece, recv, send, send_bytes
+from pgpool_py.relay.tls cimport Channel
 from pgpool_py.seam cimport Member
 
 cdef int READ, WRITE
@@ -27,7 +28,7 @@ cdef class Connection(Member):
     cdef public bytes tail
     cdef public long long passing
     cdef public int awaiting
-    cdef public object tls
+    cdef public Channel tls
     cdef public bint again
 
     @cython.locals(n=cython.int)

@@ -1,7 +1,7 @@
 """The calls of a TLS socket with the answers of `_io.recv` and `_io.send`: all that tells a TLS connection from a plain one.
 
-The handshake was done in the control plane; here is what the relay does with the socket afterwards. `ssl` makes the system calls,
-so this module is not compiled; `python benchmarks/compare.py --tls` guards it.
+The handshake was done in the control plane; here is what the relay does with the socket afterwards. Hot: each read and each write
+of a TLS connection comes through here; `python benchmarks/compare.py --tls both` guards it.
 
 Nothing may stay behind in the SSL object, because epoll sees only the socket. OpenSSL reads one record at a time, so whoever
 offers room for a whole record leaves nothing of it: `receive` never reads with less.
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Any
 
-from pgpool_py.relay._io import view
+from pgpool_py.relay._io import piece, view
 from pgpool_py.tls.session import describe
 
 RECORD = 16384  # the most that one record carries
 ROOM = 65536  # what a read may bring, as _io's CHUNK
 # A record of this size seldom comes alone, and asking for the next in vain costs a system call; smaller ones mostly do.
 LARGE = 4096
+
+FIRST = view[:ROOM]  # where nearly every read goes
 
 
 class Channel:
@@ -29,12 +32,14 @@ class Channel:
     `description`  version and cipher, as the log and the console name them
     """
 
-    __slots__ = ("again", "description", "sock")
-
     def __init__(self, sock: ssl.SSLSocket, description: str) -> None:
         self.sock = sock
         self.description = description
         self.again = False
+        # The object inside makes the very calls; SSLSocket's methods around it would cost as much again in Python.
+        inside: Any = getattr(sock, "_sslobj", None) or sock
+        self.read = inside.read
+        self.write = inside.write
 
     def __str__(self) -> str:
         return self.description
@@ -43,10 +48,12 @@ class Channel:
         """Read to offset *at* of the shared buffer; answers as `_io.recv` does."""
         total = 0
         self.again = False
-        read = self.sock.recv_into
         try:
             while total <= ROOM - RECORD:
-                n = read(view[at + total : at + ROOM], ROOM - total)
+                if at + total == 0:
+                    n = self.read(ROOM, FIRST)
+                else:
+                    n = self.read(ROOM - total, view[at + total : at + ROOM])
                 if n == 0:
                     # It is told once: an event will not come for it again.
                     self.again = total > 0
@@ -55,19 +62,24 @@ class Channel:
                 if n < LARGE:
                     break
         except ssl.SSLWantReadError:
-            return total or -1
+            return total if total else -1
         except ssl.SSLWantWriteError:
             self.again = True
-            return total or -1
+            return total if total else -1
+        except ssl.SSLEOFError:
+            self.again = total > 0
+            return total
         except OSError:
             # What was read before is given out first; the error is met again then.
             self.again = total > 0
-            return total or -2
+            return total if total else -2
         return total
 
     def send(self, start: int, stop: int) -> int:
         """Write that part of the shared buffer; answers as `_io.send` does."""
-        return self._write(view[start:stop])
+        if stop - start <= LARGE:
+            return self.put(piece(start, stop))  # less work than a view
+        return self.put(view[start:stop])
 
     def send_bytes(self, source: bytes) -> int:
         """Write *source*; answers as `_io.send` does.
@@ -75,11 +87,12 @@ class Channel:
         OpenSSL keeps what the socket did not take of its last record and wants to be given the same bytes again, more of
         them or not, at any address: that is what becomes of them in `Connection.out`.
         """
-        return self._write(source)
+        return self.put(source)
 
-    def _write(self, part: bytes | memoryview) -> int:
+    def put(self, part: bytes | memoryview) -> int:
+        """Write *part*."""
         try:
-            return self.sock.send(part)
+            return int(self.write(part))
         except ssl.SSLWantWriteError:
             return -1
         except OSError:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pgpool_py.relay._io import load, piece
-from pgpool_py.relay.tls import RECORD, ROOM, Channel, adopt
+from pgpool_py.relay.tls import Channel, adopt
 from pgpool_py.tls.context import context_for_clients
 from pgpool_py.tls.options import TlsOptions
 from tests.tls.pki import Authority
 
 NOT_NOW, BROKEN = -1, -2
+RECORD, ROOM = 16384, 65536  # constants of C in the compiled build
 
 
 @pytest.fixture(scope="module")
