@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
@@ -75,3 +75,17 @@ def pooler(server: PostgresServer) -> Iterator[Pooler]:
     """One pooler for the stories that only look."""
     with Pooler(Address(server.host, server.port)) as running:
         yield running
+
+
+@pytest.fixture
+def shared(pooler: Pooler) -> Iterator[Pooler]:
+    """The file's pooler for a story that changes something: put back as it was afterwards."""
+    before = dict(pooler.settings), dict(pooler.databases), dict(pooler.users)
+    yield pooler
+    pooler.settings, pooler.databases, pooler.users = before
+    pooler.write_config()
+    names = ["", *pooler.databases]
+    with pooler.console() as console:
+        for command in [*(f"RESUME {name}" for name in names), *(f"ENABLE {name}" for name in names[1:]), "RELOAD"]:
+            with suppress(psycopg.Error):
+                console.execute(command)

@@ -49,17 +49,17 @@ def test_full_begins_as_the_plain_one(pooler: Pooler) -> None:
         assert [row[:4] for row in console.execute("SHOW CONFIG FULL").fetchall()] == plain
 
 
-def test_reload_takes_the_file_anew(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_reload_takes_the_file_anew(shared: Pooler) -> None:
+    pooler = shared
     pooler.settings["default_pool_size"] = 7
     pooler.write_config()
     assert pooler.order("RELOAD") == "RELOAD"
     assert value_of(pooler, "default_pool_size") == "7"
 
 
-def test_a_bad_file_changes_nothing_and_is_said(start_pooler: Start) -> None:
+def test_a_bad_file_changes_nothing_and_is_said(shared: Pooler) -> None:
     """All or nothing: F0000 on the console, file, line and setting in the log."""
-    pooler = start_pooler()
+    pooler = shared
     pooler.settings |= {"default_pool_size": 7, "max_client_conn": "many"}
     pooler.write_config()
     with pooler.console() as console:
@@ -70,9 +70,9 @@ def test_a_bad_file_changes_nothing_and_is_said(start_pooler: Start) -> None:
     pooler.wait_for_log(r"pgbouncer.ini:\d+: \[pgbouncer\] max_client_conn: expected")
 
 
-def test_what_waits_for_a_restart_is_said(start_pooler: Start) -> None:
+def test_what_waits_for_a_restart_is_said(shared: Pooler) -> None:
     """SHOW CONFIG keeps the value in force, FULL has the other, and a notice tells of it, until the file is as before."""
-    pooler = start_pooler()
+    pooler = shared
     pooler.settings["listen_backlog"] = 64
     pooler.write_config()
     pooler.order("RELOAD")
@@ -90,9 +90,9 @@ def test_what_waits_for_a_restart_is_said(start_pooler: Start) -> None:
     assert full(pooler, "listen_backlog")["pending"] is None
 
 
-def test_set_holds_at_once_and_until_the_next_reload(start_pooler: Start) -> None:
+def test_set_holds_at_once_and_until_the_next_reload(shared: Pooler) -> None:
     """The file is not touched; FULL says that the value is not from there."""
-    pooler = start_pooler({"default_pool_size": 3})
+    pooler = shared
     with pooler.console() as console:
         assert console.execute("SET query_wait_timeout = 0.2").statusmessage == "SET query_wait_timeout=0.2"
     assert full(pooler, "query_wait_timeout")["file"] == "SET"
@@ -115,8 +115,8 @@ def test_set_holds_at_once_and_until_the_next_reload(start_pooler: Start) -> Non
         ("SET login_notify_message = 'it''s late'", "login_notify_message", "it's late"),
     ],
 )
-def test_set_reads_words_and_strings(start_pooler: Start, command: str, key: str, value: str) -> None:
-    pooler = start_pooler()
+def test_set_reads_words_and_strings(shared: Pooler, command: str, key: str, value: str) -> None:
+    pooler = shared
     assert str(pooler.order(command)).startswith("SET ")
     assert value_of(pooler, key) == value
 
@@ -153,17 +153,17 @@ def test_secrets_are_shown_nowhere(start_pooler: Start) -> None:
     assert secret not in pooler.log
 
 
-def test_sighup_is_reload(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_sighup_is_reload(shared: Pooler) -> None:
+    pooler = shared
     pooler.settings["default_pool_size"] = 7
     pooler.write_config()
     pooler.send_signal(signal.SIGHUP)
     wait_until(lambda: value_of(pooler, "default_pool_size") == "7", "the new value is in force")
 
 
-def test_conffile_is_read_by_the_next_reload(start_pooler: Start) -> None:
+def test_conffile_is_read_by_the_next_reload(shared: Pooler) -> None:
     """SET conffile and RELOAD: another file takes over."""
-    pooler = start_pooler()
+    pooler = shared
     other = pooler.ini.with_name("other.ini")
     other.write_text(pooler.ini.read_text().replace("[pgbouncer]", "[pgbouncer]\ndefault_pool_size = 9"))
     other.chmod(0o644)

@@ -71,9 +71,9 @@ def asking(client: RawClient, sql: str) -> Iterator[Callable[[], list[wire.Messa
     yield lambda: client.until("Z")
 
 
-def test_pause_waits_for_transactions_and_resume_goes_on(start_pooler: Start) -> None:
+def test_pause_waits_for_transactions_and_resume_goes_on(shared: Pooler) -> None:
     """PAUSE is answered when the last server is gone; who asks meanwhile waits, and is served after RESUME."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as busy, pooler.connect("one") as other:
         busy.query("begin")
         pause = Ordered(pooler, "PAUSE")
@@ -89,9 +89,9 @@ def test_pause_waits_for_transactions_and_resume_goes_on(start_pooler: Start) ->
             assert wire.values(reply()) == [b"served"]
 
 
-def test_pause_of_one_database_leaves_others_alone(start_pooler: Start) -> None:
+def test_pause_of_one_database_leaves_others_alone(shared: Pooler) -> None:
     """PAUSE db: also for pools that are made later; RESUME db undoes it."""
-    pooler = start_pooler()
+    pooler = shared
     assert pooler.order("PAUSE one") == "PAUSE"
     assert shown(pooler, "DATABASES", name="one")[0]["paused"] == 1
     with pooler.connect("two") as client:
@@ -113,17 +113,17 @@ def test_a_quoted_name_is_a_database(start_pooler: Start) -> None:
         console.execute('PAUSE "my db"')
 
 
-def test_pause_is_not_given_twice(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_pause_is_not_given_twice(shared: Pooler) -> None:
+    pooler = shared
     pooler.order("PAUSE")
     for command in ("PAUSE", "PAUSE one", "SUSPEND", "KILL one"):
         with pytest.raises(psycopg.Error, match=r"^already suspended/paused"), pooler.console() as console:
             console.execute(command)
 
 
-def test_ctrl_c_on_the_console_resumes(start_pooler: Start) -> None:
+def test_ctrl_c_on_the_console_resumes(shared: Pooler) -> None:
     """A cancel request while PAUSE waits takes the pause back."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as busy:
         busy.query("begin")
         pause = Ordered(pooler, "PAUSE")
@@ -133,9 +133,9 @@ def test_ctrl_c_on_the_console_resumes(start_pooler: Start) -> None:
         assert busy.ask("select 1") == "1"
 
 
-def test_a_vanished_operator_leaves_the_pause(start_pooler: Start) -> None:
+def test_a_vanished_operator_leaves_the_pause(shared: Pooler) -> None:
     """Losing the terminal does not undo an order; somebody else resumes."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as busy:
         busy.query("begin")
         Ordered(pooler, "PAUSE").client.vanish()
@@ -143,9 +143,9 @@ def test_a_vanished_operator_leaves_the_pause(start_pooler: Start) -> None:
         assert pooler.order("RESUME") == "RESUME"
 
 
-def test_signals_pause_and_resume(start_pooler: Start) -> None:
+def test_signals_pause_and_resume(shared: Pooler) -> None:
     """SIGUSR1 and SIGUSR2 are PAUSE and RESUME."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as client:
         client.ask("select 1")
         pooler.send_signal(signal.SIGUSR1)
@@ -155,8 +155,8 @@ def test_signals_pause_and_resume(start_pooler: Start) -> None:
             assert wire.values(reply()) == [b"later"]
 
 
-def test_disable_refuses_new_clients_only(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_disable_refuses_new_clients_only(shared: Pooler) -> None:
+    pooler = shared
     with pooler.connect("one") as client:
         assert pooler.order("DISABLE one") == "DISABLE"
         assert client.ask("select 1") == "1"
@@ -167,9 +167,9 @@ def test_disable_refuses_new_clients_only(start_pooler: Start) -> None:
         pooler.connect("one").leave()
 
 
-def test_reconnect_replaces_servers_when_they_are_free(start_pooler: Start) -> None:
+def test_reconnect_replaces_servers_when_they_are_free(shared: Pooler) -> None:
     """WAIT_CLOSE then waits until the old ones are gone."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as client:
         client.query("begin")
         before = client.ask("select pg_backend_pid()")
@@ -185,9 +185,9 @@ def test_reconnect_replaces_servers_when_they_are_free(start_pooler: Start) -> N
     assert pooler.order("WAIT_CLOSE") == "WAIT_CLOSE"
 
 
-def test_kill_drops_everybody_and_leaves_it_paused(start_pooler: Start, direct: RawClient) -> None:
+def test_kill_drops_everybody_and_leaves_it_paused(shared: Pooler, direct: RawClient) -> None:
     """KILL db: clients and servers go at once, waiting ones too; others stay; RESUME db brings it back."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("two") as other:
         busy, waiting = pooler.connect("one"), pooler.connect("one")
         busy.query("begin")
@@ -204,19 +204,19 @@ def test_kill_drops_everybody_and_leaves_it_paused(start_pooler: Start, direct: 
             assert fresh.ask("select 1") == "1"
 
 
-def test_kill_of_all(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_kill_of_all(shared: Pooler) -> None:
+    pooler = shared
     clients = [pooler.connect(name) for name in ("one", "two")]
     for client in clients:
         client.ask("select 1")
     assert pooler.order("KILL") == "KILL"
     assert all("database removed" in str(client.rest()) for client in clients)
-    assert {row["name"] for row in pooler.show("DATABASES") if row["paused"]} == {"one", "two"}
+    assert {row["name"] for row in pooler.show("DATABASES") if row["paused"]} >= {"one", "two"}
 
 
-def test_kill_client_ends_that_client(start_pooler: Start) -> None:
+def test_kill_client_ends_that_client(shared: Pooler) -> None:
     """By the id of SHOW CLIENTS; what it ran is cancelled, and its server serves on. A console can be killed, too."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("two", application_name="stays") as stays:
         target = pooler.connect("two", application_name="goes")
         target.send(wire.query("select pg_sleep(60)"))
@@ -230,9 +230,9 @@ def test_kill_client_ends_that_client(start_pooler: Start) -> None:
         assert "admin forced disconnect" in str(console.rest())
 
 
-def test_suspend_freezes_and_resume_loses_nothing(start_pooler: Start) -> None:
+def test_suspend_freezes_and_resume_loses_nothing(shared: Pooler) -> None:
     """What clients say meanwhile waits in the kernel; no new client comes in; RESUME goes on where it was."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as client, pooler.console() as console:
         client.ask("select 1")
         assert console.execute("SUSPEND").statusmessage == "SUSPEND"
@@ -250,9 +250,9 @@ def test_suspend_freezes_and_resume_loses_nothing(start_pooler: Start) -> None:
         late.vanish()
 
 
-def test_suspend_ends_with_its_operator(start_pooler: Start) -> None:
+def test_suspend_ends_with_its_operator(shared: Pooler) -> None:
     """Nobody left to say RESUME: it is done for them."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as client:
         pooler.order("SUSPEND")
         assert client.ask("select 'alive'") == "alive"
@@ -279,8 +279,8 @@ def test_suspend_flushes_first(start_pooler: Start) -> None:
     slow.vanish()
 
 
-def test_suspend_is_refused_with_paused_databases(start_pooler: Start) -> None:
-    pooler = start_pooler()
+def test_suspend_is_refused_with_paused_databases(shared: Pooler) -> None:
+    pooler = shared
     pooler.order("PAUSE one")
     with pytest.raises(psycopg.Error, match=r"^cannot suspend with paused databases"), pooler.console() as console:
         console.execute("SUSPEND")
@@ -344,9 +344,9 @@ def test_the_console_stays_reachable_while_it_stops(start_pooler: Start, server:
         remove_tree(folder)
 
 
-def test_operators_do_not_hold_each_other_up(start_pooler: Start) -> None:
+def test_operators_do_not_hold_each_other_up(shared: Pooler) -> None:
     """While one waits for PAUSE, ten others look, and the clients of other databases work."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one") as busy, pooler.connect("two") as other:
         busy.query("begin")
         pause = Ordered(pooler, "PAUSE one")

@@ -9,9 +9,9 @@ from tests.admin.conftest import ADMIN, STATS, Pooler, Start
 from tests.system import stack, wire
 
 
-def test_top_tells_who_holds_and_who_waits(start_pooler: Start) -> None:
+def test_top_tells_who_holds_and_who_waits(shared: Pooler) -> None:
     """By application: the one that sits on the only server, and those that wait for it."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one", application_name="hog") as hog:
         hog.query("begin")
         victims = [pooler.connect("one", application_name="victim") for _ in range(3)]
@@ -33,9 +33,9 @@ def test_top_tells_who_holds_and_who_waits(start_pooler: Start) -> None:
             victim.leave()
 
 
-def test_pins_tell_who_keeps_a_server(start_pooler: Start) -> None:
+def test_pins_tell_who_keeps_a_server(shared: Pooler) -> None:
     """A statement too long to be remembered keeps its client on its server; nobody else is listed."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("two", application_name="pinned") as client, pooler.connect("two") as other:
         other.query("select 1")
         assert pooler.show("PINS") == []
@@ -45,9 +45,9 @@ def test_pins_tell_who_keeps_a_server(start_pooler: Start) -> None:
         assert "too long" in str(pin["reason"]) and pin["link"]
 
 
-def test_settings_diff_shows_what_a_client_set(start_pooler: Start) -> None:
+def test_settings_diff_shows_what_a_client_set(shared: Pooler) -> None:
     """Its value now, at its start, and on the server it holds."""
-    pooler = start_pooler()
+    pooler = shared
     with pooler.connect("one", application_name="tenant", DateStyle="German, DMY") as client:
         number = next(row["id"] for row in pooler.show("CLIENTS") if row["application_name"] == "tenant")
         client.query("set timezone to 'Asia/Tokyo'")
@@ -90,9 +90,9 @@ def test_check_auth_explains_a_login(start_pooler: Start) -> None:
     assert check(pooler, stack.OWNER, "one")[0] == "doubtful"
 
 
-def test_check_auth_reads_the_hba_file(start_pooler: Start) -> None:
+def test_check_auth_reads_the_hba_file(shared: Pooler) -> None:
     """The line that would decide, from an address or from anywhere."""
-    pooler = start_pooler()
+    pooler = shared
     hba = pooler.ini.with_name("pg_hba.conf")
     hba.write_text(f"host all {ADMIN} all trust\nhost two {stack.OWNER} 10.0.0.0/8 reject\nhost two {stack.OWNER} all md5\n")
     hba.chmod(0o644)
@@ -105,10 +105,11 @@ def test_check_auth_reads_the_hba_file(start_pooler: Start) -> None:
     assert "from local" in check(pooler, stack.OWNER, "two", "local")[1]
 
 
-def test_check_auth_tells_of_scram_on_the_way_to_the_server(start_pooler: Start) -> None:
+def test_check_auth_tells_of_scram_on_the_way_to_the_server(shared: Pooler) -> None:
     """A SCRAM secret and a forced user: the client gets in, the server would ask for a password nobody has."""
     secret = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$" + "A" * 43 + "=:" + "A" * 43 + "="
-    pooler = start_pooler({"auth_type": "trust"}, databases={"forced": "user=robot"})
+    pooler = shared
+    pooler.databases["forced"] = pooler.databases["one"] + " user=robot"
     pooler.users |= {"robot": secret, "human": secret}
     pooler.write_config()
     pooler.order("RELOAD")

@@ -56,6 +56,9 @@ def test_an_admin_needs_the_password(start_pooler: Start) -> None:
         console.execute("SHOW VERSION")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
         psycopg.connect(pooler.dsn("pgbouncer", ADMIN, "wrong"))
+    # Not even user pgbouncer comes in without one, unless the kernel says that it is the pooler's own system user.
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(pooler.dsn("pgbouncer", "pgbouncer", stack.PASSWORD))
 
 
 def test_any_makes_readers_of_everybody(start_pooler: Start) -> None:
@@ -96,10 +99,3 @@ def test_own_system_user_enters_without_password(start_pooler: Start, server: Po
         assert "password" in psql(ADMIN).stderr
     finally:
         remove_tree(folder)
-
-
-def test_another_system_user_is_asked(start_pooler: Start) -> None:
-    """Named pgbouncer or not: without the same uid there must be a password."""
-    pooler = start_pooler({"auth_type": "scram-sha-256"})
-    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-        psycopg.connect(pooler.dsn("pgbouncer", "pgbouncer", stack.PASSWORD))
