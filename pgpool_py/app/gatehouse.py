@@ -13,6 +13,7 @@ from pgpool_py.app.broker import Broker
 from pgpool_py.app.desk import ConsoleEntry, Desk
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import ErrandFailed
+from pgpool_py.app.peers import Peers
 from pgpool_py.app.place import Place
 from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.auth.secret import Secret
@@ -31,7 +32,6 @@ from pgpool_py.session.settings import TRACKED, Settings
 
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
 MAX_APPLICATION_NAME = 63  # bytes
-KEY_RANGE = 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Gatehouse:
     ) -> None:
         self.broker = broker
         self.place_for = place_for
+        self.peers = Peers(broker)
         self.auth_query = auth_query
         self.desk = desk
         self.slowdown = Slowdown()
@@ -183,12 +184,15 @@ class Gatehouse:
 
     def new_key(self, length: int) -> tuple[int, bytes]:
         while True:
-            pid = secrets.randbelow(KEY_RANGE) + 1
+            pid = self.peers.new_pid()
             if pid not in self.broker.clients and pid not in self.broker.tunnels and pid not in self.desk.keys:
                 return pid, secrets.token_bytes(length)
 
     async def cancel(self, pid: int, secret: bytes, peer: Peer) -> None:
         if self.desk.cancel(pid, secret):
+            return
+        if (owner := self.peers.owner(pid)) is not None:
+            await self.peers.forward(*owner, pid, secret)
             return
         tunnel = self.broker.tunnels.get(pid)
         if tunnel is not None and tunnel.login is not None and hmac.compare_digest(tunnel.login.key, secret):

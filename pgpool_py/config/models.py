@@ -139,6 +139,6 @@ class PeerSettings(Settings):
     section: ClassVar[str] = "peers"
     group: ClassVar[str] = "Entries of [peers]"
 
-    host: OptionalText = setting(None, "Host name, address or socket directory of the peer. Needed.", effective=False)
-    port: ServerPort = setting(6432, "Port of the peer.", effective=False)
-    pool_size: EntryCount = setting(None, "How many connections may carry cancel requests to it.", effective=False)
+    host: OptionalText = setting(None, "Host name, address or socket directory of the peer. Needed.")
+    port: ServerPort = setting(6432, "Port of the peer.")
+    pool_size: EntryCount = setting(None, "How many cancel requests may be on their way to it. Default: `default_pool_size`.")

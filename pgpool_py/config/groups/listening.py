@@ -43,7 +43,6 @@ class Listening(Settings):
         "The number of this process among the `[peers]` that share one address, 1 to 16383. It becomes part"
         " of the"
         " cancel keys. 0: no peers.",
-        effective=False,
     )
 
 
