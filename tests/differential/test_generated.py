@@ -69,8 +69,8 @@ TEXTS = {
         reset work_mem
         set work_mem to default
         select set_config('work_mem', '7MB', false)
-        set temp_buffers = '1MB'
-        show temp_buffers
+        set effective_cache_size = '1MB'
+        show effective_cache_size
         set search_path = other_place, public
         select count(*) from plain
         set session characteristics as transaction isolation level serializable

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.differential import kinds
+from tests.differential import kinds, rotation
 from tests.differential.script import Script, read_scripts
 from tests.differential.unbuilt import LEAKING, marks
 from tests.differential.world import World
 
 SCRIPTS = [script for path in sorted(Path(__file__).with_name("scripts").glob("*.txt")) for script in read_scripts(path)]
-SCRIPTS += kinds.scripts()
+SCRIPTS += [*kinds.scripts(), *rotation.scripts()]
 
 PATIENCE = 10.0
 SHORT_PATIENCE = 0.3  # for what is known to fail

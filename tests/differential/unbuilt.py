@@ -21,6 +21,7 @@ NOT_YET: dict[str, str] = {
     "catalog": "pg_prepared_statements does not show the statements of the protocol",
     "ddl": "for a second after DDL statements are judged by what the catalogs said before it",
     "cached_plan": "a statement whose columns have changed is parsed anew though the client knows the old ones",
+    "temp_buffers": "a server that has had temporary tables refuses temp_buffers",
     "listen": "the owner loses LISTEN",
     "temp": "the owner loses temporary objects",
     "locks": "the owner loses session advisory locks",
