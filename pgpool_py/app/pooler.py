@@ -76,11 +76,15 @@ class Pooler:
         return self.broker.places[pool]
 
     def forget(self, place: Place) -> None:
-        """Give up a place that nobody uses."""
+        """Give up a place, if nobody uses it."""
         pool = place.pool
-        if pool in self.broker.places and not (pool.server_count() or pool.waiting or pool.clients):
-            del self.broker.places[pool]
-            self.pools.discard(pool)
+        if pool not in self.broker.places or pool.server_count() or pool.waiting or pool.clients:
+            return
+        self.pools.discard(pool)
+        self.desk.forget(place, database_stays=place.entry.name in self.config.databases)
+        place.leave()
+        del self.broker.places[pool]
+        self.catalogs = {where: each for where, each in self.catalogs.items() if each.users}
 
     def _configure(self, place: Place) -> None:
         config = self.config
@@ -156,11 +160,7 @@ class Pooler:
             limits = [main.pool_idle_timeout, main.autodb_idle_timeout if made_by_star else 0.0]
             if any(0 < limit <= now - place.unused_since for limit in limits):
                 self.log.log(f"cleaning up idle pool {pool.database}/{pool.user}")
-                self.pools.discard(pool)
-                self.desk.forget(place, database_stays=not made_by_star)
-                place.leave()
-                del self.broker.places[pool]
-                self.catalogs = {where: each for where, each in self.catalogs.items() if each.users}
+                self.forget(place)
 
     def _count(self) -> None:
         """Once in a stats_period: remember the counters, and say what they say."""

@@ -98,8 +98,6 @@ class Pools:
             raise RuntimeError(f"not empty: {pool!r}")
         for limit in pool.limits:
             limit.pools.remove(pool)
-        if not self.database_limit(pool.database).pools:
-            del self._database_limits[pool.database]  # made anew with the next pool: names may be strangers' inventions
         key = (pool.database, pool.user, self._pools.get((pool.database, pool.user, False)) is not pool)
         del self._pools[key]
         # Names come from clients where "*" makes databases: nothing may pile up behind them.
