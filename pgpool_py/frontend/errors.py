@@ -130,7 +130,10 @@ class NoHbaEntry(LoginRefused):
     def __init__(self, origin: Origin) -> None:
         where = f'host "{origin.address or "[local]"}"'
         encryption = "SSL encryption" if origin.encrypted else "no encryption"
-        text = f'{where}, user "{origin.user}", database "{origin.database}", {encryption}'
+        if origin.replication:
+            text = f'replication connection from {where}, user "{origin.user}", {encryption}'
+        else:
+            text = f'{where}, user "{origin.user}", database "{origin.database}", {encryption}'
         super().__init__(f"no pg_hba.conf entry for {text}")
 
 

@@ -85,7 +85,10 @@ def test_a_new_password_counts_at_once(world: World) -> None:
     world.run(f"ALTER ROLE {name} PASSWORD 'changed'")
     assert "authentication failed" in refusal(pooler.dsn("app", *world.ann))
     assert who_am_i(pooler, (name, "changed")) == name
-    world.run(f"ALTER ROLE {name} NOLOGIN")
+    # The function is that of docs/authentication.md: it leaves out what has expired, and who may not log in.
+    world.run(f"ALTER ROLE {name} VALID UNTIL '2020-01-01'")
+    assert "authentication failed" in refusal(pooler.dsn("app", name, "changed"))
+    world.run(f"ALTER ROLE {name} VALID UNTIL 'infinity'; ALTER ROLE {name} NOLOGIN")
     assert "authentication failed" in refusal(pooler.dsn("app", name, "changed"))
 
 

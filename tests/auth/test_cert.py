@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgpool_py.testing import Pooler
+from pgwire import SSLRequest, StartupMessage
 from tests.auth.conftest import WriteFile, refusal
 from tests.conftest import StartPooler
 from tests.fixtures.real_postgres import Database
@@ -109,3 +111,20 @@ def test_a_certificate_of_another_root_is_no_certificate(
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(pooler.dsn("app", "ann", "hers"), **shown(other))  # type: ignore[arg-type]
     pooler.wait_for_log("closing because: TLS")
+
+
+def test_clear_text_before_the_handshake_is_nobodys(
+    start_pooler: StartPooler, database: Database, certificates: Certificates
+) -> None:
+    """Odyssey CVE-2021-43766: what is said before the certificate must not be taken for its owner's words."""
+    pooler = start(start_pooler, database, {"auth_type": "cert", **certificates.settings()})
+    startup = StartupMessage({"user": "ann", "database": "app"}).encode()
+    query = b"Q\0\0\0\x0dselect 1\0"
+    for packet in (SSLRequest().encode() + startup, SSLRequest().encode() + startup + query):
+        with socket.create_connection((pooler.host, pooler.port), timeout=10) as sock:
+            sock.sendall(packet)
+            said = b""
+            while data := sock.recv(8192):
+                said += data
+        assert not said.startswith(b"S") and b"received unencrypted data after SSL request" in said
+    pooler.wait_for_log("closing because: received unencrypted data after SSL request", count=2)
