@@ -32,15 +32,16 @@ def pools(world: World) -> Iterator[Row]:
     for (database, user), places in sorted(rows.items()):
         together = [place.pool for place in places]
         waiting = sum(isinstance(each, Client) for pool in together for each in pool.waiting)
+        tunnels = sum(tunnel.place in places for tunnel in world.tunnels)
         longest = int(max(pool.max_wait(now) for pool in together) * 1e6)
         yield (
             database,
             user,
-            sum(len(pool.clients) for pool in together) - waiting,
+            sum(len(pool.clients) for pool in together) - waiting + tunnels,
             waiting,
             sum(world.cancels(pool) for pool in together),
             0,  # a cancel request is passed on at once
-            sum(len(pool.active) for pool in together),
+            sum(len(pool.active) for pool in together) + tunnels,
             sum(server.cancels for pool in together for server in pool.servers() if isinstance(server, Server)),
             sum(len(pool.being_canceled) for pool in together),
             sum(len(pool.idle) for pool in together),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pgpool_py.admin.table import Row, columns
-from pgpool_py.admin.world import ConsoleClient, LoginAttempt, World
+from pgpool_py.admin.world import ConsoleClient, LoginAttempt, Tunnel, World
 from pgpool_py.config import ADMIN_DATABASE
 from pgpool_py.pool.states import ClientState, ServerState
 from pgpool_py.relay.client import Client
@@ -36,6 +36,8 @@ def clients(world: World) -> Iterator[Row]:
     for client in list(world.clients):
         if not client.closed:
             yield view.client(client, _client_state(client))
+    for tunnel in list(world.tunnels):
+        yield view.tunnel_client(tunnel, "active")
     for console in list(world.consoles):
         yield view.console(console, "active" if console.busy else "idle")
 
@@ -45,6 +47,8 @@ def servers(world: World) -> Iterator[Row]:
     for server in _servers(world):
         if not server.closed:
             yield view.server(server, str(server.state))
+    for tunnel in list(world.tunnels):
+        yield view.tunnel_server(tunnel, "active")
 
 
 def sockets(world: World) -> Iterator[Row]:
@@ -68,6 +72,9 @@ def _sockets(world: World, *, only_active: bool) -> Iterator[Row]:
     for console in list(world.consoles):
         if console.busy or not only_active:
             yield (*view.console(console, "cl_active"), *[0] * 7)
+    for tunnel in list(world.tunnels) if not only_active else ():
+        yield (*view.tunnel_client(tunnel, "cl_active"), *[0] * 7)
+        yield (*view.tunnel_server(tunnel, "sv_active"), *[0] * 7)
     for attempt in list(world.logins) if not only_active else ():
         yield (*view.login(attempt), *[0] * 7)
 
@@ -106,7 +113,7 @@ class _View:
             "C",
             client.user,
             client.database.name,
-            replication_of(client),
+            "none",
             state,
             client.peer.host,
             client.peer.port,
@@ -131,7 +138,7 @@ class _View:
             "S",
             server.pool.user,
             server.pool.database,
-            replication_of(server),
+            "none",
             state,
             name,
             port,
@@ -157,6 +164,25 @@ class _View:
             *_local(console.fd),
             *(_stamp(console.connect_time), _stamp(console.request_time), 0, 0, 0, pointer(console), "", peer.pid),
             *(tls_of(peer), console.application_name, console.prepared_statements, console.number),
+        )
+
+    def tunnel_client(self, tunnel: Tunnel, state: str) -> Row:
+        login = tunnel.login
+        peer, since = login.peer, _stamp(login.connect_time)
+        return (
+            *("C", login.user, login.database.name, tunnel.replication, state, peer.host, peer.port),
+            *(*_local(login.sock.fileno()), since, since, 0, 0, 0, pointer(login), pointer(login), peer.pid),
+            *(tls_of(peer), login.settings.get("application_name", ""), 0, login.number),
+        )
+
+    def tunnel_server(self, tunnel: Tunnel, state: str) -> Row:
+        login, server, pool = tunnel.login, tunnel.server, tunnel.place.pool
+        since = _stamp(login.connect_time)
+        name = server.parameters.get(b"application_name", b"").decode("utf-8", "replace")
+        return (
+            *("S", pool.user, pool.database, tunnel.replication, state, *_address(server.address)),
+            *(*_local(server.sock.fileno()), since, since, 0, 0, 0, pointer(login), pointer(login), server.pid),
+            *("", name, 0, login.number),
         )
 
     def login(self, attempt: LoginAttempt) -> Row:
@@ -191,11 +217,6 @@ def pointer(connection: Any) -> str:
 def tls_of(connection: Any) -> str:
     """Protocol and cipher, empty without TLS."""
     return "" if connection.tls is None else str(connection.tls.description)
-
-
-def replication_of(connection: Any) -> str:
-    """none, logical or physical."""
-    return str(getattr(connection, "replication", "") or "none")
 
 
 def _local(fd: int) -> tuple[str, int]:

@@ -65,6 +65,19 @@ class LoginAttempt(Protocol):
     def connect_time(self) -> float: ...
 
 
+class Tunnel(Protocol):
+    """A replication client with the server that it has for itself."""
+
+    replication: str  # physical or logical
+
+    @property
+    def login(self) -> Any: ...
+    @property
+    def server(self) -> Any: ...
+    @property
+    def place(self) -> Place: ...
+
+
 class Counts(Protocol):
     """Clients by database and by user."""
 
@@ -126,6 +139,8 @@ class World(Protocol):
     def places(self) -> Collection[Place]: ...
     @property
     def clients(self) -> Collection[Client]: ...
+    @property
+    def tunnels(self) -> Collection[Tunnel]: ...
     @property
     def consoles(self) -> Collection[ConsoleClient]: ...
     @property

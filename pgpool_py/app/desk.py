@@ -34,6 +34,7 @@ from pgpool_py.version import PGBOUNCER
 if TYPE_CHECKING:
     from pgpool_py.app.place import Place
     from pgpool_py.app.pooler import Pooler
+    from pgpool_py.app.tunnel import Tunnel
 
 HELLO = {
     b"server_version": f"{PGBOUNCER}/bouncer".encode(),
@@ -155,6 +156,10 @@ class Desk:
     @property
     def clients(self) -> Collection[Client]:
         return self._pooler.broker.clients.values()
+
+    @property
+    def tunnels(self) -> Collection[Tunnel]:
+        return self._pooler.broker.tunnels.values()
 
     @property
     def counts(self) -> ClientCounts:

@@ -143,6 +143,7 @@ class Gatehouse:
         if self.broker.config.pgbouncer.application_name_add_host:
             _add_host(request.settings, peer)
         if request.replication:
+            await self.desk.orders.served(database.name)
             kind = "database" if request.replication == "logical" else "true"
             tunnel = await Tunnel.opened(self.broker, place, kind, request.settings)
             return Welcome(tunnel.server.parameters, pool=tunnel, discard=tunnel.discard)

@@ -19,8 +19,9 @@ from pgpool_py.relay.connection import Connection
 if TYPE_CHECKING:
     from pgpool_py.app.place import Place
     from pgpool_py.app.pooler import Pooler
+    from pgpool_py.app.tunnel import Tunnel
 
-FLUSH_STEP = 0.02  # seconds between two tries to get rid of unsent bytes in SUSPEND
+RESUME_STEP = 0.05  # seconds between two looks whether a pause is over
 
 
 class Orders:
@@ -45,6 +46,15 @@ class Orders:
         if self.mode == "paused" or place.pool.database in self.paused:
             self._pooler.broker.perform(place.pool.pause())
 
+    async def served(self, database: str) -> None:
+        """Return when this database is not paused; for those that need a server of their own."""
+        while self.mode != "active" or database in self.paused:
+            await asyncio.sleep(RESUME_STEP)
+
+    def _tunnels(self, database: str | None) -> list[Tunnel]:
+        tunnels = self._pooler.broker.tunnels.values()
+        return [tunnel for tunnel in tunnels if database is None or tunnel.place.pool.database == database]
+
     # --- PAUSE and RESUME ---
 
     def pause(self, database: str | None) -> Wait:
@@ -62,7 +72,7 @@ class Orders:
         still = self.mode == "paused" if database is None else database in self.paused
         if not still:
             raise Refused("resumed before all servers were released")
-        return self._pooler.pools.busy_count(database) == 0
+        return self._pooler.pools.busy_count(database) == 0 and not self._tunnels(database)
 
     def resume(self, database: str | None) -> None:
         if database is None:
@@ -149,6 +159,8 @@ class Orders:
         for client in list(broker.clients.values()):
             if client.database.name in killed:
                 client.refuse("08P01", "database removed")
+        for tunnel in self._tunnels(database):
+            tunnel.end("database removed")
         broker.perform(pools.kill("database removed", clock(), database))
 
     def kill_client(self, number: int) -> None:
@@ -159,6 +171,11 @@ class Orders:
         clients += [
             (console.number, lambda console=console: console.end("admin forced disconnect"))  # type: ignore[misc]
             for console in self._pooler.desk.consoles
+        ]
+        clients += [
+            (tunnel.login.number, lambda tunnel=tunnel: tunnel.end("admin forced disconnect"))  # type: ignore[misc]
+            for tunnel in self._tunnels(None)
+            if tunnel.login is not None
         ]
         for each, close in clients:
             if each == number:

@@ -310,7 +310,7 @@ class Pooler:
                 for client in [c for c in self.broker.clients.values() if c.pool is pool]:
                     client.refuse("08P01", "database removed")
                 for tunnel in [t for t in self.broker.tunnels.values() if t.place is place]:
-                    tunnel.end()
+                    tunnel.end("database removed")
                 self.broker.perform(self.pools.kill("database removed", now, pool.database))
                 continue
             place.entry = entry

@@ -36,6 +36,8 @@ class Tunnel:
         self.place = place
         self.server = server
         self.login: ClientLogin | None = None
+        self.replication = "physical"  # or "logical"
+        self.reason = "server shutting down"  # why `end` was called
         self.task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -56,7 +58,9 @@ class Tunnel:
         except BaseException:
             cls._uncount(place)
             raise
-        return cls(broker, place, server)
+        tunnel = cls(broker, place, server)
+        tunnel.replication = "logical" if replication == "database" else "physical"
+        return tunnel
 
     @staticmethod
     def _uncount(place: Place) -> None:
@@ -74,8 +78,9 @@ class Tunnel:
         stream.close(self.server.sock)
         self._uncount(self.place)
 
-    def end(self) -> None:
-        """Cut it off."""
+    def end(self, reason: str = "server shutting down") -> None:
+        """Cut it off; *reason* is for the log, as nothing can be said in the middle of a stream."""
+        self.reason = reason
         if self.task is not None:
             self.task.cancel()
 
@@ -113,7 +118,7 @@ class Tunnel:
         except OSError:
             reason = "server conn crashed?"
         except asyncio.CancelledError:
-            reason = "server shutting down"
+            reason = self.reason
         finally:
             stream.close(login.sock)
             stream.close(self.server.sock)

@@ -48,7 +48,7 @@ class Pooler(stack.Pooler):
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     """A PostgreSQL of these stories' own, with the system stories' roles and database."""
-    with PostgresServer(hba=["host all all 127.0.0.1/32 trust"]) as running:
+    with PostgresServer(hba=["host all,replication all 127.0.0.1/32 trust"]) as running:
         with psycopg.connect(running.dsn(), autocommit=True) as admin:
             admin.execute(f"create role {stack.OWNER} login")
             admin.execute(f"create role {stack.OTHER} login")

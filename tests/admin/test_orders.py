@@ -230,6 +230,30 @@ def test_kill_client_ends_that_client(shared: Pooler) -> None:
         assert "admin forced disconnect" in str(console.rest())
 
 
+def test_replication_is_shown_paused_for_and_killed(shared: Pooler) -> None:
+    """A replication client is in CLIENTS, SERVERS and POOLS, PAUSE waits for it, and KILL_CLIENT ends it."""
+    pooler = shared
+    walsender = pooler.connect("two", stack.ADMIN, replication="true", application_name="replica")
+    walsender.query("IDENTIFY_SYSTEM")
+    (client,) = shown(pooler, "CLIENTS", replication="physical")
+    (sender,) = shown(pooler, "SERVERS", replication="physical")
+    assert (client["application_name"], client["database"], sender["link"]) == ("replica", "two", client["ptr"])
+    assert shown(pooler, "POOLS", database="two", user=stack.ADMIN)[0]["sv_active"] == 1
+    pause = Ordered(pooler, "PAUSE two")
+    pooler.show("LISTS")
+    assert not pause.answered
+    assert pooler.order(f"KILL_CLIENT {client['id']}") == "KILL_CLIENT"
+    assert walsender.rest() == []
+    assert pause.answer() == "PAUSE"
+    late = pooler.raw("two", stack.ADMIN)
+    late.send(wire.startup({**late.startup, "replication": "true"}))
+    stack.wait_taken(late)
+    assert shown(pooler, "SERVERS", replication="physical") == []
+    pooler.order("RESUME two")
+    assert wire.kinds(late.until("Z")).endswith("Z")
+    late.vanish()
+
+
 def test_suspend_freezes_and_resume_loses_nothing(shared: Pooler) -> None:
     """What clients say meanwhile waits in the kernel; no new client comes in; RESUME goes on where it was."""
     pooler = shared
