@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pgpool_py.relay._io import load, piece
+from pgpool_py.relay.connection import Connection, Hub
 from pgpool_py.relay.tls import Channel, adopt
 from pgpool_py.tls.context import context_for_clients
 from pgpool_py.tls.options import TlsOptions
@@ -179,3 +182,90 @@ def test_closing_says_goodbye_and_waits_for_nobody(pair: Pair) -> None:
     assert channel.sock.fileno() == -1
     client.settimeout(5)
     assert client.recv(10) == b"", "a bare end of the socket would be an error here"
+
+
+# --- what the relay makes of it ---
+
+
+class FakeSock:
+    """TLS that answers as it is told."""
+
+    def __init__(self) -> None:
+        self.answers: list[int | OSError] = []
+
+    def read(self, size: int, room: memoryview) -> int:
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        room[:answer] = bytes(answer)
+        return answer
+
+    write = fileno = None
+
+
+class Epoll(Hub):
+    """What epoll was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[int] = []
+
+    def modify(self, fd: int, interest: int) -> None:
+        self.told.append(interest)
+
+
+class Probe(Connection):
+    """A connection that reads when it may."""
+
+    def on_event(self, events: int) -> None:
+        if events & WRITE:
+            self.flush()
+        if events & READ:
+            seen.append(self.receive(0))
+
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+seen: list[int] = []
+
+
+@pytest.fixture
+def probe() -> tuple[Probe, FakeSock, Epoll]:
+    seen.clear()
+    sock: Any = FakeSock()
+    epoll = Epoll()
+    probe = Probe(epoll, 99)
+    probe.tls = Channel(sock, "TLSv1.3/FAKE")
+    return probe, sock, epoll
+
+
+def test_a_read_that_wants_to_write_waits_for_writing(probe: tuple[Probe, FakeSock, Epoll]) -> None:
+    """The peer asked for new keys, and the answer does not fit: the read goes on when the socket can be written."""
+    connection, sock, epoll = probe
+    sock.answers = [ssl.SSLWantWriteError(), 5]
+    connection.on_event(READ)
+    assert (seen, epoll.told) == ([NOT_NOW], [READ | WRITE])
+    connection.on_event(WRITE)
+    assert (seen, epoll.told) == ([NOT_NOW, 5], [READ | WRITE, READ])
+
+
+def test_who_is_not_read_does_not_spin(probe: tuple[Probe, FakeSock, Epoll]) -> None:
+    """A socket that can be written always can: while the connection is paused nothing may be asked of epoll for it."""
+    connection, sock, epoll = probe
+    sock.answers = [8192, 0, 0]
+    connection.on_event(READ)
+    assert (seen, epoll.told) == ([8192], [READ | WRITE])
+    connection.pause()
+    assert epoll.told[-1] == 0
+    connection.resume()
+    assert epoll.told[-1] == READ | WRITE
+    connection.on_event(WRITE)
+    assert seen == [8192, 0]
+    assert epoll.told[-1] == READ
+
+
+def test_an_error_behind_data_is_met_after_it(probe: tuple[Probe, FakeSock, Epoll]) -> None:
+    connection, sock, _ = probe
+    sock.answers = [8192, ConnectionResetError(), ConnectionResetError()]
+    connection.on_event(READ)
+    connection.on_event(WRITE)
+    assert seen == [8192, BROKEN]

@@ -148,6 +148,13 @@ def test_a_name_is_checked_not_the_address_it_leads_to(tls_postgres: PostgresSer
     assert start(tls_postgres, "verify-full", {"host": "localhost"}).ask(IS_ENCRYPTED) is True
 
 
+def test_each_of_several_hosts_is_checked_by_its_own_name(tls_postgres: PostgresServer, start: Start) -> None:
+    pooler = start(tls_postgres, "verify-full", {"host": "localhost,127.0.0.1", "pool_size": 2})
+    with psycopg.connect(pooler.uri) as first, psycopg.connect(pooler.uri) as second:
+        for client in (first, second):  # both in a transaction, so with servers of their own
+            assert client.execute(IS_ENCRYPTED.encode()).fetchone() == (True,)
+
+
 def test_our_own_certificate_lets_us_in(tls_postgres: PostgresServer, start: Start, authority: Authority) -> None:
     """PostgreSQL's method `cert`, which is also how it is without passwords."""
     own = authority.issue(CERT_USER)

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,3 +192,40 @@ def test_a_client_that_vanishes_frees_its_server(connect: Connect) -> None:
     client.query("begin")
     client.reset()
     assert other.ask("select 42") == "42"
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+def test_keys_may_change_in_between(pooler: Pooler) -> None:
+    """TLS 1.3 lets the peer change its keys and ask for ours to be changed; only openssl's own client can be told to."""
+    process = subprocess.Popen(
+        ["openssl", "s_client", "-connect", f"{pooler.host}:{pooler.port}", "-starttls", "postgres", "-tls1_3"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    said = b""
+
+    def exchange(words: bytes, answer: bytes) -> None:
+        nonlocal said
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(words)
+        while answer not in said:
+            data = process.stdout.read(65536)
+            assert data, said
+            said += data
+        said = said.partition(answer)[2]
+
+    watchdog = threading.Timer(30, process.kill)
+    watchdog.start()
+    try:
+        exchange(b"", b"Verify return code")
+        exchange(wire.startup({"user": USER, "database": "app"}), b"Z\0\0\0\x05I")
+        for number in range(5):
+            exchange(b"K\n", b"KEYUPDATE")
+            # A Sync first: a line that begins with Q would be a command of openssl's.
+            exchange(wire.sync() + wire.query(f"select 'answer {number}'"), b"answer %d" % number)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
