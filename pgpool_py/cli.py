@@ -83,6 +83,7 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     # Imported as whoever called: the user to become may not be able to read the interpreter's files.
     from pgpool_py.app.daemon import Pidfile, StartError, become_user, daemonize
     from pgpool_py.app.pooler import Pooler, configure_log
+    from pgpool_py.app.takeover import Successor
     from pgpool_py.config import ConfigError
     from pgpool_py.frontend.addresses import ListenError
     from pgpool_py.observe.log import get_log
@@ -99,7 +100,10 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
         if options.daemon and not main.pidfile:
             raise StartError("daemon needs pidfile configured")
         configure_log(log, config)
-        if pidfile.check():
+        successor = Successor.find(config) if options.reboot else None
+        if options.reboot and successor is None:
+            log.log("old process not found, try to continue normally")
+        if successor is None and pidfile.check():
             log.warning("stale pidfile, removing")
         if options.daemon:
             ready = daemonize()
@@ -107,7 +111,7 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
         log.log(f"pgpool_py {VERSION}, {build.describe()}")
 
         async def life() -> None:
-            await Pooler(config, log, ready).run()
+            await Pooler(config, log, ready, successor).run()
 
         with asyncio.Runner(loop_factory=factory) as runner:
             gc.freeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
+from pgpool_py.app.takeover import Predecessor, Successor
 from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
 from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
@@ -31,10 +33,18 @@ TICK = 0.333  # seconds between two rounds of maintenance
 class Pooler:
     """One process' pooler; `run` is its whole life."""
 
-    def __init__(self, config: Config, log: Log, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        on_ready: Callable[[], None] | None = None,
+        successor: Successor | None = None,
+    ) -> None:
         self.config = config
         self.log = log
         self._on_ready = on_ready
+        self._successor = successor  # of a process that we take over from
+        self._predecessor = Predecessor(self)  # of one that takes over from us
         self._owns_ports = False
         self.pools = Pools()
         self.broker = Broker(config, log)
@@ -99,7 +109,10 @@ class Pooler:
         """Serve until told to stop. Raises ListenError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         main = self.config.pgbouncer
-        sockets, self._owns_ports = open_ports(self.config)
+        if self._successor is not None:
+            sockets, self._owns_ports = self._successor.sockets, True
+        else:
+            sockets, self._owns_ports = open_ports(self.config)
         raise_descriptor_limit(self.config, self.log)
         self.listener = Listener(sockets, self.gate, self.gate.hand_over, socket_options(main))
         self.listener.start()
@@ -119,7 +132,11 @@ class Pooler:
         self.log.log(f"process up: listening on {', '.join(map(port_name, sockets))}")
         if self._on_ready is not None:
             self._on_ready()
-        systemd.notify("READY=1")
+        if self._successor is not None:
+            systemd.notify("READY=1", f"MAINPID={os.getpid()}")
+            self._successor.begin(self)
+        else:
+            systemd.notify("READY=1")
         ticker = loop.create_task(self._tick())
         try:
             await self._done.wait()
@@ -136,6 +153,7 @@ class Pooler:
 
     async def _tick(self) -> None:
         while True:
+            self._predecessor.listen()
             await asyncio.sleep(TICK)
             if self.desk.orders.mode == "suspended":
                 continue
@@ -213,6 +231,14 @@ class Pooler:
         self.desk.orders.everything_pauses()
         self._check_stopping()
 
+    def step_down(self) -> None:
+        """Another process serves our addresses: hand over what can go, and end with the last client."""
+        self._owns_ports = False
+        if self.listener is not None:
+            self.listener.close()
+        self._waiting_for = "takeover"
+        self._check_stopping()
+
     def stop_now(self) -> None:
         """SIGQUIT: end at once."""
         self._done.set()
@@ -236,6 +262,9 @@ class Pooler:
             if self._drain.step(self.broker.clients.values(), clock()):
                 self.stop_now()
             left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting
+        elif self._waiting_for == "takeover":
+            logins = self.listener.logins if self.listener is not None else 0
+            left = len(self.broker.clients) + len(self.broker.tunnels) + logins
         elif self._waiting_for == "servers":
             left = self.pools.busy_count()
         else:
@@ -245,6 +274,7 @@ class Pooler:
 
     async def _close(self) -> None:
         self.broker.stopping = self.broker.closing = True
+        self._predecessor.close()
         if self.listener is not None:
             self.listener.close()
             await self.listener.end_logins()

@@ -82,6 +82,10 @@ class Listener:
             self.sockets.remove(each)
             each.close()
 
+    def next_number(self) -> int:
+        """The number of a client that comes another way than by accept()."""
+        return next(self._numbers)
+
     def close_tcp(self) -> None:
         """Stop accepting where clients of other machines come in."""
         for each in list(self.sockets):

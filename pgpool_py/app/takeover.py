@@ -1,0 +1,334 @@
+"""Online restart: a new process takes the listening sockets and, one after the other, the clients of the old one (`-R`).
+
+Each process listens on an abstract Unix socket for its successor, which must be the same system user. The successor gets the
+listening sockets, says when it serves, and is then sent every plain client that holds no server: the descriptor, and what makes
+its session. A client in a transaction follows when that is over; TLS clients, and those that keep a server, stay until they
+leave. Cancel requests for clients that have not come yet go to the old process, which ends with the last of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pgpool_py.auth.secret import Secret
+from pgpool_py.config import Config
+from pgpool_py.frontend.gate import Peer
+from pgpool_py.pool.states import ClientState
+from pgpool_py.relay._io import clock
+from pgpool_py.relay.client import Client
+from pgpool_py.session.naming import Names
+from pgwire import ScramKeys
+
+if TYPE_CHECKING:
+    from pgpool_py.app.place import Place
+    from pgpool_py.app.pooler import Pooler
+
+AGAIN = 0.02  # seconds between two looks for clients that can go
+LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
+_UCRED = struct.Struct("3i")
+
+
+def _address(config: Config) -> str:
+    main = config.pgbouncer
+    where = f"{main.listen_addr}|{main.listen_port}|{main.unix_socket_dir}|{main.peer_id}|{os.getuid()}"
+    return "\0pgpool_py-" + hashlib.sha256(where.encode()).hexdigest()[:32]
+
+
+def _same_user(sock: socket.socket) -> bool:
+    _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return bool(uid == os.getuid())
+
+
+class Channel:
+    """Messages with at most one descriptor each, over a socket that keeps them apart."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST)
+
+    def send(self, message: dict[str, Any], *fds: int) -> None:
+        """Send, or OSError."""
+        socket.send_fds(self.sock, [json.dumps(message).encode()], list(fds))
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next message; None at the end."""
+        data, fds, _, _ = socket.recv_fds(self.sock, LARGEST, 4)
+        return (json.loads(data), list(fds)) if data else None
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+# --- the successor ---
+
+
+class Successor:
+    """The new process' side: what it took, and the channel on which clients come."""
+
+    def __init__(self, channel: Channel, sockets: list[socket.socket]) -> None:
+        self.channel = channel
+        self.sockets = sockets
+        self._pooler: Pooler | None = None
+
+    @classmethod
+    def find(cls, config: Config) -> Successor | None:
+        """Ask the process that serves these addresses for its listening sockets; None if there is no such process."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(10)
+            sock.connect(_address(config))
+            if not _same_user(sock):
+                raise ConnectionRefusedError("the socket belongs to another user")
+            channel = Channel(sock)
+            sockets: list[socket.socket] = []
+            while (message := channel.receive()) is not None:
+                content, fds = message
+                sockets += [socket.socket(fileno=fd) for fd in fds]
+                if "done" in content:
+                    sock.setblocking(False)
+                    return cls(channel, sockets)
+        except OSError:
+            pass
+        sock.close()
+        return None
+
+    def begin(self, pooler: Pooler) -> None:
+        """We serve: the old process may stop accepting and send its clients."""
+        self._pooler = pooler
+        pooler.gate.elsewhere = self.cancel
+        asyncio.get_running_loop().add_reader(self.channel.sock, self._readable)
+        self.channel.send({"ready": True})
+
+    def cancel(self, pid: int, secret: bytes) -> None:
+        """A cancel request for a client that we do not have: perhaps it has not come yet."""
+        try:
+            self.channel.send({"cancel": pid, "secret": secret.hex()})
+        except OSError:
+            pass
+
+    def _readable(self) -> None:
+        assert self._pooler is not None
+        while True:
+            try:
+                message = self.channel.receive()
+            except BlockingIOError:
+                return
+            except OSError:
+                message = None
+            if message is None:
+                asyncio.get_running_loop().remove_reader(self.channel.sock)
+                self.channel.close()
+                self._pooler.gate.elsewhere = None
+                self._pooler.log.log("takeover done: the old process has ended")
+                return
+            content, (fd,) = message
+            try:
+                _adopt(self._pooler, content, fd)
+            except Exception as error:  # one client that cannot be taken must not cost the others
+                self._pooler.log.error(f"a client could not be taken over: {error!r}")
+                os.close(fd)
+
+
+def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
+    """Make the client of *record* again, with its descriptor."""
+    os.set_blocking(fd, False)
+    os.set_inheritable(fd, False)
+    broker = pooler.broker
+    database = pooler.gate.find_database(record["database"])
+    if database is None or database.is_console:
+        raise LookupError(f"no such database: {record['database']}")
+    place = pooler.place_for(database.settings, database.forced_user or record["user"])  # type: ignore[union-attr]
+    if record["scram"] and place.scram_keys is None:
+        place.scram_keys = ScramKeys(*map(bytes.fromhex, record["scram"]))
+    if record["learned"] and place.learned is None:
+        place.learned = Secret(record["learned"])
+    context = place.context
+    client = Client(broker.relay, fd, place.pool, context)
+    client.number = pooler.listener.next_number() if pooler.listener is not None else 0
+    client.database, client.user, client.peer = database, record["user"], Peer(*record["peer"])
+    client.connect_time, client.cancel_key = record["connect_time"], record["pid"]
+    client.request_time = client.idle_since = clock()
+    client.state = broker.relay.client_idle_state
+    client.settings, client.startup = (context.table.get(_bytes(record[key])) for key in ("settings", "startup"))
+    client.told = context.same_reported(_bytes(record["told"]))
+    for name, text, settings in record["statements"]:
+        statement = context.statement(context.table.get(_bytes(settings)), bytes.fromhex(text))
+        if name is None:
+            client.unnamed = statement
+        else:
+            client.names = client.names or Names(context)
+            client.names.known[bytes.fromhex(name)] = statement
+    broker.counts.arrive(None)
+    broker.counts.enter(database.name, client.user, database_limit=0, user_limit=0)
+    broker.clients[client.cancel_key] = client
+    broker.keys[client.cancel_key] = bytes.fromhex(record["key"])
+    place.pool.client_joined(client)
+    broker.relay.add(client, bytes.fromhex(record["leftover"]))
+
+
+def _bytes(values: dict[str, str]) -> dict[bytes, bytes]:
+    return {bytes.fromhex(name): bytes.fromhex(value) for name, value in values.items()}
+
+
+# --- the predecessor ---
+
+
+class Predecessor:
+    """The old process' side: waits for a successor all its life, and hands everything over to it."""
+
+    def __init__(self, pooler: Pooler) -> None:
+        self._pooler = pooler
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._is_listening = False
+        self._channel: Channel | None = None
+        self.handing_over = False
+
+    def listen(self) -> None:
+        """Wait for a successor from now on, if nobody else does at these addresses."""
+        if self._is_listening or self.handing_over:
+            return
+        try:
+            self._listening.bind(_address(self._pooler.config))
+            self._listening.listen(1)
+        except OSError:
+            return  # several processes on one port: the first of them can be taken over
+        self._is_listening = True
+        asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def close(self) -> None:
+        """Wait no longer; a successor sees that we have ended."""
+        loop = asyncio.get_running_loop()
+        if self._is_listening:
+            self._is_listening = False
+            loop.remove_reader(self._listening)
+        self._listening.close()
+        if self._channel is not None:
+            loop.remove_reader(self._channel.sock)
+            self._channel.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listening.accept()
+        except OSError:
+            return
+        listener = self._pooler.listener
+        if not _same_user(sock) or self._channel is not None or listener is None or not listener.sockets:
+            sock.close()
+            return
+        self._channel = Channel(sock)
+        try:
+            for each in listener.sockets:
+                self._channel.send({"listening": True}, each.fileno())
+            self._channel.send({"done": True})
+        except OSError:
+            self._lost()
+            return
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock, self._readable)
+        self._pooler.log.log("takeover: the listening sockets were passed on")
+
+    def _readable(self) -> None:
+        assert self._channel is not None
+        try:
+            message = self._channel.receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            message = None
+        if message is None:
+            self._lost()
+        elif "ready" in message[0]:
+            self.handing_over = True
+            # The address is the successor's, for the one after it.
+            self._is_listening = False
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._pooler.log.log("takeover: the new process serves, handing over clients")
+            self._pooler.step_down()
+            self._again()
+        elif "cancel" in message[0]:
+            secret = bytes.fromhex(message[0]["secret"])
+            self._pooler.broker.begin(self._pooler.gate.cancel(message[0]["cancel"], secret, Peer("unix", 0)))
+
+    def _lost(self) -> None:
+        """A successor that never served has changed nothing; one that did leaves us with the clients we have."""
+        assert self._channel is not None
+        asyncio.get_running_loop().remove_reader(self._channel.sock)
+        self._channel.close()
+        self._channel = None
+        self._pooler.log.warning("takeover: the new process has ended")
+
+    def _again(self) -> None:
+        # More often than the tick: a client that is never idle for long must be met in such a moment.
+        if self._channel is not None:
+            self.step()
+            asyncio.get_running_loop().call_later(AGAIN, self._again)
+
+    def step(self) -> None:
+        """Send the clients that can go now, those that wait in their order."""
+        if self._channel is None:
+            return
+        broker = self._pooler.broker
+        broker.relay.now = clock()
+        for client in sorted(broker.clients.values(), key=lambda client: client.wait_start):
+            if _can_go(client) and not self._send(client):
+                return
+        for place in broker.places.values():
+            broker.perform(place.pool.close_unused("takeover"))  # the successor opens its own
+
+    def _send(self, client: Client) -> bool:
+        """Send one client; False when there is no room for more at the moment."""
+        relay, broker = self._pooler.broker.relay, self._pooler.broker
+        assert self._channel is not None
+        relay.epoll.unregister(client.fd)  # first: the set would go on reporting a descriptor that lives elsewhere
+        try:
+            self._channel.send(_record(client, broker.places[client.pool], broker.keys[client.cancel_key]), client.fd)
+        except OSError as error:
+            relay.epoll.register(client.fd, client.interest)
+            return isinstance(error, BlockingIOError) is False
+        relay.close_client(client, "takeover")
+        return True
+
+
+def _can_go(client: Client) -> bool:
+    """Whether all there is of the client is in its record."""
+    idle = client.server is None and client.state in (ClientState.IDLE, ClientState.WAITING)
+    halfway = client.passing or client.skipping or client.differing or client.ending or client.leaving or client.keeps_server
+    return bool(idle and not halfway and client.tls is None and client.out is None and not client.closed and not client.broken)
+
+
+def _record(client: Client, place: Place, key: bytes) -> dict[str, Any]:
+    peer, keys = client.peer, place.scram_keys
+    return {
+        "database": client.database.name,
+        "user": client.user,
+        "peer": (peer.host, peer.port, peer.pid, peer.uid),
+        "connect_time": client.connect_time,
+        "pid": client.cancel_key,
+        "key": key.hex(),
+        "settings": _hex(client.settings.values),
+        "startup": _hex(client.startup.values),
+        "told": _hex(client.told),
+        "statements": list(_statements(client)),
+        "scram": (keys.client_key.hex(), keys.server_key.hex()) if keys is not None else None,
+        "learned": place.learned.reveal() if place.learned is not None else None,
+        "leftover": (client.kept or client.tail or b"").hex(),
+    }
+
+
+def _statements(client: Client) -> Iterator[tuple[str | None, str, dict[str, str]]]:
+    if client.unnamed is not None:
+        yield None, client.unnamed.body.hex(), _hex(client.unnamed.settings.values)
+    for name, statement in (client.names.known if client.names is not None else {}).items():
+        yield name.hex(), statement.body.hex(), _hex(statement.settings.values)  # type: ignore[attr-defined]
+
+
+def _hex(values: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.hex(): value.hex() for name, value in values.items()}

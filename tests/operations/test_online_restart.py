@@ -1,0 +1,152 @@
+"""-R: a new process takes over from a running one, and no client notices: none that idles, waits, or is in a transaction."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.fixtures.real_postgres import Database
+from tests.operations.conftest import Program
+from tests.system import wire
+from tests.system.rawclient import RawClient
+from tests.system.stack import wait_taken, wait_until
+
+
+@pytest.fixture
+def running(program: Program, database: Database) -> Program:
+    """A pooler with one server for everybody, with a pid file and a log both processes write to."""
+    program.databases = {"app": f"{database.line} user={database.user} password='{database.password}' pool_size=1"}
+    program.databases["many"] = program.databases["app"].replace("pool_size=1", "pool_size=4")
+    program.settings |= {"logfile": "log", "pidfile": "pid", "pool_mode": "transaction"}
+    program.settings |= {"unix_socket_dir": str(program.directory)}
+    return program
+
+
+def restart(program: Program) -> None:
+    """Start the successor and return when it serves."""
+    before = program.log.count("process up")
+    program.start("-q", "-R")
+    wait_until(lambda: program.log.count("process up") > before, "the new process serves", 20)
+
+
+def pid_of(program: Program) -> int:
+    return int(program.pidfile.read_text())
+
+
+def test_clients_move_to_the_new_process(running: Program) -> None:
+    """With their settings, prepared statements and cancel keys; the old process ends when all are gone."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    idle, waiting, holder = (running.connect(application_name=name) for name in ("idle", "waiting", "holder"))
+    idle.query("set search_path = pg_catalog")
+    idle.query("set application_name = 'renamed'")
+    assert wire.kinds(idle.exchange(wire.parse("mine", "select $1::int + 1"), wire.sync())) == "1Z"
+    holder.query("begin")
+    waiting.send(wire.query("select 'waited'"))
+    wait_taken(waiting)
+    restart(running)
+    assert pid_of(running) != old.pid
+    assert wire.values(waiting.until("Z")) == [b"waited"]  # on a server of the new process
+    assert holder.ask("select 'still in its transaction'") == "still in its transaction"
+    assert holder.query("commit")[-1].body == b"I"
+    assert old.wait(10) == 0
+    for client, name in ((idle, "renamed"), (waiting, "waiting"), (holder, "holder")):
+        assert client.ask("show application_name") == name
+    reply = idle.exchange(wire.bind("", "mine", [b"41"]), wire.execute(), wire.sync())
+    assert wire.values(reply) == [b"42"]
+    idle.send(wire.query("select pg_sleep(60)"))
+    wait_taken(idle)
+    wait_until(lambda: _cancelled(idle), "the old key works with the new process")
+    with running.connect() as fresh:
+        assert fresh.ask("select 'new here'") == "new here"
+    for client in (idle, waiting, holder):
+        client.leave()
+
+
+def _cancelled(client: RawClient) -> bool:
+    client.cancel()
+    client.sock.settimeout(0.3)
+    try:
+        return wire.errors(client.until("Z")) == ["57014"]
+    except TimeoutError:
+        return False
+    finally:
+        client.sock.settimeout(10)
+
+
+def test_cancel_finds_a_client_that_stays_behind(running: Program) -> None:
+    """The new process has the port; the client whose query runs is still with the old one."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    client = running.connect()
+    client.send(wire.query("select pg_sleep(60)"))
+    wait_taken(client)
+    restart(running)
+    wait_until(lambda: _cancelled(client), "the query is cancelled")
+    assert client.ask("select 'moved'") == "moved"
+    assert old.wait(10) == 0
+    client.leave()
+
+
+def test_busy_clients_lose_nothing(running: Program) -> None:
+    """Two restarts while clients work and come and go: every answer is right, nobody is refused."""
+    running.start("-q")
+    running.wait_for_log("process up")
+    stop = threading.Event()
+    answers: list[int] = []
+    faults: list[object] = []
+
+    def work(number: int, stay: bool) -> None:
+        client = running.connect("many")
+        try:
+            while not stop.is_set():
+                if not stay:
+                    client.leave()
+                    client = running.connect("many")
+                if client.ask(f"select {number}") != str(number):
+                    faults.append(number)
+                answers.append(number)
+        except Exception as fault:
+            faults.append(fault)
+        finally:
+            client.leave()
+
+    threads = [threading.Thread(target=work, args=(number, number % 3 != 0)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2):
+            restart(running)
+            seen = len(answers)
+            wait_until(lambda seen=seen: len(answers) > seen + 50 or faults, "work goes on")  # type: ignore[misc]
+        for process in running.processes[:-1]:
+            assert process.wait(20) == 0
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
+def test_without_an_old_process_it_starts_as_ever(running: Program) -> None:
+    running.start("-q", "-R")
+    running.wait_for_log("process up")
+    assert "old process not found, try to continue normally" in running.log
+
+
+def test_a_successor_that_fails_changes_nothing(running: Program, ended: Callable[[int], None]) -> None:
+    """It took the sockets and died before it served: the old process goes on."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    with running.connect() as client:
+        running.settings["pidfile"] = "/nowhere/pid"
+        code, output = running.run("-R")
+        assert code == 1 and "pidfile /nowhere/pid: No such file or directory" in output
+        assert client.ask("select 'still here'") == "still here"
+        with running.connect() as fresh:
+            assert fresh.ask("select 'welcome'") == "welcome"
+    old.send_signal(signal.SIGINT)
+    assert old.wait(10) == 0
