@@ -75,6 +75,7 @@ class Directory:
             [str(PROGRAM), "-T", "add", "-f", self._conf, "-l", ldif],
             check=True,
             capture_output=True,
+            timeout=60,
             **self._account.popen_options,
         )
         for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pgpool_py.testing import Pooler
 from tests.auth.conftest import WriteFile, refusal
 from tests.conftest import StartPooler
 from tests.fixtures.real_postgres import Database
+from tests.system.stack import wait_until
 
 
 def found(pattern: str) -> Path | None:
@@ -85,12 +87,28 @@ def hanging(folder: Path) -> Iterator[Path]:
         kept.rename(passwords)
 
 
+def opened_by_both(pipe: Path) -> int:
+    """The pipe's other end, as soon as PAM has opened this one."""
+    found: list[int] = []
+
+    def opened() -> bool:
+        try:
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody reads yet
+                raise
+        return bool(found)
+
+    wait_until(opened, "PAM reads its passwords")
+    return found[0]
+
+
 def test_nobody_waits_for_somebody_elses_pam(pooler: Pooler, folder: Path) -> None:
     """A module that hangs holds up its own login only."""
     with psycopg.connect(pooler.dsn("app", "ann", "secret"), autocommit=True) as at_work, ThreadPoolExecutor(1) as thread:
         with hanging(folder) as passwords:
-            slow = thread.submit(lambda: psycopg.connect(pooler.dsn("app", "ann", "secret")).close())
-            writer = os.open(passwords, os.O_WRONLY)  # returns when PAM has opened it
+            slow = thread.submit(lambda: psycopg.connect(pooler.dsn("app", "ann", "secret"), connect_timeout=20).close())
+            writer = opened_by_both(passwords)
         try:
             assert at_work.execute("select 1").fetchone() == (1,)
             psycopg.connect(pooler.dsn("app", "ann", "secret")).close()
