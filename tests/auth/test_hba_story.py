@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import Pooler
+from pgpool_py.testing.pooler import run_cli
 from tests.auth.conftest import WriteFile, refusal
 from tests.conftest import StartPooler
 from tests.fixtures.real_postgres import Database
@@ -56,6 +57,8 @@ hots nowhere all     all trust
     assert f"no pg_hba.conf entry for {asked}" in refusal(pooler.dsn("nowhere", user))
     pooler.wait_for_log(f"closing because: login rejected: {hba}:6 says reject")
     pooler.wait_for_log(f'WARNING {hba}:7: expected one of local, .* got "hots"; the line is ignored')
+    checked = run_cli("--check", pooler.ini)
+    assert checked.returncode == 0 and f"{hba}:7: expected one of local" in checked.stderr
 
 
 def test_reload_reads_the_rules_again(start_pooler: StartPooler, database: Database, write_file: WriteFile) -> None:
