@@ -344,6 +344,18 @@ def test_shutdown_waits_as_it_is_told(start_pooler: Start, mode: str) -> None:
     client.vanish()
 
 
+def test_a_signal_to_a_suspended_pooler_ends_it(start_pooler: Start) -> None:
+    """Nothing is read, so nobody could ever be waited for."""
+    pooler = start_pooler()
+    client, console = pooler.connect("one"), pooler.connect("pgbouncer", ADMIN)
+    client.query("begin")
+    console.query("SUSPEND")
+    pooler.send_signal(signal.SIGTERM)
+    assert pooler.wait(10) == 0
+    client.vanish()
+    console.vanish()
+
+
 def test_the_console_stays_reachable_while_it_stops(start_pooler: Start, server: PostgresServer) -> None:
     """After SIGTERM the TCP port is closed; over the Unix socket an admin sees what is waited for, and nobody else comes in."""
     account = child_account()
