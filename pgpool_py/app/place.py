@@ -213,6 +213,11 @@ class AuthPlace(Place):
     def __init__(self, entry: DatabaseSettings, user: str, pool: Pool) -> None:
         Place.__init__(self, entry, user, pool, NOT_READ)
 
+    def server_secrets(self, config: Config) -> list[Secret]:
+        """Its own first: `password=` of an entry that forces no user is the clients'."""
+        stored = [secret for secret in config.userlist.get(self.user, ()) if secret and secret.kind != "scram-sha-256"]
+        return stored or Place.server_secrets(self, config)
+
     def configure(self, config: Config) -> None:
         """As of any pool in transaction mode that has no client of its own."""
         Place.configure(self, config)

@@ -243,6 +243,11 @@ def test_forced_user_keeps_its_own_secret(world: World) -> None:
     assert who_am_i(pooler, world.ann) == owner.user
 
 
+def test_the_password_of_an_entry_is_not_that_of_auth_user(world: World) -> None:
+    pooler = world.pooler(entry=f"password={world.ann[1]}")
+    assert who_am_i(pooler, world.ann) == world.ann[0]
+
+
 def test_trust_asks_whether_the_user_is_there(world: World) -> None:
     pooler = world.pooler({"auth_type": "trust"}, entry=f"user={world.database.user} password={world.database.password}")
     assert who_am_i(pooler, (world.ann[0], "")) == world.database.user
