@@ -377,3 +377,23 @@ def test_tls_can_be_switched_on_and_off(
             ask(pooler, sslmode="require")
         assert early.ask("select 42") == "42"
         early.leave()
+
+
+def test_the_console_sets_tls_or_changes_nothing(
+    plain_postgres: PostgresServer, client_settings: dict[str, object], trusting: MakeContext
+) -> None:
+    settings = {**client_settings, "admin_users": USER}
+    with Pooler({"app": target(plain_postgres)}, {USER: "x"}, settings) as pooler:
+        with psycopg.connect(
+            uri(pooler, "pgbouncer", sslmode="require"), autocommit=True, cursor_factory=psycopg.ClientCursor
+        ) as console:
+            with pytest.raises(psycopg.Error, match="SET failed") as refused:
+                console.execute("SET client_tls_cert_file = '/no/such/file'")
+            assert "client_tls_cert_file: /no/such/file: No such file" in (refused.value.diag.message_detail or "")
+            assert ask(pooler, sslmode="disable") == 1
+            console.execute("SET client_tls_sslmode = 'require'")
+            with pytest.raises(psycopg.OperationalError, match="SSL required"):
+                ask(pooler, sslmode="disable")
+            shown = console.execute("SHOW CLIENTS").fetchall()
+            columns = [column.name for column in console.execute("SHOW CLIENTS").description or ()]
+            assert [row[columns.index("tls")][:12] for row in shown] == ["TLSv1.3/TLS_"]
