@@ -108,18 +108,25 @@ async def _repeat(sock: socket.socket, call: Callable[[], Result]) -> Result:
             await _ready(sock, writing=True)
 
 
+# Who waits for a socket, by descriptor. A tunnel reads and writes at once, and a read may want to write: then two wait for the
+# same, and the loop takes one callback only.
+_readers: dict[int, asyncio.Event] = {}
+_writers: dict[int, asyncio.Event] = {}
+
+
 async def _ready(sock: socket.socket, *, writing: bool) -> None:
+    """Return when the socket may be ready; whoever waits tries again and sees."""
     loop = asyncio.get_running_loop()
-    event = asyncio.Event()
     fd = sock.fileno()
-    if writing:
-        loop.add_writer(fd, event.set)
-    else:
-        loop.add_reader(fd, event.set)
+    waiting = _writers if writing else _readers
+    if (event := waiting.get(fd)) is not None:
+        await event.wait()
+        return
+    event = waiting[fd] = asyncio.Event()
+    (loop.add_writer if writing else loop.add_reader)(fd, event.set)
     try:
         await event.wait()
     finally:
-        if writing:
-            loop.remove_writer(fd)
-        else:
-            loop.remove_reader(fd)
+        del waiting[fd]
+        (loop.remove_writer if writing else loop.remove_reader)(fd)
+        event.set()
