@@ -20,7 +20,9 @@ class Dns(Settings):
         "How often to look names up again, used or not, to close connections to addresses they no longer have. 0: never."
         " PgBouncer asks for the zone's serial number instead, and looks names up again when that has changed.",
     )
-    resolv_conf: File = setting("", "Resolver file instead of the system's.", changeable=False, effective=False)
+    resolv_conf: File = setting(
+        "", "Resolver file instead of the system's.", changeable=False, moot="names are looked up by the system's own resolver"
+    )
 
 
 class Network(Settings):
