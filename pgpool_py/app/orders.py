@@ -159,6 +159,9 @@ class Orders:
         for client in list(broker.clients.values()):
             if client.database.name in killed:
                 client.refuse("08P01", "database removed")
+        for tunnel in list(broker.tunnels.values()):
+            if tunnel.place.pool.database in killed:
+                tunnel.end()
         for tunnel in self._tunnels(database):
             tunnel.end("database removed")
         broker.perform(pools.kill("database removed", clock(), database))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.config import Config
+from pgpool_py.app.timeouts import Timeouts
+from pgpool_py.config import Config, UserSettings
+from pgpool_py.config.setting import setting_fields
 
 from .conftest import Load
 
@@ -77,3 +79,16 @@ def test_a_forced_user_is_the_pools(config: Config) -> None:
     assert config.pool_user(forced, "web") == "owner"
     assert config.pool_user(app, "web") == "web"
     assert config.max_user_connections("owner") == 9
+
+
+@pytest.mark.parametrize("key", list(setting_fields(UserSettings)))
+def test_an_entry_for_one_user_changes_nothing_for_another(loaded: Load, key: str) -> None:
+    """PgBouncer's client_idle_timeout for one user disconnects all others; here no key of [users] reaches anybody else."""
+    value = "statement" if key == "pool_mode" else "7"
+    without = loaded(TEXT)
+    within = loaded(TEXT.replace("[users]", f"[users]\nx = {key}={value}"))
+    for user in ("y", "web"):
+        assert within.effective("app", user, key) == without.effective("app", user, key)
+        assert Timeouts(within).by_user.get(user) == Timeouts(without).by_user.get(user)
+    assert Timeouts(within).default == Timeouts(without).default
+    assert within.effective("forced", "x", key) != without.effective("forced", "x", key)

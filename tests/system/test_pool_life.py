@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -62,3 +63,29 @@ def test_unused_pools_are_forgotten(start_pooler: Start) -> None:
         with pooler.connect(database) as client:
             assert client.ask("select 'again'") == "again"
     used.leave()
+
+
+def test_limits_of_one_database_spare_others(start_pooler: Start) -> None:
+    """Lifetime, patience and the number of clients of one entry; its neighbour lives by the global ones."""
+    limits = "pool_size=1 server_lifetime=0.3 query_wait_timeout=0.5 max_db_client_connections=2"
+    pooler = start_pooler(databases={"short": limits})
+    with pooler.connect("short") as short, pooler.connect("one") as long:
+        pids = [client.ask("select pg_backend_pid()") for client in (short, long)]
+        short.query("begin")
+        long.query("begin")
+        hasty, patient = pooler.connect("short"), pooler.connect("one")
+        refused = pooler.raw("short")
+        refused.send(wire.startup(refused.startup))
+        assert "max_db_client_connections" in refused.refused().fields["M"]
+        for client in (hasty, patient):
+            client.send(wire.query("select 'waited'"))
+            stack.wait_taken(client)
+        assert hasty.refused().fields["M"] == "query_wait_timeout"
+        time.sleep(0.3)
+        for client in (short, long):
+            assert client.query("commit")[-1].body == b"I"
+        assert wire.values(patient.until("Z")) == [b"waited"]
+        assert short.ask("select pg_backend_pid()") != pids[0]
+        assert long.ask("select pg_backend_pid()") == pids[1]
+        for client in (hasty, patient, refused):
+            client.vanish()
