@@ -23,6 +23,7 @@ HOT = (
     "pgpool_py.relay._io",
     "pgpool_py.relay.client",
     "pgpool_py.relay.connection",
+    "pgpool_py.relay.keeping",
     "pgpool_py.relay.relay",
     "pgpool_py.relay.server",
     "pgpool_py.relay.tls",

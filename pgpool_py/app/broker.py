@@ -34,7 +34,7 @@ from pgpool_py.relay.client import Client
 from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
-from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
+from pgpool_py.session.catalog import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
 
 
 class Broker:
@@ -123,21 +123,22 @@ class Broker:
         self._adopt(place, login, started)
 
     async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
-        """At each new server: has the database's code changed since it was read?"""
+        """At each new server: what its settings are, and has the database's code changed since it was read?"""
         catalogs = place.catalogs
         if catalogs is NOT_READ:
             return
-        known = catalogs.facts.fingerprint if catalogs.facts else None
+        known, doubts = catalogs.facts.fingerprint if catalogs.facts else None, catalogs.doubts
         try:
             async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
+                place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
                 fingerprint = (await ask(login.sock, FINGERPRINT_QUERY))[0][0] or b""
                 if known is None or known != fingerprint:
                     rows = await ask(login.sock, FACTS_QUERY)
-                    catalogs.learn(facts_from_rows(rows, fingerprint), clock())
+                    catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
                 else:
-                    catalogs.learn(catalogs.facts, clock())
+                    catalogs.learn(catalogs.facts, clock(), doubts)
         except QueryFailed as failure:
-            catalogs.learn(None, clock())
+            catalogs.learn(None, clock(), doubts)
             who = label("S", 0, place.pool.database, place.pool.user, login.address)
             self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
 
@@ -168,6 +169,7 @@ class Broker:
         server.pid, server.key = login.pid, login.key
         server.connect_time = started
         server.in_force = context.table.empty
+        server.defaults = place.defaults
         server.reported = context.same_reported(login.parameters)
         place.parameters = server.reported
         self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
@@ -188,11 +190,38 @@ class Broker:
         """A client has to wait: perhaps a server must be started."""
         self.perform(client.pool.activate(self.relay.now))
 
+    def exchange(self, client: Client, server: Server) -> Server | None:
+        """The pool gave *client* a server with custom settings that others defined: another one instead, or None, it waits."""
+        pool = server.pool
+        for other in reversed(list(pool.idle)):
+            if not other.close_needed and client.fits(other):
+                pool.exchange(client, server, other)
+                return real_server(other)
+        pool.wait_first(client, self.relay.now)
+        server.close("custom settings of other clients are defined on it")
+        return None
+
+    def catalogs_changed(self, client: Client) -> None:
+        """A text that ends a transaction with DDL goes out: what was read from the catalogs proves nothing any more."""
+        self.places[client.pool].catalogs.doubt(client)
+
+    def catalogs_settled(self, client: Client) -> None:
+        """That transaction has ended: read the catalogs again."""
+        place = self.places[client.pool]
+        place.catalogs.changing.discard(client)
+        if place.catalogs.due(self.relay.now):
+            place.catalogs.reading = True
+            self.begin(self._read_again(place))
+
+    def pinned(self, client: Any) -> None:
+        """A client keeps its server: the pool has a place more."""
+        asyncio.get_running_loop().call_soon(self._activate, client.pool)
+
     def released(self, server: Server) -> None:
         """The pool took a server back and wants something done."""
         pool = server.pool
         if server.state is ServerState.CLOSED:
-            server.close("server lifetime over" if not pool.paused else "pause mode")
+            server.close(_why_closed(server, self.relay.now))
         else:
             self.perform(pool.activate(self.relay.now))
 
@@ -216,6 +245,8 @@ class Broker:
     def client_closed(self, client: Client, reason: str) -> None:
         """A client's socket is closed: uncount it."""
         client.pool.client_gone(client, self.relay.now)
+        if client.blind:
+            self.catalogs_settled(client)
         self.clients.pop(client.cancel_key, None)
         self.keys.pop(client.cancel_key, None)
         self.counts.leave(client.database.name, client.user)
@@ -280,6 +311,7 @@ class Broker:
 
     async def _read_again(self, place: Place) -> None:
         catalogs = place.catalogs
+        doubts = catalogs.doubts
         try:
             for each in catalogs.users:
                 each.context.facts_stale = False
@@ -287,11 +319,11 @@ class Broker:
             fingerprint = rows[0][0] or b""
             if catalogs.facts is None or catalogs.facts.fingerprint != fingerprint:
                 rows, _ = await self.errand(place, FACTS_QUERY)
-                catalogs.learn(facts_from_rows(rows, fingerprint), clock())
+                catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
             else:
-                catalogs.learn(catalogs.facts, clock())
+                catalogs.learn(catalogs.facts, clock(), doubts)
         except (QueryFailed, ErrandFailed):
-            catalogs.learn(None, clock())
+            catalogs.learn(None, clock(), doubts)
         finally:
             catalogs.reading = False
 
@@ -331,6 +363,24 @@ class Broker:
 
 def real_member(member: Any) -> Any:
     """A pool's client or server as what it is here: the relay's, or an errand; the pool knows a few attributes only."""
+    return member
+
+
+def _why_closed(server: Server, now: float) -> str:
+    """Why a pool did not take a server back."""
+    pool = server.pool
+    if pool.paused:
+        return "pause mode"
+    if server.close_needed:
+        return "database configuration changed"
+    if now - server.connect_time >= pool.settings.server_lifetime:
+        return "server lifetime over"
+    return "too many servers in the pool"
+
+
+def real_server(member: Any) -> Server:
+    """A pool's server as the relay's."""
+    assert isinstance(member, Server)
     return member
 
 

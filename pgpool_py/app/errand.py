@@ -13,6 +13,7 @@ from pgpool_py.backend.query import QueryFailed, Row, Rows
 from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.server import DIFFERENCE
+from pgpool_py.session import flags
 from pgpool_py.session.settings import Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
 from pgwire.expected import Owed
@@ -56,6 +57,8 @@ class Errand(Connection):
         server.client = self
         texts = difference(server.in_force, self.settings)
         server.in_force = self.settings
+        if self.settings.custom:
+            server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
         for text in texts:
             server.query(text, DIFFERENCE)
         if not texts:
@@ -87,7 +90,7 @@ class Errand(Connection):
         if failed:
             self.server.difference_failed = False
             self.server.in_force = self.context.table.empty
-            self.server.dirty |= 1
+            self.server.dirty |= flags.RESET
             self.give_back()
         else:
             self.ask()

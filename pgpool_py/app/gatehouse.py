@@ -28,7 +28,8 @@ from pgpool_py.observe.log import label
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.tls import adopt
-from pgpool_py.session.settings import TRACKED, Settings
+from pgpool_py.session.look import Question, Row, read
+from pgpool_py.session.settings import Settings
 
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
 MAX_APPLICATION_NAME = 63  # bytes
@@ -166,19 +167,20 @@ class Gatehouse:
             settings = table.get(simple)
             told = place.context.same_reported({**base, **simple})
         else:
-            raw = {TRACKED.get(name, name.encode()): _bytes(value) for name, value in wanted.items()}
-            reported = await self._errand(place, table.get(raw))
-            settings = table.get({name: reported.get(name, value) for name, value in raw.items()})
-            told = reported
+            raw = {place.spelled(name): _bytes(value) for name, value in wanted.items()}
+            names = Question(names={name.lower() for name in raw})
+            rows, told = await self._errand(place, table.get(raw), names.text().decode("utf-8", "surrogateescape"))
+            values = read(rows).values
+            settings = table.get({name: values.get(name.lower()) or value for name, value in raw.items()})
         if len(place.startups) >= MAX_STARTUPS:
             place.startups.clear()
         place.startups[key] = settings, told
         return settings, told
 
-    async def _errand(self, place: Place, settings: Settings) -> dict[bytes, bytes]:
-        """What a server of the place reports under *settings*."""
+    async def _errand(self, place: Place, settings: Settings, text: str = "") -> tuple[list[Row], dict[bytes, bytes]]:
+        """The answer to *text* under *settings*, and what a server of the place reports under them."""
         try:
-            return (await self.broker.errand(place, settings=settings))[1]
+            return await self.broker.errand(place, text, settings)
         except QueryFailed as failure:
             raise LoginRefused(failure.error.message, failure.error.code or "22023") from None
         except ErrandFailed as failure:

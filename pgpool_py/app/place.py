@@ -6,7 +6,7 @@ Also what is known of a database's catalogs, shared by all places that lead to i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,20 +16,22 @@ from pgpool_py.backend.errors import ServerConnectError
 from pgpool_py.backend.fleet import Fleet, Role
 from pgpool_py.backend.hosts import Names
 from pgpool_py.backend.target import ServerLogin, ServerTarget, ServerTls
-from pgpool_py.config import Config, DatabaseSettings, PoolMode
+from pgpool_py.config import Config, DatabaseSettings, Placeholders, PoolMode, SessionPin, SessionState
 from pgpool_py.config.values import LoadBalance, SessionAttrs
 from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
+from pgpool_py.session import flags
 from pgpool_py.session.catalog import DatabaseFacts
 from pgpool_py.session.settings import Settings
-from pgpool_py.session.statements import SessionContext
+from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
 from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
 from pgwire import ScramKeys
 
-SESSION_RESET = 1  # the bit that makes a server of a session pool run server_reset_query
+SESSION_RESET = flags.RESET  # what makes a server of a session pool run server_reset_query
+PIN_MODES = {SessionPin.ALLOW: PIN_ALLOW, SessionPin.NOTICE: PIN_NOTICE, SessionPin.ERROR: PIN_ERROR}
 FACTS_INTERVAL = 60.0  # seconds between two looks at a database's catalogs
-CHANGED_INTERVAL = 1.0  # the same after a client of ours ran DDL
+CHANGED_INTERVAL = 0.3  # the same after a client of ours ran DDL
 ROLE_RETRY = 1.0  # seconds between two looks for a host in the role asked for
 INVALID_PASSWORD = "28P01"
 
@@ -41,20 +43,38 @@ class Catalogs:
     facts: DatabaseFacts | None = None
     read_at: float = -math.inf
     reading: bool = False
+    # clients whose transaction changes the catalogs: until it has ended, reading them proves nothing
+    changing: set[Any] = field(default_factory=set)
+    doubts: int = 0  # how often that has been
+    learned_at: int = 0  # the count when the facts were read
     users: list[Place] = field(default_factory=list)
 
-    def learn(self, facts: DatabaseFacts | None, now: float) -> None:
-        """Judge by these facts from now on; verdicts given before are forgotten."""
+    def doubt(self, client: Any) -> None:
+        """A transaction of *client* that changed the catalogs is about to end: judge without them."""
+        self.changing.add(client)
+        for place in self.users:
+            place.context.facts_stale = True
+            if place.context.scanner is not UNINFORMED:
+                place.context.learn(UNINFORMED)
+        self.doubts += 1
+
+    def learn(self, facts: DatabaseFacts | None, now: float, doubts: int) -> None:
+        """Judge by these facts from now on; verdicts given before are forgotten. *doubts* is what the count was when the reading
+        began: facts that were in doubt meanwhile prove nothing."""
+        if self.changing or doubts != self.doubts:
+            return
         self.read_at = now
-        if facts is not self.facts:
+        if facts is not self.facts or self.learned_at != doubts:
             self.facts = facts
+            self.learned_at = doubts
             for place in self.users:
                 place.context.learn(facts.scanner if facts else UNINFORMED)
+                place.context.placeholders = facts.placeholders if facts else frozenset()
 
     def due(self, now: float) -> bool:
         """Whether it is time to look again."""
         stale = any(place.context.facts_stale for place in self.users)
-        return not self.reading and now - self.read_at >= (CHANGED_INTERVAL if stale else FACTS_INTERVAL)
+        return not self.reading and not self.changing and now - self.read_at >= (CHANGED_INTERVAL if stale else FACTS_INTERVAL)
 
 
 # Of places whose servers no client gets: nothing is judged there.
@@ -71,12 +91,16 @@ class Place:
         self.catalogs = catalogs
         facts = catalogs.facts
         self.context = SessionContext(facts.scanner if facts else UNINFORMED, self.judge_types)
+        self.context.user = user.encode()
+        self.context.placeholders = facts.placeholders if facts else frozenset()
         # how its own user logged in, when auth_file does not say: for logging in to servers
         self.scram_keys: ScramKeys | None = None
         self.learned: Secret | None = None
         self.opened_by: Secret | None = None  # the secret that the last server took
         # what a new client is told: the reported settings of a fresh server
         self.parameters: dict[bytes, bytes] | None = None
+        # what a fresh server's settings are: name in lower case: (name, value)
+        self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
         # startup settings -> (settings, what the client is told), for those that were tried on a server
         self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
         self.mode = PoolMode.SESSION
@@ -88,6 +112,18 @@ class Place:
 
     def __repr__(self) -> str:
         return f"<Place {self.pool!r}>"
+
+    def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
+        """Take in the settings of a new server, as (name, value)."""
+        defaults = {name.lower(): (name, value or b"") for name, value in rows if name is not None}
+        if defaults != self.defaults:
+            self.defaults = defaults
+
+    def spelled(self, name: str) -> bytes:
+        """A setting's name as the server spells it; custom ones in lower case."""
+        lower = name.lower().encode("utf-8", "surrogateescape")
+        known = self.defaults.get(lower)
+        return known[0] if known else lower
 
     def judge_types(self, types: bytes) -> int:
         """What binding parameters of these types, 4 bytes each, may do to a session."""
@@ -106,6 +142,7 @@ class Place:
         settings.pool_size = config.pool_size(entry, user)
         settings.min_pool_size = config.min_pool_size(entry)
         settings.reserve_pool_size = config.reserve_pool_size(entry, user)
+        settings.pin_pool_size = main.pin_pool_size
         settings.reserve_pool_timeout = main.reserve_pool_timeout
         # Behind a forced user each client's own user may say something else: then the sweep sees to it.
         by_client = entry.user is not None and any(each.query_wait_timeout is not None for each in config.users.values())
@@ -132,6 +169,12 @@ class Place:
         context.reset_query = (reset if reset and self.mode is PoolMode.SESSION else "DISCARD ALL").encode()
         context.always_reset = context.pooling and bool(main.server_reset_query_always)
         context.no_simple_query = main.disable_pqexec
+        level = config.effective(entry, user, "session_state")
+        context.watching = level is not SessionState.PGBOUNCER
+        context.keeping = context.pooling and level is SessionState.TRANSPARENT
+        context.exact = main.session_placeholders is Placeholders.EXACT
+        context.pin_mode = PIN_MODES[config.effective(entry, user, "session_pin")]
+        context.pin_timeout = main.pin_timeout
         context.max_prepared_statements = main.max_prepared_statements
         context.max_packet_size = main.max_packet_size
         context.reset_timeout = main.server_reset_timeout

@@ -6,7 +6,7 @@ from pgpool_py.config.errors import ConfigError, Origin, Problem
 from pgpool_py.config.load import change_setting, load
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
 from pgpool_py.config.reload import Change, Diff, diff
-from pgpool_py.config.values import AuthType, LoadBalance, PoolMode, SslMode
+from pgpool_py.config.values import AuthType, LoadBalance, Placeholders, PoolMode, SessionPin, SessionState, SslMode
 
 __all__ = [
     "ADMIN_DATABASE",
@@ -21,8 +21,11 @@ __all__ = [
     "Origin",
     "PeerSettings",
     "PgBouncerSettings",
+    "Placeholders",
     "PoolMode",
     "Problem",
+    "SessionPin",
+    "SessionState",
     "SslMode",
     "UserSettings",
     "change_setting",

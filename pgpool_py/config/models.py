@@ -21,6 +21,8 @@ from pgpool_py.config.values import (
     EntryCount,
     EntryPoolMode,
     EntrySeconds,
+    EntrySessionPin,
+    EntrySessionState,
     LoadBalance,
     LoadBalanceName,
     OptionalText,
@@ -105,6 +107,8 @@ class DatabaseSettings(Settings):
     auth_dbname: DatabaseName = setting(None, "As in `[pgbouncer]`, for this database.", recycles=True)
     # How it is pooled.
     pool_mode: EntryPoolMode = setting(None, "Pool mode of this database.")
+    session_state: EntrySessionState = setting(None, "As in `[pgbouncer]`, for this database.", own=True)
+    session_pin: EntrySessionPin = setting(None, "As in `[pgbouncer]`, for this database.", own=True)
     pool_size: EntryCount = setting(None, "Pool size of this database, instead of `default_pool_size`.")
     min_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.")
     reserve_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this database.", alias="reserve_pool")
@@ -122,6 +126,8 @@ class UserSettings(Settings):
 
     name: str = ""
     pool_mode: EntryPoolMode = setting(None, "Pool mode of this user's pools.")
+    session_state: EntrySessionState = setting(None, "As in `[pgbouncer]`, for this user's pools.", own=True)
+    session_pin: EntrySessionPin = setting(None, "As in `[pgbouncer]`, for this user's pools.", own=True)
     pool_size: EntryCount = setting(None, "Size of this user's pools.")
     reserve_pool_size: EntryCount = setting(None, "As in `[pgbouncer]`, for this user's pools.")
     max_user_connections: EntryCount = setting(None, "As in `[pgbouncer]`, for this user.")

@@ -33,6 +33,29 @@ class PoolMode(StrEnum):
     STATEMENT = "statement"
 
 
+class SessionState(StrEnum):
+    """What becomes of a client's session state where its servers change."""
+
+    TRANSPARENT = "transparent"
+    RESET = "reset"
+    PGBOUNCER = "pgbouncer"
+
+
+class SessionPin(StrEnum):
+    """What is done when only one server can keep a client's state."""
+
+    ALLOW = "allow"
+    NOTICE = "notice"
+    ERROR = "error"
+
+
+class Placeholders(StrEnum):
+    """How exactly a client that never touched a custom setting sees that."""
+
+    EXACT = "exact"
+    EMPTY = "empty"
+
+
 class AuthType(StrEnum):
     """How a client proves who it is."""
 
@@ -237,6 +260,19 @@ Text = Annotated[str, Shape("text")]
 File = Annotated[str, Shape("file name")]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_words), Shape("comma list")]
 SecretText = Annotated[Secret | None, BeforeValidator(_secret), Shape("secret")]
+SessionStateName = Annotated[
+    SessionState, BeforeValidator(_word(*_values_of(SessionState))), Shape(", ".join(SessionState))
+]
+EntrySessionState = Annotated[
+    SessionState | None, BeforeValidator(_optional_word(*_values_of(SessionState))), Shape(", ".join(SessionState))
+]
+SessionPinName = Annotated[SessionPin, BeforeValidator(_word(*_values_of(SessionPin))), Shape(", ".join(SessionPin))]
+EntrySessionPin = Annotated[
+    SessionPin | None, BeforeValidator(_optional_word(*_values_of(SessionPin))), Shape(", ".join(SessionPin))
+]
+PlaceholdersName = Annotated[
+    Placeholders, BeforeValidator(_word(*_values_of(Placeholders))), Shape(", ".join(Placeholders))
+]
 PoolModeName = Annotated[PoolMode, BeforeValidator(_word(*_values_of(PoolMode))), Shape(", ".join(PoolMode))]
 AuthTypeName = Annotated[AuthType, BeforeValidator(_word(*_values_of(AuthType))), Shape(", ".join(AuthType))]
 NegotiationName = Annotated[Negotiation, BeforeValidator(_word(*_values_of(Negotiation))), Shape(", ".join(Negotiation))]

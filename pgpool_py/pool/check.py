@@ -12,6 +12,7 @@ def check_invariants(pool: Pool) -> None:
     lists = {
         ServerState.ACTIVE: pool.active,
         ServerState.IDLE: pool.idle,
+        ServerState.PINNED: pool.pinned,
         ServerState.USED: pool.used,
         ServerState.TESTED: pool.tested,
         ServerState.BEING_CANCELED: pool.being_canceled,
@@ -23,7 +24,7 @@ def check_invariants(pool: Pool) -> None:
             assert server.pool is pool, "a server belongs to another pool"
             assert server not in seen, "a server is in two lists"
             seen.add(server)
-    assert pool.connected_count() == len(seen)
+    assert pool.connected_count() + len(pool.pinned) == len(seen)
     assert pool.connecting >= 0
     assert all(client.state is ClientState.WAITING for client in pool.waiting)
     starts = [client.wait_start for client in pool.waiting]
@@ -34,7 +35,7 @@ def check_invariants(pool: Pool) -> None:
 
 def check_limit(limit: Limit) -> None:
     """Raise AssertionError unless the limit counts its pools exactly."""
-    assert limit.count == sum(pool.server_count() for pool in limit.pools), repr(limit)
+    assert limit.count == sum(pool.server_count() + len(pool.pinned) for pool in limit.pools), repr(limit)
     for pool in limit.blocked:
         assert pool in limit.pools
         assert pool.waiting, f"{pool!r} is blocked and nobody waits"

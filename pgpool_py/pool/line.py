@@ -32,6 +32,16 @@ class Line:
         end.ahead = member
         self.size += 1
 
+    def prepend(self, member: Member) -> None:
+        """Put *member*, who stands in no line, at the head."""
+        end = self.end
+        first = end.behind
+        member.ahead = end
+        member.behind = first
+        first.ahead = member
+        end.behind = member
+        self.size += 1
+
     def remove(self, member: Member) -> None:
         """Take *member* out, who must stand in this line."""
         ahead = member.ahead

@@ -13,6 +13,7 @@ cdef class Pool(Dispenser):
     cdef readonly tuple limits
     # lists of servers
     cdef readonly Line active
+    cdef readonly Line pinned
     cdef readonly Line idle
     cdef readonly Line used
     cdef readonly Line tested

@@ -57,6 +57,7 @@ class Pool(Dispenser):
 
         # lists of servers: oldest entry first, removal from anywhere
         self.active = Line()
+        self.pinned = Line()  # outside the pool's size, within its shared limits
         self.idle = Line()
         self.used = Line()
         self.tested = Line()
@@ -246,6 +247,35 @@ class Pool(Dispenser):
             raise RuntimeError(f"reset of a server that is {server.state} in {self!r}")
         self.move(server, ServerState.TESTED)
 
+    def pin(self, server: Member) -> bool:
+        """Leave an ACTIVE server to its client for as long as only it can keep that client's session; False: no more of
+        them (pin_pool_size). Call activate afterwards: the pool has a place more."""
+        if len(self.pinned) >= self.settings.pin_pool_size:
+            return False
+        self.move(server, ServerState.PINNED)
+        self.refresh()
+        return True
+
+    def unpin(self, server: Member) -> None:
+        """A pinned server is like any other again; release closes it where the pool has grown full meanwhile."""
+        self.move(server, _ACTIVE)
+        self.refresh()
+
+    def exchange(self, client: Member, server: Member, other: Member) -> None:
+        """*client*, which just acquired *server*, takes the idle *other* instead."""
+        self.move(server, _IDLE)
+        self.move(other, _ACTIVE)
+        client.last_server = other
+
+    def wait_first(self, client: Member, now: float) -> None:
+        """*client* gives up what it acquired, and waits at the head of the queue."""
+        self._wait(client, now)
+        self.waiting.remove(client)
+        first = self.waiting.first()
+        if first is not None:
+            client.wait_start = first.wait_start
+        self.waiting.prepend(client)
+
     # --- clients that come and go -------------------------------------------------------------------------
 
     def client_joined(self, client: Member) -> None:
@@ -358,6 +388,7 @@ class Pool(Dispenser):
     def _list(self, state: ServerState) -> Line:
         lists = {
             ServerState.ACTIVE: self.active,
+            ServerState.PINNED: self.pinned,
             ServerState.IDLE: self.idle,
             ServerState.USED: self.used,
             ServerState.TESTED: self.tested,
@@ -414,11 +445,11 @@ class Pool(Dispenser):
 
     def servers(self) -> Iterator[Member]:
         """All servers, list by list; those still connecting have no object."""
-        for servers in (self.active, self.idle, self.used, self.tested, self.being_canceled):
+        for servers in (self.active, self.pinned, self.idle, self.used, self.tested, self.being_canceled):
             yield from servers
 
     def connected_count(self) -> int:
-        """Servers that finished their login."""
+        """Servers that finished their login and count for the pool's size."""
         return (
             self.active.size + self.idle.size + self.used.size + self.tested.size + self.being_canceled.size
         )
@@ -450,6 +481,7 @@ class Pool(Dispenser):
             f"{count} {state}"
             for state, count in (
                 ("active", len(self.active)),
+                ("pinned", len(self.pinned)),
                 ("idle", len(self.idle)),
                 ("used", len(self.used)),
                 ("tested", len(self.tested)),

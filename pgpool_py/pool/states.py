@@ -18,6 +18,7 @@ class ClientState(StrEnum):
 class ServerState(StrEnum):
     NEW = "new"  # connecting or logging in: counted in pool.connecting, the pool has no object yet
     ACTIVE = "active"  # pool.active: a client holds it
+    PINNED = "pinned"  # pool.pinned: one client's until what it has on it is gone; outside the pool's size
     IDLE = "idle"  # pool.idle: may be handed out as it is
     USED = "used"  # pool.used: unused for long, must be checked first
     TESTED = "tested"  # pool.tested: its check or reset query is running

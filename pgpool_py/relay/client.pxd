@@ -1,6 +1,7 @@
 cimport cython
 from pgpool_py.relay._io cimport byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection cimport Connection
+from pgpool_py.relay.keeping cimport Keeper
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
@@ -11,21 +12,18 @@ cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CL
 cdef object LETTERS
 cdef int AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED
 cdef int HOLD, IN_TRANSACTION_FAILED, IDLE
-cdef long DIRTY, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
+cdef long OPAQUE, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
 
-cdef class Client(Connection):
+cdef class Client(Keeper):
     cdef public int number
     cdef public object database
     cdef public str user
     cdef public object peer
     cdef public int cancel_key
-    cdef public SessionContext context
-    cdef public Server server
     cdef public bytes kept
     cdef public bint differing
     cdef public bytes difference_error
     cdef public bint skipping
-    cdef public int keeps_server
     cdef public bint ending
     cdef public bint leaving
     cdef public double deadline
@@ -37,9 +35,6 @@ cdef class Client(Connection):
     cdef public double wait_time
     cdef public double idle_since
     cdef public double noticed
-    cdef public Settings settings
-    cdef public Settings startup
-    cdef public dict told
     cdef public object names
     cdef public Statement unnamed
     cdef tuple parse_note
@@ -60,7 +55,7 @@ cdef class Client(Connection):
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes,
     )
     cdef process(self, int stop)
     cdef bint known(self, int kind)
@@ -69,6 +64,8 @@ cdef class Client(Connection):
     cdef bytes own(self, Server server, bytes text, object note)
     cdef tell(self, Server server)
     cpdef linked(self, Connection server)
+    @cython.locals(bits=cython.long)
+    cpdef long statement_bits(self)
     cdef bytes before(self, Server server, long verdict)
     cdef mark(self, Server server, long verdict)
     cdef bytes place_unnamed(self, Server server)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import select
 from typing import Any
 
+from pgpool_py.relay import keeping
 from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
 from pgpool_py.session import flags
@@ -56,7 +58,8 @@ IN_TRANSACTION_FAILED = ord("E")
 IDLE = ord("I")
 ZERO = b"\0\0\0\4"
 
-DIRTY = flags.DIRTY
+OPAQUE = flags.OPAQUE
+RESET = flags.RESET
 CLEANUP = flags.CLEANUP
 CHANGES = flags.DDL | flags.OPAQUE  # what may change the catalogs
 UNSETTABLE = flags.SEED | flags.LIBRARY
@@ -66,20 +69,22 @@ READS_SEQUENCE = flags.READS_SEQUENCE
 READS_STATEMENTS = flags.READS_STATEMENTS
 READS = READS_SEQUENCE | READS_STATEMENTS
 UNKNOWN = flags.UNKNOWN
-# Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named.
-KEEPS_UNNAMED = 1
-KEEPS_NAMED = 2
+KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
+KEEPS_NAMED = keeping.KEEPS_NAMED
+NOTED = flags.NOTED
+LOOKED = flags.LOOKED
+EXPLAINED = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
 # What the rest of the input is kept for.
 AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
 AWAITS_READY = 2  # how the requests before end: they decide whether the next can succeed
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
-class Client(Connection):
+class Client(Keeper):
     """One logged-in client; the comments of `__init__` are the contents page."""
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: Any) -> None:
-        Connection.__init__(self, relay, fd)
+        Keeper.__init__(self, relay, fd, pool, context)
         # identity; the login fills these in
         self.number = 0
         self.database: Any = None
@@ -88,18 +93,14 @@ class Client(Connection):
         self.cancel_key = 0
         self.connect_time = 0.0
         # the pool's words
-        self.pool = pool
-        self.context = context
         self.state: Any = None
         self.wait_start = 0.0
         self.last_server: Any = None
         # what it holds and waits for
-        self.server: Server | None = None
         self.kept: bytes | None = None
         self.differing = False
         self.difference_error: bytes | None = None
         self.skipping = False
-        self.keeps_server = 0
         self.ending = False
         self.leaving = False
         self.deadline = 0.0
@@ -115,9 +116,6 @@ class Client(Connection):
         self.idle_since = 0.0
         self.noticed = 0.0
         # session
-        self.settings: Any = None
-        self.startup: Any = None
-        self.told: dict[bytes, bytes] = {}
         self.names: Names | None = None
         self.unnamed: Any = None
         self.parse_note: Any = None  # the last note of a Parse without a name, which mostly fits the next one
@@ -239,6 +237,8 @@ class Client(Connection):
                     self.violation(f"invalid frontend message type {kind}")
                     return
                 server = self.pool.acquire(self, self.relay.now)
+                if server is not None and server.placeholders is not None and not self.fits(server):
+                    server = self.relay.broker.exchange(self, server)
                 if server is None:
                     self.kept = piece(pos, stop)
                     if self.pool.may_grow():
@@ -255,11 +255,17 @@ class Client(Connection):
                 if self.differing and (not whole or stage is None):
                     self.keep(server, stage, start, pos, stop)
                     return
-                if whole and length > 4:
+                if not context.watching and not self.differing:
+                    verdict = 0
+                elif whole and length > 4:
                     # Texts with literals hardly repeat: the scan costs less than remembering them.
                     verdict = context.scanner.look(raw(pos + 5, end - 1), length - 5, 0, None)
                 else:
                     verdict = UNKNOWN | TRANSACTION_END
+                if self.blind:
+                    if verdict & TRANSACTION_END:
+                        self.relay.broker.catalogs_changed(self)
+                    verdict |= OPAQUE
                 if verdict:
                     if self.differing and verdict & TRANSACTION_END:
                         self.keep(server, stage, start, pos, stop)
@@ -288,14 +294,15 @@ class Client(Connection):
                                     stage.append(self.names.deallocate(server, name))
                                     start = end
                                     verdict = 0
-                    server.dirty |= verdict & DIRTY
+                        if verdict & NOTED:
+                            self.note(server, verdict, piece(pos + 5, end - 1) if whole else b"", None, None)
                     if verdict & (UNSETTABLE | CHANGES):
                         self.mark(server, verdict)
                 server.ready = False
                 server.expected.add(OWED_QUERY, None)
                 self.unnamed = None
                 server.unnamed = None
-                self.keeps_server &= KEEPS_NAMED
+                self.keeps_server &= ~KEEPS_UNNAMED
                 context.query_count += 1
                 self.query_count += 1
                 if self.differing:
@@ -342,6 +349,8 @@ class Client(Connection):
                         if statement.facts_seen != context.facts_seen:
                             context.judge(statement)
                         verdict = statement.verdict
+                        if self.blind and verdict & TRANSACTION_END:
+                            self.relay.broker.catalogs_changed(self)
                         if verdict & READS:
                             extra = self.before(server, verdict)
                             if extra is not None:
@@ -371,8 +380,11 @@ class Client(Connection):
                             size = length + len(name) - (name_end - portal_end - 1)
                             stage.append(b"B" + size.to_bytes(4, "big") + portal + name + b"\0")
                             start = name_end + 1
-                    if statement is not None and statement.verdict:
-                        server.dirty |= statement.verdict & DIRTY
+                    if statement is not None and (statement.verdict or self.blind):
+                        verdict = statement.verdict | OPAQUE if self.blind else statement.verdict
+                        if verdict & NOTED:
+                            text = statement.body[: statement.body.find(b"\0")]
+                            self.note(server, verdict, text, statement, piece(pos, end) if whole else None)
                         if statement.verdict & (UNSETTABLE | CHANGES):
                             self.mark(server, statement.verdict)
                         if statement.verdict & CLEANUP and names is not None:
@@ -402,7 +414,7 @@ class Client(Connection):
                     if not whole:
                         # Too long to remember: it lives on this server only, so the client stays there.
                         self.keeps_server |= KEEPS_UNNAMED if name_end == pos + 5 else KEEPS_NAMED
-                        server.dirty |= UNKNOWN & DIRTY
+                        self.note(server, UNKNOWN, b"", None, None)
                         server.expected.add(OWED_PARSE, None)
                         if name_end == pos + 5:
                             self.unnamed = server.unnamed = None
@@ -421,7 +433,8 @@ class Client(Connection):
                                 stage.append(piece(start, pos))
                             stage.append(extra)
                             start = pos
-                        server.dirty |= verdict & DIRTY & ~CLEANUP
+                        if verdict & OPAQUE:
+                            self.note(server, verdict, statement.body[: name_end - pos], statement, None)
                         if verdict & CLEANUP and self.names is not None:
                             if stage is None:
                                 stage = []
@@ -442,7 +455,7 @@ class Client(Connection):
                         server.expected.add(OWED_PARSE, before)
                         self.unnamed = statement
                         server.unnamed = statement
-                        self.keeps_server &= KEEPS_NAMED
+                        self.keeps_server &= ~KEEPS_UNNAMED
                     else:
                         if self.names is None:
                             self.names = Names(context)
@@ -523,7 +536,7 @@ class Client(Connection):
 
             elif kind == FUNCTION_CALL:
                 server.ready = False
-                server.dirty |= UNKNOWN & DIRTY
+                self.note(server, UNKNOWN, b"", None, None)
                 server.expected.add(OWED_FUNCTION_CALL, None)
 
             elif kind == TERMINATE:
@@ -596,6 +609,7 @@ class Client(Connection):
         if server.in_force is not self.settings:
             texts = difference(server.in_force, self.settings)
             server.in_force = self.settings
+            self.defines(server)
             if texts:
                 if stage is None:
                     stage = []
@@ -626,6 +640,8 @@ class Client(Connection):
     def linked(self, server: Connection) -> None:
         """The wait is over: go on with what was kept."""
         assert isinstance(server, Server)
+        if not self.fits(server) and self.relay.broker.exchange(self, server) is None:
+            return
         if self.relay.now > self.wait_start:
             self.wait_time += self.relay.now - self.wait_start
         stage = self.take(server)
@@ -656,7 +672,7 @@ class Client(Connection):
             return
         self.difference_error = error
         server.in_force = self.context.table.empty
-        server.dirty |= 1
+        server.dirty |= RESET
         server.expected.skip_pending(REFUSED)
 
     def difference_done(self, failed: bool) -> None:
@@ -746,8 +762,8 @@ class Client(Connection):
         self.unnamed = None
         if server is not None:
             server.unnamed = None
-        if not statements:
-            self.settings = self.startup
+        if not statements and server is not None:
+            self.forget(server)
 
     def own_names(self, message: bytes, note: Any) -> bytes:
         if self.names is not None:
@@ -759,9 +775,20 @@ class Client(Connection):
         if server is None:
             return
         self.told = server.reported
-        if name.lower().decode("ascii", "replace") in TRACKED:
+        if self.context.keeping:
+            # The third net: a setting changed, and no text said so.
+            if not server.dirty & EXPLAINED:
+                server.dirty |= OPAQUE
+        elif name.lower().decode("ascii", "replace") in TRACKED:
             self.settings = self.context.table.with_value(self.settings, name, value)
             server.in_force = self.settings
+
+    def statement_bits(self) -> int:
+        bits = 0
+        if self.names is not None:
+            for statement in self.names.known.values():
+                bits |= statement.verdict & NOTED
+        return bits
 
     # --- giving a server back ---
 
@@ -783,13 +810,23 @@ class Client(Connection):
             if self.context.statement_pooling:
                 self.refuse("08P01", "transaction blocks not allowed in statement pooling mode")
             return
+        if server.dirty:
+            if self.blind:
+                self.blind = False
+                self.relay.broker.catalogs_settled(self)
+            if self.trouble:
+                self.refuse("57P01", self.trouble)
+                return
+            if server.dirty & LOOKED and self.context.keeping:
+                self.look(server)
+                return
         if self.keeps_server or not self.context.pooling:
             return
         self.server = None
         self.state = self.relay.client_idle_state
         self.idle_since = self.relay.now
         if self.context.always_reset:
-            server.dirty |= 1
+            server.dirty |= RESET
         server.client = None
         server.settled()
 
@@ -860,6 +897,8 @@ class Client(Connection):
             server.client = None
             server.close("client disconnect while active")
             return
+        if self.pins:
+            self.unpin(server)
         if not self.context.pooling:
             server.dirty |= self.context.session_reset
         server.let_go()
@@ -911,8 +950,11 @@ class Client(Connection):
 
     def cancel(self) -> bool:
         """Act on a cancel request; True when it must go to the server that is held."""
-        if self.server is not None:
-            return not self.differing and not self.server.ready
+        server = self.server
+        if server is not None:
+            if self.asked is not None and server.expected.size() == 1:
+                return False  # nothing of the client's own is under way
+            return not self.differing and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:
             self.pool.stop_waiting(self, self.relay.now)
             self.refuse_request("57014", "canceling statement due to user request")

@@ -51,6 +51,7 @@ cdef class Connection(Member):
     cpdef settled(self)
     cpdef difference_known(self, bint failed, bytes error)
     cpdef difference_done(self, bint failed)
+    cpdef looked(self, list rows, bytes error)
     cpdef answered(self)
     cpdef parameter_changed(self, bytes name, bytes value)
     cpdef undo(self, list dropped)

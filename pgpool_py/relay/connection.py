@@ -178,6 +178,9 @@ class Connection(Member):
     def difference_done(self, failed: bool) -> None:
         """As above, and the shared buffer is free: go on with what was kept."""
 
+    def looked(self, rows: list[bytes], error: bytes | None) -> None:
+        """The question about the session's state was answered; the shared buffer is in use."""
+
     def answered(self) -> None:
         """The server said something while the client was `awaiting`."""
 

@@ -1,6 +1,6 @@
 """The few messages the relay makes itself, as bytes."""
 
-from pgwire import ErrorResponse, ParameterStatus
+from pgwire import ErrorResponse, NoticeResponse, ParameterStatus
 
 _READY = {status: b"Z\0\0\0\5" + bytes([status]) for status in b"ITE"}
 
@@ -13,6 +13,11 @@ def ready_for_query(status: int) -> bytes:
 def parameter_status(name: bytes, value: bytes) -> bytes:
     """ParameterStatus for one reported setting."""
     return ParameterStatus(name, value).encode()
+
+
+def notice_response(message: str) -> bytes:
+    """NoticeResponse of the pooler's own."""
+    return NoticeResponse.make("NOTICE", "00000", message).encode()
 
 
 def error_response(severity: str, code: str, message: str) -> bytes:

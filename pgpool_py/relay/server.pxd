@@ -9,7 +9,9 @@ cdef int WRITE, GONE
 cdef int DATA_ROW, COMMAND_COMPLETE, READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, COPY_DATA, ROW_DESCRIPTION
 cdef int NOTICE_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE
 cdef int OWED_QUERY, OWED_PARSE, SKIP, PASS, WRONG
-cdef int IDLE, HOLD
+cdef int IDLE, HOLD, HOLD_OWN
+cdef long UNCLEAN, RESET, OPAQUE
+cdef dict FORESEEN
 cdef long long LARGEST, SELECT
 cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK
 cdef object PLAIN_TAGS
@@ -31,6 +33,8 @@ cdef class Server(Connection):
     cdef public long dirty
     cdef public bint unsettable
     cdef public object in_force
+    cdef public dict defaults
+    cdef public object placeholders
     cdef public dict reported
     cdef public dict statements
     cdef public object unnamed
@@ -39,6 +43,7 @@ cdef class Server(Connection):
     cdef public int step
     cdef public double deadline
     cdef public bytes step_error
+    cdef public list rows
     cdef public bint difference_failed
     cdef public bint difference_answered
     cdef public int cancels

@@ -15,6 +15,7 @@ from typing import Any
 
 from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
+from pgpool_py.session import flags
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
@@ -39,10 +40,15 @@ WRONG = int(Reply.WRONG)
 
 IDLE = ord("I")  # the status byte of ReadyForQuery
 HOLD = 32768  # messages that need a look are kept until complete up to this size
+HOLD_OWN = 131072  # the same for rows that answer the pooler's own question
 LARGEST = 0x7FFFFFFE
 
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
 # did not foresee makes the server dirty: the second net.
+# The bits of a verdict that make a server unfit for the next client.
+UNCLEAN = flags.DIRTY | flags.RESET
+RESET = flags.RESET
+OPAQUE = flags.OPAQUE
 PLAIN_TAGS = frozenset(
     int.from_bytes(tag, "big")
     for tag in (
@@ -53,10 +59,31 @@ PLAIN_TAGS = frozenset(
 
 SELECT = int.from_bytes(b"SELE", "big")
 
+# Tags of commands that change a session, and the verdicts that foresee each.
+FORESEEN = {
+    b"SET": flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.SEED,
+    b"RESET": flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.SEED,
+    b"LISTEN": flags.LISTEN,
+    b"UNLISTEN": flags.LISTEN,
+    b"PREPARE": flags.STATEMENT,
+    b"SET CONSTRAINTS": flags.TRANSACTION_LOCAL,
+    b"PREPARE TRANSACTION": flags.TRANSACTION_END,
+    b"DEALLOCATE": flags.STATEMENT | flags.CLEANUP,
+    b"DEALLOCATE ALL": flags.STATEMENT | flags.CLEANUP,
+    b"DISCARD ALL": flags.CLEANUP,
+    b"DISCARD PLANS": flags.CLEANUP,
+    b"DISCARD SEQUENCES": flags.CLEANUP,
+    b"DISCARD TEMP": flags.CLEANUP,
+    b"LOAD": flags.LIBRARY,
+    b"CALL": -1,  # the verdict knows what is called
+}
+
 # Own work: what the query at hand is for.
 STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK = range(4)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
+# The note of a question about the session's state.
+LOOK = "look"
 
 
 class Server(Connection):
@@ -90,6 +117,8 @@ class Server(Connection):
         self.dirty = 0
         self.unsettable = False
         self.in_force: Any = None
+        self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
+        self.placeholders: frozenset[bytes] | None = None
         self.reported: dict[bytes, bytes] = {}
         self.statements: dict[Any, bytes] = {}
         self.unnamed: Any = None
@@ -99,6 +128,7 @@ class Server(Connection):
         self.step = STEP_NONE
         self.deadline = 0.0
         self.step_error: bytes | None = None
+        self.rows: list[bytes] = []
         self.difference_failed = False
         self.difference_answered = False
         self.cancels = 0
@@ -161,8 +191,8 @@ class Server(Connection):
             whole = end <= stop
             if (
                 not whole
-                and length <= HOLD
-                and kind != DATA_ROW
+                and length <= (HOLD if kind != DATA_ROW else HOLD_OWN)
+                and (kind != DATA_ROW or expected.head() == OWED_QUERY + SKIP)
                 and kind != COPY_DATA
                 and kind != ROW_DESCRIPTION
                 and kind != NOTICE_RESPONSE
@@ -186,7 +216,7 @@ class Server(Connection):
             if expected.suspect:
                 # The reset meets a stray ReadyForQuery, if there is one, and the server is closed: no client is.
                 expected.suspect = False
-                self.dirty |= 1
+                self.dirty |= RESET
             if answer == PASS and client is not None:
                 if replaced is not None:
                     client.send_range(start, pos)
@@ -196,6 +226,11 @@ class Server(Connection):
                 if client is not None:
                     client.send_range(start, pos)
                 start = end
+                if kind == DATA_ROW and answer != PASS and expected.note is LOOK:
+                    if whole:
+                        self.rows.append(piece(pos + 5, end))
+                    else:
+                        self.step_error = b"CXX000\0Ma value is too long to be kept\0\0"
             if kind == READY_FOR_QUERY:
                 if length != 5:
                     self.doubt("ReadyForQuery of a wrong length")
@@ -258,7 +293,7 @@ class Server(Connection):
         if self.client is not None:
             self.client.undo(dropped)
         else:
-            self.dirty |= 1  # nobody knows any more what this server has prepared: the reset clears it
+            self.dirty |= RESET  # nobody knows any more what this server has prepared: the reset clears it
 
     def on_error(self, pos: int, end: int) -> bytes | None:
         """Note an error; the message to send instead, or None to send it as it is."""
@@ -292,17 +327,21 @@ class Server(Connection):
         """A command other than the plain ones was carried out."""
         if self.expected.head() & SKIP:
             return
+        if tag == b"DISCARD ALL":
+            self.in_force = self.context.table.empty
+            if self.expected.size() == 1:
+                # What a reset would do, the client has done; nothing else is under way. What it reports now is explained.
+                self.dirty = flags.TRANSACTION_LOCAL
         if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":
             if self.client is not None:
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
             else:
                 self.statements.clear()
-        if tag == b"DISCARD ALL":
-            self.in_force = self.context.table.empty
-            if self.expected.size() == 1:
-                self.dirty = 0  # what a reset would do, the client has done; nothing else is under way
-        elif tag != b"DEALLOCATE":
-            self.dirty |= 1
+        elif self.context.watching:
+            # The second net: what the text did not foresee is looked at as if nobody had read it.
+            foreseen = FORESEEN.get(tag, flags.DDL | flags.SETTINGS)
+            if foreseen != -1 and not self.dirty & (foreseen | OPAQUE):
+                self.dirty |= OPAQUE
 
     # --- when something ends ---
 
@@ -368,8 +407,15 @@ class Server(Connection):
                     # Its client is gone: if it failed nobody knows what is in force.
                     if self.difference_failed:
                         self.in_force = self.context.table.empty
-                        self.dirty |= 1
+                        self.dirty |= RESET
                     self.difference_failed = self.difference_answered = False
+            return
+        if note == LOOK:
+            rows, self.rows = self.rows, []
+            if self.client is None:
+                self.dirty |= RESET
+            else:
+                self.client.looked(rows, self.step_error)
             return
         if not isinstance(note, int):
             return
@@ -419,10 +465,11 @@ class Server(Connection):
         if self.closed or self.client is not None:
             return
         pool = self.pool
-        if self.status == IDLE and not self.dirty and not self.canceled and self.out is None:
+        if self.status == IDLE and not self.dirty & UNCLEAN and not self.canceled and self.out is None:
             if self.deadline:
                 self.deadline = 0.0
                 self.relay.timed.pop(self, None)
+            self.dirty = 0
             waiter: Connection | None = pool.release(self, self.relay.now)
             if waiter is not None:
                 waiter.linked(self)

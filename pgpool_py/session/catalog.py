@@ -27,16 +27,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
-from pgpool_py.session.catalog_queries import FACTS_QUERY, FINGERPRINT_QUERY
+from pgpool_py.session.catalog_queries import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY
+from pgpool_py.session.effects import candidates, makes_names
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
-__all__ = ["FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
+__all__ = ["DEFAULTS_QUERY", "FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
 
 Value = bytes | str | None
 
 # What a name passes on to the names that mention it.
 _PASSED_ON = (
-    flags.DIRTY | flags.READS | flags.READS_SETTINGS | flags.WRITES_SEQUENCE | flags.TRANSACTION_LOCAL
+    flags.DIRTY | flags.DYNAMIC | flags.READS | flags.READS_SETTINGS | flags.WRITES_SEQUENCE | flags.TRANSACTION_LOCAL
 )
 # What code that runs without being named must not do.
 _BOUND = flags.DIRTY | flags.READS
@@ -52,6 +53,7 @@ class DatabaseFacts:
     plain_types: frozenset[int]
     everything_opaque: bool
     fingerprint: bytes
+    placeholders: frozenset[bytes]  # custom settings that code of the database may make
     scanner: Scanner = field(repr=False)
 
 
@@ -61,6 +63,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     unnamed: list[bytes] = []
     types: list[tuple[bytes, int]] = []
     functions_read: list[tuple[bytes, str, bytes]] = []
+    makers: list[tuple[bytes, bytes]] = []  # code that may make custom settings, if it is suspicious
     for row in rows:
         kind, name, detail, text = (_bytes(value) for value in row)
         match kind:
@@ -70,6 +73,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
                         graph.add(word, flags.UNKNOWN)
             case b"function":
                 functions_read.append((name, detail.decode(), text))
+                makers.append((name, detail.rpartition(b"|")[2] + b" " + text))
             case b"opaque":
                 graph.add(name, flags.UNKNOWN)
             case b"type":
@@ -77,6 +81,8 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             case b"unnamed":
                 unnamed.append(text)
             case _:
+                if b"set_config" in text:
+                    makers.append((name, text))
                 graph.mention(name, text)
     for name, bits in functions.KINDS.items():
         graph.add(name, bits)
@@ -93,6 +99,12 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
         everything_opaque=everything,
         fingerprint=_bytes(fingerprint),
+        placeholders=frozenset(
+            name
+            for maker, text in makers
+            if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
+            for name in candidates(text)
+        ),
         scanner=Scanner(suspicious, not everything),
     )
 
@@ -124,6 +136,8 @@ class _Graph:
         """Take in a user function: *detail* is its language, extension, volatility and settings clause."""
         language, extension, volatility, settings = detail.split("|")
         self.add(name, 0)
+        if makes_names(text):
+            self.add(name, flags.DYNAMIC | flags.UNKNOWN)
         if settings:
             # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
             self.add(name, flags.SETTINGS | flags.UNKNOWN)

@@ -13,6 +13,13 @@ set local lock_timeout = '500ms';
 set local standard_conforming_strings = on;
 """
 
+# Rows (name, value): what a session starts with. Names as the server spells them.
+DEFAULTS_QUERY = (
+    "SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
+    " WHERE s.context OPERATOR(pg_catalog.=) ANY"
+    " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
+)
+
 # Rows (kind, name, detail, text). `catalog.facts_from_rows` reads them:
 #   builtin   name: all names of built-in functions that the catalogs do not prove harmless
 #   function  detail: language|extension|volatility|custom settings; text: the source
@@ -35,9 +42,8 @@ select 'function', p.proname::text,
        case when l.oid >= 16384 then '?'
             when l.lanname = 'sql' and p.prosrc = '' then 'sqlbody' else l.lanname end
        || '|' || coalesce(e.extname, '') || '|' || p.provolatile::text || '|'
-       || case when exists (select from unnest(p.proconfig) s(v)
-                             where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed')
-               then 'custom' else '' end,
+       || coalesce((select string_agg(split_part(v, '=', 1), ',') from unnest(p.proconfig) s(v)
+                     where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed'), ''),
        case when l.lanname not in ('sql', 'plpgsql') then ''
             when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
   from pg_proc p join pg_language l on l.oid = p.prolang

@@ -34,6 +34,15 @@ READS_STATEMENTS = 1 << 15  # reaches pg_prepared_statements
 READS_CHANNELS = 1 << 16  # reaches pg_listening_channels()
 READS_SETTINGS = 1 << 17  # reaches pg_settings, whose rule makes UPDATE a set_config
 RELEASES = 1 << 18  # CLOSE, DROP, unlock: a pin may have ended
+DYNAMIC = 1 << 19  # runs code that makes names, or commands, at run time
+
+EXECUTES = 1 << 20  # EXECUTE: does what the prepared statement of that name does
+# Not a verdict's: the server must be reset whatever a look at its catalogs would find.
+RESET = 1 << 22
+
+# What is noted of the transaction at hand, and what of that a look at the session settles.
+NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
+LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES
 
 READS = READS_SEQUENCE | READS_STATEMENTS | READS_CHANNELS
 

@@ -161,8 +161,8 @@ KINDS: dict[bytes, int] = {
         "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared",
         PIN | FUNCTION,
     ),
-    **_each("pg_advisory_unlock pg_advisory_unlock_shared", PIN | FUNCTION | RELEASES),
-    **_each("pg_advisory_unlock_all", PIN | FUNCTION | RELEASES | CLEANUP),
+    **_each("pg_advisory_unlock pg_advisory_unlock_shared", RELEASES),
+    **_each("pg_advisory_unlock_all", RELEASES | CLEANUP),
     **_each(
         "pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_try_advisory_xact_lock"
         " pg_try_advisory_xact_lock_shared",

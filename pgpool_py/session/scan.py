@@ -169,6 +169,7 @@ _OPAQUE = flags.UNKNOWN
 _UNSURE = flags.UNSURE
 _SETTINGS = flags.SETTINGS
 _STATEMENT = flags.STATEMENT
+_EXECUTES = flags.EXECUTES
 _LISTEN = flags.LISTEN
 _PIN = flags.PIN
 _CLEANUP = flags.CLEANUP
@@ -347,6 +348,8 @@ class Scanner:
                         has |= _HAS_SEED
                     elif keyword == _K_ALL:
                         has |= _HAS_ALL
+                    elif keyword == _K_EXECUTE and mode == _SQL:
+                        result |= _STATEMENT | _EXECUTES  # CREATE TABLE ... AS EXECUTE
                     elif mode == _PLPGSQL:
                         if keyword == _K_EXECUTE:
                             result |= _OPAQUE
@@ -530,7 +533,7 @@ class Scanner:
                 return bits | _ENDS | _EXIT if words == 2 else bits | _ENDS | _STATEMENT | _OPAQUE
             return bits | _STATEMENT
         if lead == _K_EXECUTE:
-            return bits | _STATEMENT | _OPAQUE
+            return bits | _STATEMENT | _EXECUTES | _OPAQUE if has & _HAS_UNKNOWN else bits | _STATEMENT | _EXECUTES
         if lead == _K_DEALLOCATE:
             return bits | _STATEMENT | _CLEANUP
         if lead == _K_RESET:

@@ -3,6 +3,7 @@ cimport cython
 @cython.final
 cdef class Settings:
     cdef public dict values
+    cdef public object custom
     cdef public dict statements
     cdef public dict differences
     cdef public list recent

@@ -29,11 +29,20 @@ TRACKED = {
 }
 
 
+# Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
+ROLE = b"role"
+AUTHORIZATION = b"session_authorization"
+
+
 class Settings:
-    """One distinct map of settings; made by `SettingsTable` only."""
+    """One distinct map of settings; made by `SettingsTable` only.
+
+    `custom`  the names of custom settings among them: those with a dot
+    """
 
     def __init__(self, values: dict[bytes, bytes]) -> None:
         self.values = values
+        self.custom = frozenset(name for name in values if b"." in name)
         # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
         self.statements: dict[bytes, Any] = {}
         # the last of them in each slot of `_io.slot`, found without making bytes of the text first
@@ -71,6 +80,12 @@ class SettingsTable:
             return settings
         return self.get({**settings.values, name: value})
 
+    def restored(self, settings: Settings, startup: Settings, names: frozenset[bytes]) -> Settings:
+        """*settings* with *names*, in lower case, back at what the client started with."""
+        values = {name: value for name, value in settings.values.items() if name.lower() not in names}
+        values.update((name, value) for name, value in startup.values.items() if name.lower() in names)
+        return self.get(values)
+
 
 def literal(value: bytes) -> bytes:
     """*value* as an escape-string literal, safe whatever standard_conforming_strings says (manual, 4.1.2.2)."""
@@ -82,25 +97,39 @@ def quoted(name: bytes) -> bytes:
     return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
 
 
+def _set(name: bytes, value: bytes) -> bytes:
+    return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
+
+
 def difference(old: Settings, new: Settings) -> list[bytes]:
     """The query texts that turn *old* into *new*, in order; empty when nothing differs.
 
-    client_encoding goes first, alone: the text behind it is read in the encoding in force. Each text is a
-    transaction of its own, so
-    that a failure leaves an open failed block that refuses whatever was sent behind it.
+    client_encoding goes first, alone: the text behind it is read in the encoding in force. Then, as the user who logged in, the
+    others; the session authorization and the role last. Each text is a transaction of its own, so that a failure leaves an
+    open failed block that refuses whatever was sent behind it.
     """
     known = old.differences.get(new)
     if known is None:
         encoding: list[bytes] = []
+        first: list[bytes] = []
         rest: list[bytes] = []
+        last: list[bytes] = []
         for name, value in sorted(new.values.items()):
-            if old.values.get(name) != value:
-                step = b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
-                (encoding if name == b"client_encoding" else rest).append(step)
+            if name not in (ROLE, AUTHORIZATION) and old.values.get(name) != value:
+                (encoding if name == b"client_encoding" else rest).append(_set(name, value))
         for name in sorted(old.values):
-            if name not in new.values:
+            if name not in (ROLE, AUTHORIZATION) and name not in new.values:
                 (encoding if name == b"client_encoding" else rest).append(b"RESET " + quoted(name))
-        known = [b"BEGIN; " + b"; ".join(steps) + b"; COMMIT" for steps in (encoding, rest) if steps]
+        who_differs = any(old.values.get(name) != new.values.get(name) for name in (ROLE, AUTHORIZATION))
+        if rest or who_differs:
+            if ROLE in old.values:
+                first.append(b"RESET ROLE")
+            if AUTHORIZATION in old.values:
+                first.append(b"RESET SESSION AUTHORIZATION")
+            for name in (AUTHORIZATION, ROLE):
+                if name in new.values:
+                    last.append(_set(name, new.values[name]))
+        known = [b"BEGIN; " + b"; ".join(steps) + b"; COMMIT" for steps in (encoding, first + rest + last) if steps]
         if len(old.differences) >= 256:
             old.differences.clear()
         old.differences[new] = known

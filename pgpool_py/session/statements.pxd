@@ -10,6 +10,7 @@ cdef class Statement:
     cdef public long facts_seen
     cdef public bytes server_name
     cdef public bytes deallocates
+    cdef public object effects
 
 @cython.final
 cdef class SessionContext:
@@ -18,6 +19,13 @@ cdef class SessionContext:
     cdef public object table
     cdef public bint pooling
     cdef public bint statement_pooling
+    cdef public bint watching
+    cdef public bint keeping
+    cdef public bint exact
+    cdef public int pin_mode
+    cdef public double pin_timeout
+    cdef public bytes user
+    cdef public object placeholders
     cdef public long session_reset
     cdef public bint always_reset
     cdef public bint no_simple_query

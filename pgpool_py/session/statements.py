@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from pgpool_py.session.flags import CLEANUP, UNSURE
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.settings import Settings, SettingsTable
+
+# What is done where only one server can keep a client's state (session_pin).
+PIN_ALLOW, PIN_NOTICE, PIN_ERROR = range(3)
 
 
 class Statement:
@@ -24,6 +28,7 @@ class Statement:
     `settings`     the map under which the text got its meaning
     `verdict`      bits of `session.flags`, judged by the facts numbered `facts_seen`
     `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
+    `effects`      what it does to settings, worked out when it is first needed
     `deallocates`  for a DEALLOCATE of one statement: the name the client gave that one
     """
 
@@ -34,6 +39,7 @@ class Statement:
         self.facts_seen = -1
         self.server_name = server_name
         self.deallocates: bytes | None = None
+        self.effects: Any = None
 
 
 class SessionContext:
@@ -49,6 +55,12 @@ class SessionContext:
         # how the pool works; a reload writes here
         self.pooling = True  # transaction or statement mode: a server is given back between transactions
         self.statement_pooling = False
+        self.watching = True  # texts are judged (session_state is not pgbouncer)
+        self.keeping = True  # clients keep their state (transparent, and servers change)
+        self.exact = True  # nobody gets a server with custom settings he never touched
+        self.pin_mode = PIN_ALLOW
+        self.pin_timeout = 0.0
+        self.user = b""  # as whom servers are logged in
         self.session_reset = 1
         self.always_reset = False
         self.no_simple_query = False
@@ -58,6 +70,7 @@ class SessionContext:
         self.reset_timeout = 5.0
         self.leaving_query_timeout = 30.0
         # what was learned
+        self.placeholders: frozenset[bytes] = frozenset()  # custom settings that functions of the database may make
         self.facts_seen = 0
         self.facts_stale = False
         self.reads_sequences = False
@@ -107,6 +120,9 @@ class SessionContext:
         """Give the statement its verdict by what is known now."""
         body = statement.body
         end = body.find(b"\0")
+        if not self.watching:
+            statement.facts_seen = self.facts_seen
+            return
         statement.verdict = self.scanner.scan(body[:end]) if end >= 0 else UNSURE
         if 0 <= end < len(body) - 3:
             statement.verdict |= self._judge_types(body[end + 3 :])

@@ -48,7 +48,7 @@ KINDS = {
     "DROP TABLE t": "DDL|RELEASES",
     "CLOSE c": "RELEASES",
     "SELECT pg_advisory_lock(1)": "PIN|FUNCTION",
-    "SELECT pg_advisory_unlock_all()": "PIN|CLEANUP|FUNCTION|RELEASES",
+    "SELECT pg_advisory_unlock_all()": "CLEANUP|RELEASES",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1": "PIN",
     "SELECT lastval()": "READS_SEQUENCE",
     "SELECT 1 FROM pg_prepared_statements": "READS_STATEMENTS",

@@ -52,14 +52,14 @@ STATES = [
     State(
         "advisory_lock",
         "select pg_advisory_lock(4711)",
-        "select count(*) from pg_locks where locktype = 'advisory'",
+        "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
         ("0",),
         transactional=False,
     ),
     State(
         "try_advisory_lock",
         "select pg_try_advisory_lock(1, 2)",
-        "select count(*) from pg_locks where locktype = 'advisory'",
+        "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
         ("0",),
         transactional=False,
     ),
@@ -154,7 +154,7 @@ def test_session_mode_keeps_state_for_owner(pooler: stack.Pooler) -> None:
         assert client.ask("show work_mem") == "7MB"
         assert client.ask("select word from mine") == "kept"
         assert client.ask("execute plan") == "planned"
-        assert client.ask("select count(*) from pg_locks where locktype = 'advisory'") == "1"
+        assert client.ask("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()") == "1"
         client.query("notify news, 'hello'")
         assert len(client.notifications) == 1
         assert client.ask("select pg_backend_pid()") == pid

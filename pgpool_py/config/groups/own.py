@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pgpool_py.config.setting import Settings, setting
-from pgpool_py.config.values import Seconds
+from pgpool_py.config.values import (
+    Count,
+    Placeholders,
+    PlaceholdersName,
+    Seconds,
+    SessionPin,
+    SessionPinName,
+    SessionState,
+    SessionStateName,
+)
 
 
 class Own(Settings):
@@ -13,6 +22,38 @@ class Own(Settings):
 
     group: ClassVar[str] = "pgpool_py only"
 
+    session_state: SessionStateName = setting(
+        SessionState.TRANSPARENT,
+        "What becomes of session state in transaction and statement mode. `transparent`: the client keeps it and nobody"
+        " else sees it. `reset`: nobody else sees it, the client may lose it. `pgbouncer`: exactly as PgBouncer does,"
+        " which means that it leaks. An entry's own goes before it.",
+        own=True,
+    )
+    session_pin: SessionPinName = setting(
+        SessionPin.ALLOW,
+        "What happens when only one server can keep a client's state (a temporary table, a session advisory lock, a"
+        " `WITH HOLD` cursor, SQL `PREPARE`). `allow`: the client keeps that server until the state is gone; `notice`: and is"
+        " sent a NOTICE; `error`: the statement is refused. An entry's own goes before it.",
+        own=True,
+    )
+    pin_pool_size: Count = setting(
+        5,
+        "How many servers of a pool may be pinned to a client, beside the pool's size. One that is needed beyond that is"
+        " refused with an error.",
+        own=True,
+    )
+    pin_timeout: Seconds = setting(
+        0.0,
+        "How long a client may keep a pinned server; then it is disconnected with an error that names the state. 0: no limit.",
+        own=True,
+    )
+    session_placeholders: PlaceholdersName = setting(
+        Placeholders.EXACT,
+        "A custom setting such as `app.tenant` stays defined, as an empty string, for the life of a server connection."
+        " `exact`: a client that never touched it gets a server where it was never defined, or a new one. `empty`: it may"
+        " see an empty string where a direct connection has none.",
+        own=True,
+    )
     leaving_query_timeout: Seconds = setting(
         30.0,
         "How long a request that was received whole before its client left may run on before it is"

@@ -1,0 +1,36 @@
+cimport cython
+from pgpool_py.relay.connection cimport Connection
+from pgpool_py.relay.server cimport Server
+from pgpool_py.session.settings cimport Settings
+from pgpool_py.session.statements cimport SessionContext, Statement
+
+cdef long NOTED, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET
+cdef int CAUSE, IDLE
+
+cdef class Keeper(Connection):
+    cdef public SessionContext context
+    cdef public Server server
+    cdef public Settings settings
+    cdef public Settings startup
+    cdef public dict told
+    cdef public int keeps_server
+    cdef public object question
+    cdef public object asked
+    cdef public tuple pins
+    cdef public double pin_start
+    cdef public bytes cause
+    cdef public long prepared
+    cdef public bint unknowable
+    cdef public bint blind
+    cdef public str trouble
+
+    @cython.locals(there=object)
+    cpdef bint fits(self, Server server)
+    @cython.locals(bits=cython.long, did=cython.long)
+    cpdef defines(self, Server server)
+    cpdef note(self, Server server, long verdict, bytes text, Statement statement, bytes bind)
+    cpdef long statement_bits(self)
+    cpdef long touch(self, Server server, long bits, object found, bytes bind)
+    cpdef look(self, Server server)
+    cpdef unpin(self, Server server)
+    cpdef forget(self, Server server)

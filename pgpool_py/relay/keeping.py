@@ -1,0 +1,301 @@
+"""What a client owns of its session, kept while servers change: settings, and the server itself where only that one can keep it.
+
+Plain transactions never come here. A text that is not plain is noted (`note`); at the end of its transaction, while the client
+still holds the server, one query of the pooler's own asks PostgreSQL what is left of it (`look`); the answer becomes the client's
+settings map, the server's, and the pins (`looked`). Nothing is modelled from the text, so nothing can be wrong about it: what was
+rolled back is not there.
+
+Decides about one session only; texts are read in `session.effects`, questions and answers in `session.look`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.replies import notice_response
+from pgpool_py.relay.server import LOOK, Server
+from pgpool_py.session import flags
+from pgpool_py.session.effects import Effects, effects
+from pgpool_py.session.look import CHANNEL, UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
+from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
+
+# Bits of a verdict that stay with the server until the transaction ends.
+NOTED = flags.NOTED
+# ... that are settled by a look at the session.
+LOOKED = flags.LOOKED
+RELEASES = flags.RELEASES
+DDL = flags.DDL
+IDLE = ord("I")
+# ... whose text is read for what it does.
+TOLD = flags.SETTINGS | flags.OPAQUE | flags.LISTEN
+OBJECTS = flags.PIN | flags.DDL | flags.OPAQUE | flags.STATEMENT | flags.RELEASES
+HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASES
+CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
+SETTINGS = flags.SETTINGS
+STATEMENT = flags.STATEMENT
+EXECUTES = flags.EXECUTES
+LISTEN = flags.LISTEN
+OPAQUE = flags.OPAQUE
+RESET = flags.RESET
+# Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named; or a pin.
+KEEPS_UNNAMED = 1
+KEEPS_NAMED = 2
+KEEPS_PINNED = 4
+CAUSE = 200  # bytes of a statement's text that are remembered for messages
+
+
+class Keeper(Connection):
+    """A client as the owner of a session.
+
+    `settings`, `startup`  what it has set, and what it started with
+    `told`                 the reported settings it was told, by identity a server's `reported`
+    `question`             what the transaction at hand gives to ask, None: nothing
+    `asked`                the question under way
+    `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
+    `prepared`             what its SQL PREPAREs may do when they are executed
+    `blind`                its transaction changed the catalogs: its own texts are judged without them
+    `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
+    `trouble`              why it must be disconnected as soon as that can be done
+    """
+
+    def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
+        Connection.__init__(self, relay, fd)
+        self.pool = pool
+        self.context = context
+        self.server: Server | None = None
+        self.settings: Any = None
+        self.startup: Any = None
+        self.told: dict[bytes, bytes] = {}
+        self.keeps_server = 0
+        self.question: Any = None
+        self.asked: Any = None
+        self.pins: tuple[str, ...] = ()
+        self.pin_start = 0.0
+        self.cause = b""
+        self.prepared = 0
+        self.unknowable = False
+        self.blind = False
+        self.trouble = ""
+
+    def fits(self, server: Server) -> bool:
+        """Whether the client may see what custom settings are defined on the server."""
+        there = server.placeholders
+        return there is None or not self.context.exact or there <= self.settings.custom
+
+    def defines(self, server: Server) -> None:
+        """The client's custom settings are put in force on the server, and stay defined there."""
+        if self.settings.custom:
+            server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
+
+    def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
+        """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
+        bits = verdict & NOTED
+        if verdict & DDL and self.context.watching:
+            self.changes_catalogs(server)
+        if self.context.keeping:
+            if verdict & STATEMENT:
+                if verdict & EXECUTES:
+                    did = self.prepared | self.statement_bits()
+                    bits |= did | OPAQUE if did & SETTINGS else did
+                else:
+                    self.prepared |= bits & ~(STATEMENT | flags.CLEANUP)
+            if verdict & TOLD:
+                found = None if statement is None else statement.effects
+                if found is None:
+                    found = effects(text, verdict)
+                    if statement is not None:
+                        statement.effects = found
+                bits = self.touch(server, bits, found, bind)
+            if bits & CAUSES and not self.pins:
+                self.cause = text[:CAUSE]
+            if not self.pins:
+                bits &= ~RELEASES
+        server.dirty |= bits
+
+    def changes_catalogs(self, server: Server) -> None:
+        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing."""
+        self.blind = True
+        if server.status == IDLE:
+            self.relay.broker.catalogs_changed(self)
+
+    def statement_bits(self) -> int:
+        """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
+        return 0
+
+    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None) -> int:
+        """Add to the question what a text does; the bits that remain when it turns out to do nothing."""
+        question = self.question
+        if question is None:
+            question = Question()
+        own = self.settings.values
+        names = set(found.names)
+        if found.parameters:
+            bound = bound_values(bind, found.parameters)
+            if bound is None:
+                question.whole = question.unknowable = True
+            else:
+                names.update(bound)
+        # What ends with the transaction leaves nothing but a definition, and that only the first time.
+        names.update([name for name in found.passing if is_custom(name) and name not in own])
+        if found.resets_all:
+            names.update([name.lower() for name in server.in_force.values])
+        custom = {name for name in names if is_custom(name)}
+        if custom:
+            server.placeholders = (server.placeholders or frozenset()) | custom
+        if names or found.whole or question.whole:
+            question.names |= names
+            question.resets |= found.resets
+            question.resets_all |= found.resets_all
+            question.whole |= found.whole
+            question.unknowable |= found.unknowable
+            if found.whole:
+                question.candidates |= found.candidates
+            self.question = question
+        else:
+            bits &= ~SETTINGS
+            bits |= flags.TRANSACTION_LOCAL
+        if not found.listens and not self.pins:
+            bits &= ~LISTEN
+        return bits
+
+    def look(self, server: Server) -> None:
+        """Ask the server what the transaction left behind; `looked` follows."""
+        dirty = server.dirty
+        server.dirty = dirty & ~LOOKED
+        question = self.question
+        self.question = None
+        if question is None:
+            question = Question()
+        if dirty & OPAQUE:
+            question.whole = True
+        question.objects = bool(dirty & OBJECTS) or bool(self.pins)
+        question.held = bool(dirty & HELD) or bool(self.pins)
+        if question.whole:
+            question.names |= question.candidates | self.context.placeholders | self.settings.custom
+            if server.placeholders is not None:
+                question.names |= server.placeholders
+        if b"client_encoding" in question.names:
+            # What stands in other encodings is spelled anew.
+            question.names.update([name.lower() for name, value in server.in_force.values.items() if not value.isascii()])
+        question.timeout = (
+            question.whole or b"statement_timeout" in question.names or b"statement_timeout" in server.in_force.values
+        )
+        self.asked = question
+        server.rows = []
+        server.query(question.text(), LOOK)
+
+    def looked(self, rows: list[bytes], error: bytes | None) -> None:
+        server = self.server
+        question = self.asked
+        self.asked = None
+        if server is None or question is None:
+            return
+        if error is not None:
+            if b"C57014\0" in error:
+                # A cancel that came too late for what it was meant for.
+                self.question = question
+                server.dirty |= OPAQUE if question.whole else SETTINGS
+                if question.held:
+                    server.dirty |= flags.PIN
+                return
+            server.dirty |= RESET
+            self.trouble = "the state of the session could not be read"
+            return
+        context = self.context
+        finding = read([columns(row) for row in rows])
+        actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
+        server.in_force = context.table.get(actual)
+        owned = dict(actual)
+        for name, value in self.startup.values.items():
+            if (question.resets_all or name.lower() in question.resets) and not actual.get(name):
+                owned[name] = value
+        self.settings = context.table.get(owned)
+        custom = {name for name, value in finding.values.items() if value is not None and is_custom(name)}
+        if custom:
+            server.placeholders = (server.placeholders or frozenset()) | custom
+        if question.whole:
+            server.dirty |= RESET
+        if question.unknowable:
+            self.unknowable = True
+            if context.exact:
+                server.unsettable = True  # no reset takes a definition away, and nobody knows which to look for
+        if question.held or question.objects or self.unknowable:
+            self.pin_for(server, finding)
+
+    # --- pins ---
+
+    def pin_for(self, server: Server, finding: Finding) -> None:
+        """Keep the server as long as something is found on it that only it can keep."""
+        reasons = list(dict.fromkeys(finding.pins))
+        if finding.channels:
+            reasons.append(CHANNEL)
+        if self.unknowable:
+            reasons.append(UNKNOWABLE)
+        if reasons and not self.pins:
+            mode = self.context.pin_mode
+            what = f"{', '.join(reasons)} of \"{self.cause.decode(errors='replace')}\""
+            if mode == PIN_ERROR:
+                server.dirty |= RESET
+                self.trouble = f"{what} needs a server of its own (session_pin)"
+                return
+            if not self.pool.pin(server):
+                server.dirty |= RESET
+                self.trouble = f"no more servers can be kept for {what} (pin_pool_size)"
+                return
+            self.keeps_server |= KEEPS_PINNED
+            self.pin_start = self.relay.now
+            self.relay.broker.pinned(self)
+            if mode == PIN_NOTICE:
+                self.send_data(notice_response(f"this session keeps a server of its own: {what}"))
+        elif self.pins and not reasons:
+            self.unpin(server)
+        self.pins = tuple(reasons)
+
+    def unpin(self, server: Server) -> None:
+        """What only this server could keep is gone; a reset makes sure of it."""
+        self.pins = ()
+        self.keeps_server &= ~KEEPS_PINNED
+        self.pool.unpin(server)
+        server.dirty |= RESET
+
+    def pin_age(self) -> float:
+        """For how long it has kept its server, in seconds; 0.0 without a pin."""
+        return self.relay.now - self.pin_start if self.pins else 0.0
+
+    def forget(self, server: Server) -> None:
+        """The client's own DISCARD ALL was carried out: its session is as it began."""
+        self.question = None
+        self.unknowable = False
+        self.prepared = 0
+        empty = {name: b"" for name in self.settings.custom if name not in self.startup.values}
+        self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
+        if self.pins:
+            server.dirty |= RELEASES
+
+
+def bound_values(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:
+    """The names, in lower case, that a whole Bind message gives to these parameters; None if they cannot be told."""
+    if message is None:
+        return None
+    at = message.find(b"\0", 5) + 1
+    at = message.find(b"\0", at) + 1
+    at += 2 + 2 * int.from_bytes(message[at : at + 2], "big")
+    count = int.from_bytes(message[at : at + 2], "big")
+    at += 2
+    values: list[bytes | None] = []
+    for _ in range(count):
+        size = int.from_bytes(message[at : at + 4], "big", signed=True)
+        at += 4
+        values.append(None if size < 0 else message[at : at + size])
+        at += max(size, 0)
+    names: set[bytes] = set()
+    for index in indices:
+        if index >= len(values):
+            return None
+        value = values[index]
+        if value is not None:
+            names.add(value.lower())
+    return names
+
+

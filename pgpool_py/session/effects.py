@@ -1,0 +1,310 @@
+"""What a text that is not plain says it does to settings: which names, for how long, and what goes back to its start.
+
+Off the hot path: asked only for texts whose verdict has SETTINGS, LISTEN, CLEANUP or OPAQUE. It gathers names, never
+values: values are read from the server afterwards (`look`), which alone knows what was rolled back and how a value is spelled.
+
+Where a name cannot be known from the text the answer is `whole`: everything must be looked at. Then `candidates` are the
+names of custom settings that the text could mean, since no catalog lists those (manual, 20.16).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pgpool_py.session import flags
+from pgpool_py.session.settings import AUTHORIZATION, ROLE
+
+_TOKEN = re.compile(
+    rb"""
+      (?P<space>\s+|--[^\n\r]*)
+    | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*')
+    | (?P<string>'(?:[^']|'')*')
+    | (?P<dollar>\$(?P<tag>(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?)\$.*?\$(?P=tag)\$)
+    | (?P<quoted>"(?:[^"]|"")*")
+    | (?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)
+    | (?P<param>\$\d+)
+    | (?P<number>\d[\w.]*)
+    | (?P<comment>/\*)
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# A custom setting's name, wherever it stands: in a string, a function's body, a SET.
+_CANDIDATE = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
+_CANDIDATES = 200  # names asked for at most
+
+_CHARACTERISTICS = (
+    b"default_transaction_isolation",
+    b"default_transaction_read_only",
+    b"default_transaction_deferrable",
+)
+_SPECIAL = {b"names": b"client_encoding", b"schema": b"search_path", b"seed": b"seed", b"xml": b"xmloption"}
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Names in lower case; `passing` ones end with the transaction, except that a custom one stays defined.
+
+    `resets`      names that go back to the session's start
+    `resets_all`  RESET ALL: every name does, role and session authorization apart
+    `parameters`  parameters, from 0, whose value is a name given to set_config
+    `listens`     the text has LISTEN or UNLISTEN of a channel
+    `whole`       anything may have changed
+    `candidates`  with `whole`: custom names the text mentions
+    `unknowable`  custom settings may have been made whose names nobody can know
+    `single`      the text is one statement
+    """
+
+    names: frozenset[bytes] = frozenset()
+    passing: frozenset[bytes] = frozenset()
+    resets: frozenset[bytes] = frozenset()
+    resets_all: bool = False
+    parameters: tuple[int, ...] = ()
+    listens: bool = False
+    whole: bool = False
+    candidates: frozenset[bytes] = frozenset()
+    unknowable: bool = False
+    single: bool = True
+
+
+def candidates(text: bytes) -> frozenset[bytes]:
+    """Custom names that *text* mentions, anywhere in it; bounded."""
+    found: set[bytes] = set()
+    for match in _CANDIDATE.finditer(text):
+        if len(match[0]) < 64 and match[0].isascii():
+            found.add(match[0].lower())
+            if len(found) >= _CANDIDATES:
+                break
+    return frozenset(found)
+
+
+# Code that makes a setting's name, or a command, at run time. EXECUTE of a text that begins with a literal is what the literal's
+# first word says.
+_MAKES_NAMES = re.compile(
+    rb"set_config\s*\(\s*(?!['\s])"
+    rb"|\bEXECUTE\s+(?!(?:format\s*\(\s*)?(?:[eE]?'|\$\w*\$)\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
+    rb"|LOCK|COMMENT|REFRESH|ANALYZE|COPY|WITH|NOTIFY|LISTEN|UNLISTEN|DEALLOCATE|PREPARE|VACUUM)\b)"
+    rb"(?!(?:PROCEDURE|FUNCTION)\b)",
+    re.IGNORECASE,
+)
+
+
+def makes_names(code: bytes) -> bool:
+    """Whether *code*, of a function or a DO, can touch settings whose names are not in its text."""
+    return _MAKES_NAMES.search(code) is not None
+
+
+def effects(text: bytes, verdict: int) -> Effects:
+    """Return what *text*, without its closing zero byte, does to settings; *verdict* is that of the scan."""
+    if verdict & flags.OPAQUE:
+        return Effects(
+            whole=True,
+            candidates=candidates(text),
+            listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
+            unknowable=bool(verdict & flags.DYNAMIC) or makes_names(text),
+            single=False,
+        )
+    reader = _Reader()
+    statements = 0
+    for statement in _statements(text):
+        if statement is None:
+            return Effects(whole=True, candidates=candidates(text), listens=True, unknowable=True, single=False)
+        if statement:
+            statements += 1
+            reader.read(statement)
+    settings = verdict & flags.SETTINGS
+    found = reader.names or reader.passing or reader.resets or reader.resets_all or reader.parameters
+    whole = reader.whole or bool(settings and not found)
+    return Effects(
+        names=frozenset(reader.names | reader.resets),
+        passing=frozenset(reader.passing - reader.names),
+        resets=frozenset(reader.resets),
+        resets_all=reader.resets_all,
+        parameters=tuple(reader.parameters),
+        listens=reader.listens,
+        whole=whole,
+        candidates=candidates(text) if whole else frozenset(),
+        unknowable=whole,
+        single=statements == 1,
+    )
+
+
+# A token: its kind ("w" a name, lower case; "q" a quoted name; "s" a string; "p" a parameter; "o" anything else) and content.
+_Token = tuple[str, bytes]
+
+
+def _statements(text: bytes) -> list[list[_Token] | None]:
+    """The statements of *text* as tokens; None where its end is not sure."""
+    result: list[list[_Token] | None] = []
+    current: list[_Token] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            return [None]
+        at = match.end()
+        kind = match.lastgroup
+        value = match[0]
+        if kind == "space":
+            continue
+        if kind == "comment":
+            at = _comment_end(text, at)
+            if at < 0:
+                return [None]
+        elif kind == "word":
+            current.append(("w", value.lower()))
+        elif kind == "quoted":
+            current.append(("q", value[1:-1].replace(b'""', b'"')))
+        elif kind == "string":
+            current.append(("s", value[1:-1].replace(b"''", b"'")))
+        elif kind == "param":
+            current.append(("p", value[1:]))
+        elif kind in ("estring", "tag", "dollar"):
+            plain = kind == "estring" and b"\\" not in value
+            current.append(("s", value[2:-1].replace(b"''", b"'")) if plain else ("o", value))
+        elif value == b";":
+            result.append(current)
+            current = []
+        else:
+            current.append(("o", value))
+    result.append(current)
+    return result
+
+
+def _comment_end(text: bytes, at: int) -> int:
+    depth = 1
+    while depth:
+        opens, closes = text.find(b"/*", at), text.find(b"*/", at)
+        if closes < 0:
+            return -1
+        if 0 <= opens < closes:
+            depth, at = depth + 1, opens + 2
+        else:
+            depth, at = depth - 1, closes + 2
+    return at
+
+
+class _Reader:
+    """Gathers the effects of one statement after the other."""
+
+    def __init__(self) -> None:
+        self.names: set[bytes] = set()
+        self.passing: set[bytes] = set()
+        self.resets: set[bytes] = set()
+        self.resets_all = False
+        self.parameters: list[int] = []
+        self.listens = False
+        self.whole = False
+
+    def read(self, tokens: list[_Token]) -> None:
+        lead = tokens[0]
+        if lead == ("w", b"set"):
+            self._set(tokens[1:])
+        elif lead == ("w", b"reset"):
+            self._reset(tokens[1:])
+        elif lead in (("w", b"listen"), ("w", b"unlisten")):
+            self.listens = self.listens or tokens[-1] != ("o", b"*")
+        for i, token in enumerate(tokens):
+            if token[1] == b"set_config" and token[0] in "wq":
+                self._set_config(tokens[i + 1 :])
+
+    def _set(self, rest: list[_Token]) -> None:
+        passing = False
+        if rest[:2] == [("w", b"session"), ("w", b"characteristics")]:
+            self.names.update(_CHARACTERISTICS)
+            return
+        if rest[:1] == [("w", b"local")]:
+            passing, rest = True, rest[1:]
+        elif rest[:1] == [("w", b"session")] and rest[1:2] != [("w", b"authorization")]:
+            rest = rest[1:]
+        into = self.passing if passing else self.names
+        words = [value if kind == "w" else b"" for kind, value in rest[:3]]
+        dotted = len(rest) > 1 and rest[1] == ("o", b".")
+        if words[:2] == [b"session", b"authorization"]:
+            into.update((AUTHORIZATION, ROLE))
+        elif words[:2] == [b"time", b"zone"]:
+            into.add(b"timezone")
+            if words[2:] in ([b"default"], [b"local"]) and not passing:
+                self.resets.add(b"timezone")
+        elif words[:1] == [ROLE]:
+            into.add(ROLE)
+        elif words[:1] in ([b"transaction"], [b"constraints"]) and not dotted:
+            return
+        elif words and words[0] in _SPECIAL and not dotted and words[1:2] != [b"to"] and rest[1:2] != [("o", b"=")]:
+            into.add(_SPECIAL[words[0]])
+        else:
+            name, rest = _name(rest)
+            if name is None:
+                self.whole = True
+                return
+            into.add(name)
+            if rest[1:] == [("w", b"default")] and not passing:
+                self.resets.add(name)
+
+    def _reset(self, rest: list[_Token]) -> None:
+        words = [value if kind == "w" else b"" for kind, value in rest[:2]]
+        if words == [b"all"]:
+            self.resets_all = True
+        elif words == [b"session", b"authorization"]:
+            self.resets.update((AUTHORIZATION, ROLE))
+        elif words == [b"time", b"zone"]:
+            self.resets.add(b"timezone")
+        elif words == [ROLE]:
+            self.resets.add(ROLE)
+        elif words[:1] == [b"transaction"]:
+            return
+        else:
+            name, _ = _name(rest)
+            if name is None:
+                self.whole = True
+            else:
+                self.resets.add(name)
+
+    def _set_config(self, rest: list[_Token]) -> None:
+        """Read the arguments that follow the function's name."""
+        arguments: list[list[_Token]] = [[]]
+        depth = 0
+        for token in rest:
+            if token == ("o", b"("):
+                depth += 1
+                if depth == 1:
+                    continue
+            elif token == ("o", b")"):
+                depth -= 1
+                if depth == 0:
+                    break
+            elif token == ("o", b",") and depth == 1:
+                arguments.append([])
+                continue
+            if depth == 0:
+                self.whole = True
+                return
+            arguments[-1].append(token)
+        if len(arguments) != 3 or depth or not arguments[0]:
+            self.whole = True
+            return
+        (kind, name), cast = arguments[0][0], arguments[0][1:]
+        if cast and not (len(cast) == 3 and cast[:2] == [("o", b":")] * 2 and cast[2][0] == "w"):
+            self.whole = True
+        elif kind == "s":
+            passing = arguments[2] == [("w", b"true")]
+            (self.passing if passing else self.names).add(name.lower())
+        elif kind == "p":
+            self.parameters.append(int(name) - 1)
+        else:
+            self.whole = True
+
+
+def _name(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:
+    """A setting's name at the start of *tokens*, in lower case, and what follows it."""
+    parts: list[bytes] = []
+    at = 0
+    while at < len(tokens) and tokens[at][0] in "wq":
+        parts.append(tokens[at][1].lower())
+        at += 1
+        if at < len(tokens) and tokens[at] == ("o", b"."):
+            at += 1
+        else:
+            return b".".join(parts), tokens[at:]
+    return None, []

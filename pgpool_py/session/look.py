@@ -1,0 +1,161 @@
+"""The look at a session after a transaction that was not plain: the question to the server, and what its answer means.
+
+PostgreSQL alone knows what a transaction left behind: what was rolled back, how a value is spelled, whether a temporary table
+is still there. So nothing is modelled from texts; it is read, by one query, while the client still holds the server. Three
+depths, from cheap to dear: the names that the texts mention; temporary objects and the like; every setting of the session
+(pg_settings whole, about 1.5 ms), for code that nobody has read.
+
+Names in the query are schema-qualified, operators too: it runs under the client's own search_path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal
+
+Row = tuple[bytes | None, ...]
+
+# What a pin is for: the words that SHOW PINS prints.
+TEMPORARY = "temporary object"
+LOCK = "advisory lock"
+CURSOR = "cursor with hold"
+PREPARED = "prepared statement"
+CHANNEL = "listen"
+UNKNOWABLE = "code that makes setting names"
+
+_TEMPORARY = (
+    b" UNION ALL SELECT 'p', 'temporary object', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0"
+    b" AND EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615"
+    b" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
+)
+_HELD = (
+    b" UNION ALL SELECT 'p', 'advisory lock', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_lock_status() l"
+    b" WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+    b" UNION ALL SELECT 'p', 'cursor with hold', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursor() c WHERE c.is_holdable)"
+    b" UNION ALL SELECT 'p', 'prepared statement', '' WHERE EXISTS"
+    b" (SELECT FROM pg_catalog.pg_prepared_statement() p WHERE p.from_sql)"
+    b" UNION ALL SELECT 'l', c, '' FROM pg_catalog.pg_listening_channels() c"
+)
+_SESSION = (
+    b" UNION ALL SELECT 's', s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
+    b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
+)
+
+
+@dataclass(slots=True)
+class Question:
+    """What is to be looked at: names in lower case; `objects`: temporary ones; `held`: locks, cursors, statements, channels."""
+
+    names: set[bytes] = field(default_factory=set)
+    candidates: set[bytes] = field(default_factory=set)  # names to ask for as well, if the look is whole
+    resets: set[bytes] = field(default_factory=set)  # names that were to go back to the session's start
+    resets_all: bool = False
+    unknowable: bool = False  # names may have been made that nobody can ask for
+    whole: bool = False
+    objects: bool = False
+    held: bool = False
+    timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
+
+    def text(self) -> bytes:
+        """The query, without its closing zero byte."""
+        names = self.names | {ROLE, AUTHORIZATION} if self.whole else self.names
+        query = (
+            b"SELECT 'v', n, pg_catalog.current_setting(n, true) FROM pg_catalog.unnest(ARRAY["
+            + b", ".join(literal(name) for name in sorted(names))
+            + b"]::pg_catalog.text[]) n"
+        )
+        if self.whole:
+            query += _SESSION
+        if self.objects or self.whole:
+            query += _TEMPORARY
+        if self.held or self.whole:
+            query += _HELD
+        if self.timeout:
+            query = (
+                b"SELECT 't', 'statement_timeout', pg_catalog.current_setting('statement_timeout');"
+                b" SET LOCAL statement_timeout = 0; " + query
+            )
+        return query
+
+
+@dataclass(slots=True)
+class Finding:
+    """What a session has: the settings that were asked for (None: undefined), those of the session, pins, channels."""
+
+    values: dict[bytes, bytes | None] = field(default_factory=dict)
+    session: dict[bytes, bytes] = field(default_factory=dict)
+    pins: list[str] = field(default_factory=list)
+    channels: list[bytes] = field(default_factory=list)
+
+
+def read(rows: Iterable[Row]) -> Finding:
+    """What the rows of a Question's text say."""
+    finding = Finding()
+    timeout: bytes | None = None
+    for kind, name, value in rows:
+        assert name is not None
+        if kind == b"v":
+            finding.values[name] = value
+        elif kind == b"s":
+            finding.session[name] = value or b""
+        elif kind == b"t":
+            timeout = value
+        elif kind == b"p":
+            finding.pins.append(name.decode())
+        else:
+            finding.channels.append(name)
+    if timeout is not None:
+        # Read before it was set aside for the question itself.
+        if b"statement_timeout" in finding.values:
+            finding.values[b"statement_timeout"] = timeout
+        if b"statement_timeout" in finding.session:
+            finding.session[b"statement_timeout"] = timeout
+    return finding
+
+
+def columns(body: bytes) -> Row:
+    """The columns of a DataRow's body."""
+    result: list[bytes | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2], "big")):
+        size = int.from_bytes(body[at : at + 4], "big", signed=True)
+        at += 4
+        result.append(None if size < 0 else body[at : at + size])
+        at += max(size, 0)
+    return tuple(result)
+
+
+def is_custom(name: bytes) -> bool:
+    """Whether a name is a custom setting's: once touched it stays defined for the life of the server connection."""
+    return b"." in name
+
+
+def in_force(
+    before: Mapping[bytes, bytes], finding: Finding, whole: bool, defaults: Mapping[bytes, tuple[bytes, bytes]], user: bytes
+) -> dict[bytes, bytes]:
+    """The settings map of the server after the look.
+
+    *before* is the map before the transaction, *defaults* the server's own (name in lower case: name, value), *user* the user
+    it is logged in as. A value equal to the default is left out: the session has it without being told.
+    """
+    if whole:
+        result = dict(finding.session)
+    else:
+        result = dict(before)
+    for name, value in finding.values.items():
+        known = defaults.get(name)
+        spelled = known[0] if known else name
+        is_default = known is not None and known[1] == value
+        if name == ROLE:
+            is_default = value == b"none"
+        elif name == AUTHORIZATION:
+            is_default = value == user
+        if whole and known is not None:
+            continue  # `session` has it if it was set
+        if value is None or is_default:
+            result.pop(spelled, None)
+        else:
+            result[spelled] = value
+    return result

@@ -1,0 +1,147 @@
+"""What a client set, or made, follows it though others use the same servers in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not keep sessions")
+
+# How a client sets something, the question, and what only the setter is to see.
+SETTINGS = [
+    ("set work_mem = '7MB'", "show work_mem", "7MB"),
+    ("SET /* why */ SESSION Work_Mem TO '7MB'", "show work_mem", "7MB"),
+    ("begin; set work_mem = '7MB'; commit", "show work_mem", "7MB"),
+    ("select set_config('work_mem', '7MB', false)", "show work_mem", "7MB"),
+    ("set app.tenant = 'acme'", "select current_setting('app.tenant', true)", "acme"),
+    ("select set_config('app.' || 'tenant', 'acme', false)", "select current_setting('app.tenant', true)", "acme"),
+    ("do $$ begin perform set_config('app.tenant', 'acme', false); end $$",
+     "select current_setting('app.tenant', true)", "acme"),
+    ("do $$ begin execute 'set work_mem = ''7MB'''; end $$", "show work_mem", "7MB"),
+    ("set role story_other", "select current_user", "story_other"),
+    ("set search_path = pg_catalog, public", "show search_path", "pg_catalog, public"),
+    ("set time zone 'Asia/Tokyo'", "show timezone", "Asia/Tokyo"),
+    ("set session characteristics as transaction read only", "show transaction_read_only", "on"),
+    ("set client_encoding = 'latin1'", "show client_encoding", "LATIN1"),
+    ("update pg_settings set setting = '7MB' where name = 'work_mem'", "show work_mem", "7MB"),
+    ("set datestyle = 'german'", "select '2026-01-02'::date", "02.01.2026"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "look", "value"), SETTINGS, ids=[each[0] for each in SETTINGS])
+def test_settings_follow_their_owner(pooler: stack.Pooler, make: str, look: str, value: str) -> None:
+    """Two clients share one server, or two where one keeps it: each sees its own."""
+    with pooler.connect("two") as owner, pooler.connect("two") as other:
+        before = other.ask(look)
+        assert before != value
+        assert wire.errors(owner.query(make)) == []
+        for _ in range(3):
+            assert other.ask(look) == before
+            assert owner.ask(look) == value
+
+
+def test_rolled_back_settings_are_not_kept(pooler: stack.Pooler) -> None:
+    """What PostgreSQL took back is gone, savepoints and failed texts included."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        owner.query("set work_mem = '5MB'")
+        other.ask("select 1")
+        owner.query("begin; set work_mem = '6MB'; rollback")
+        other.ask("select 1")
+        assert owner.ask("show work_mem") == "5MB"
+        owner.query("set work_mem = '7MB'; select 1/0")
+        other.ask("select 1")
+        assert owner.ask("show work_mem") == "5MB"
+        for text in ("begin", "savepoint a", "set work_mem = '8MB'", "rollback to a", "set lock_timeout = '9s'", "commit"):
+            owner.query(text)
+        other.ask("select 1")
+        assert owner.ask("show work_mem") == "5MB"
+        assert owner.ask("show lock_timeout") == "9s"
+
+
+def test_bound_names_and_values_are_kept(pooler: stack.Pooler) -> None:
+    """set_config with everything bound, as row-level security is driven by frameworks."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        text = "select set_config($1, $2, false)"
+        assert wire.errors(owner.exchange(wire.run(text, [b"app.user", b"7"]))) == []
+        other.ask("select 1")
+        assert owner.ask("select current_setting('app.user', true)") == "7"
+        assert other.ask("select current_setting('app.user', true)") is None
+
+
+def test_reset_goes_back_to_startup_values(pooler: stack.Pooler) -> None:
+    """RESET, SET TO DEFAULT, RESET ALL and DISCARD ALL mean what the client started with."""
+    with pooler.connect("one", application_name="mine", options="-c work_mem=5MB") as owner, pooler.connect("one") as other:
+        for text in ("reset work_mem", "set work_mem to default", "reset all", "discard all"):
+            owner.query("set work_mem = '7MB'")
+            other.ask("select 1")
+            assert wire.errors(owner.query(text)) == []
+            other.ask("select 1")
+            assert owner.ask("show work_mem") == "5MB"
+            assert owner.ask("show application_name") == "mine"
+
+
+def test_untouched_placeholder_is_undefined(pooler: stack.Pooler) -> None:
+    """After SET LOCAL, for its client the custom setting is an empty string; for others it is not there at all."""
+    look = "select coalesce(current_setting('app.x', true), 'undefined')"
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        for text in ("begin", "set local app.x = 'secret'", "commit"):
+            owner.query(text)
+        for _ in range(2):
+            assert other.ask(look) == "undefined"
+            assert owner.ask(look) == ""
+
+
+def same_server(one: RawClient, other: RawClient) -> bool:
+    """Whether both are served by the one server of their pool."""
+    return one.ask("select pg_backend_pid()") == other.ask("select pg_backend_pid()")
+
+
+PINS = [
+    ("create temp table mine as select 'kept'::text as word", "select word from mine", "kept", "drop table mine"),
+    ("select pg_advisory_lock(77)", "select count(*) from pg_locks where locktype = 'advisory' and objid = 77", "1",
+     "select pg_advisory_unlock(77)"),
+    ("begin; declare c cursor with hold for select 'kept' from generate_series(1, 9); commit", "fetch 1 c", "kept", "close c"),
+    ("prepare plan as select 'kept'", "execute plan", "kept", "deallocate plan"),
+    ("do $$ begin create temp table mine (word text); insert into mine values ('kept'); end $$",
+     "select word from mine", "kept", "drop table mine"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "look", "value", "drop"), PINS, ids=[each[0] for each in PINS])
+def test_client_keeps_its_server_while_needed(pooler: stack.Pooler, make: str, look: str, value: str, drop: str) -> None:
+    """A pin begins with the state, does not starve a pool of one, and ends with the state."""
+    own = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        assert wire.errors(owner.query(make)) == []
+        pid = owner.ask("select pg_backend_pid()")
+        for _ in range(3):
+            assert owner.ask(look) == value
+            assert other.ask("select pg_backend_pid()") != pid
+            assert other.ask(own) == "0"
+        assert wire.errors(owner.query(drop)) == []
+        stack.wait_until(lambda: same_server(owner, other), "the pin ends")
+
+
+def test_discard_all_ends_a_pin(pooler: stack.Pooler) -> None:
+    """DISCARD ALL leaves nothing that a server would have to be kept for."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        owner.query("create temp table mine (a int)")
+        owner.query("discard all")
+        stack.wait_until(lambda: same_server(owner, other), "the pin ends")
+        assert owner.ask("select to_regclass('mine')") is None
+
+
+def test_leaving_ends_a_pin(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
+    """However its client goes, nothing of it is left on the server."""
+    for leave in (RawClient.leave, RawClient.vanish, RawClient.reset):
+        owner = pooler.connect("one")
+        owner.query("create temp table mine (a int); select pg_advisory_lock(78)")
+        leave(owner)
+        with direct() as watcher:
+            watcher.query("select pg_advisory_lock(78); select pg_advisory_unlock_all()")
+        with pooler.connect("one") as other:
+            assert other.ask("select to_regclass('mine')") is None
