@@ -295,7 +295,7 @@ class Client(Keeper):
                                     start = end
                                     verdict = 0
                         if verdict & NOTED:
-                            self.note(server, verdict, piece(pos + 5, end - 1) if whole else b"", None, None)
+                            self.note(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", None, None)
                     if verdict & (UNSETTABLE | CHANGES):
                         self.mark(server, verdict)
                 server.ready = False

@@ -206,7 +206,13 @@ def test_plain_statements_cost_no_reset(pooler: stack.Pooler, admin: RawClient) 
     with pooler.connect("one") as client:
         pid = client.ask("select pg_backend_pid()")
         client.query("create table if not exists plain (n int)")
-        client.ask("select 1")
+
+        def last_seen(sql: str) -> str | None:
+            client.query(sql)
+            return admin.ask(f"select query from pg_stat_activity where pid = {pid}")
+
+        # After DDL, until the catalogs have been read again, nothing is plain.
+        stack.wait_until(lambda: last_seen("select count(*) from plain") == "select count(*) from plain", "facts are known")
         for sql in (
             "select count(*) from plain",
             "insert into plain values (1)",
