@@ -899,6 +899,8 @@ class Client(Keeper):
             return
         if self.pins:
             self.unpin(server)
+        if self.question is not None or self.asked is not None:
+            self.abandon(server)
         if not self.context.pooling:
             server.dirty |= self.context.session_reset
         server.let_go()

@@ -32,5 +32,6 @@ cdef class Keeper(Connection):
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef look(self, Server server)
+    cpdef abandon(self, Server server)
     cpdef unpin(self, Server server)
     cpdef forget(self, Server server)

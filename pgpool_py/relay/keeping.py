@@ -223,6 +223,18 @@ class Keeper(Connection):
         if question.held or question.objects or self.unknowable:
             self.pin_for(server, finding)
 
+    def abandon(self, server: Server) -> None:
+        """The client goes before it is known what it leaves: whatever it may be, a reset and no other client may meet it."""
+        for question in (self.question, self.asked):
+            if question is None:
+                continue
+            server.dirty |= RESET
+            if question.whole:
+                known = question.candidates | self.context.placeholders | self.settings.custom
+                server.placeholders = (server.placeholders or frozenset()) | known
+            if question.unknowable and self.context.exact:
+                server.unsettable = True
+
     # --- pins ---
 
     def pin_for(self, server: Server, finding: Finding) -> None:
