@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pgpool_py.testing.pooler import run_cli
 from tests.admin.conftest import STATS, Pooler, Start
 from tests.system import stack
 
@@ -56,8 +57,9 @@ def test_show_config_has_the_number_of_columns_that_exporters_count(pooler: Pool
 
 
 def test_the_version_is_found(pooler: Pooler) -> None:
-    """The first number in it is what checks decide by, and the word is what they look for."""
+    """The first number in it is what checks decide by, and the word is what they look for; --version begins with the same."""
     version = str(pooler.show("VERSION")[0]["version"])
+    assert run_cli("--version").stdout.splitlines()[0] == version
     assert re.findall(r"\d+\.\d+\.\d+", version)[0] == "1.25.2"
     assert version.startswith("PgBouncer ")
 
