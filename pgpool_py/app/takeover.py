@@ -15,6 +15,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pgpool_py.auth.secret import Secret
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 AGAIN = 0.02  # seconds between two looks for clients that can go
 LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
 _UCRED = struct.Struct("3i")
+# Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
+# has something that this module does not know how to pass on: it stays.
+_NAMES = """
+    again ahead awaiting behind broken cancel_key cleared_ahead close_needed closed connect_time context database deadline
+    difference_error differing ending fd idle_since interest keeps_server kept last_server leaving names noticed number out
+    parse_note passing peer pool query_count query_start reading relay request_time server settings skipping startup state tail
+    tls told transaction_count transaction_start transaction_time unnamed user wait_start wait_time
+"""
+_KNOWN = frozenset(_NAMES.split())
 
 
 def _address(config: Config) -> str:
@@ -300,8 +310,21 @@ class Predecessor:
 def _can_go(client: Client) -> bool:
     """Whether all there is of the client is in its record."""
     idle = client.server is None and client.state in (ClientState.IDLE, ClientState.WAITING)
+    if any(getattr(client, name) for name in _unknown(client)):
+        return False
     halfway = client.passing or client.skipping or client.differing or client.ending or client.leaving or client.keeps_server
     return bool(idle and not halfway and client.tls is None and client.out is None and not client.closed and not client.broken)
+
+
+def _unknown(client: Client) -> Iterator[str]:
+    """The client's attributes that are not in _KNOWN; compiled, they are descriptors of its class."""
+    yield from (vars(client).keys() if hasattr(client, "__dict__") else _descriptors()) - _KNOWN
+
+
+@cache
+def _descriptors() -> frozenset[str]:
+    names = (name for name in dir(Client) if not name.startswith("_"))
+    return frozenset(name for name in names if type(getattr(Client, name)).__name__ == "getset_descriptor")
 
 
 def _record(client: Client, place: Place, key: bytes) -> dict[str, Any]:

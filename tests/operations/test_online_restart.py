@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pgpool_py.app.takeover import _unknown
+from pgpool_py.relay.client import Client
 from tests.fixtures.real_postgres import Database
 from tests.operations.conftest import Program
 from tests.system import wire
@@ -150,3 +152,9 @@ def test_a_successor_that_fails_changes_nothing(running: Program, ended: Callabl
             assert fresh.ask("select 'welcome'") == "welcome"
     old.send_signal(signal.SIGINT)
     assert old.wait(10) == 0
+
+
+def test_every_attribute_of_a_client_is_known() -> None:
+    """A new attribute goes into the record, or a client that has it set stays with the old process: pgpool_py/app/takeover.py."""
+    client = Client(None, -1, None, None)
+    assert [name for name in _unknown(client) if getattr(client, name)] == []
