@@ -194,11 +194,10 @@ class Desk:
         return found
 
     def pins(self, client: Client) -> Iterator[tuple[str, float]]:
-        # What the relay calls a pin has its words and its time; a statement that only lives on this server keeps it, too.
-        reasons: tuple[str, ...] = getattr(client, "pins", ())
-        for reason in reasons:
-            yield reason, getattr(client, "pin_start", client.request_time)
-        if client.server is not None and client.context.pooling and client.keeps_server and not reasons:
+        for reason in client.pins:
+            yield reason, client.pin_start
+        # A statement that only lives on this server keeps it, too.
+        if client.server is not None and client.context.pooling and client.keeps_server and not client.pins:
             yield "a statement too long to be remembered", client.transaction_start or client.request_time
 
     def cancels(self, pool: Pool) -> int:

@@ -45,6 +45,18 @@ def test_pins_tell_who_keeps_a_server(shared: Pooler) -> None:
         assert "too long" in str(pin["reason"]) and pin["link"]
 
 
+def test_pins_tell_what_lives_on_the_server(shared: Pooler) -> None:
+    """A temporary table: its reason and age, until it is dropped."""
+    pooler = shared
+    with pooler.connect("two", application_name="temporary") as client:
+        client.query("create temp table mine (n int)")
+        (pin,) = pooler.show("PINS")
+        assert (pin["application_name"], pin["user"]) == ("temporary", stack.OWNER)
+        assert "temp" in str(pin["reason"]).lower() and int(str(pin["age"])) >= 0 and pin["link"]
+        client.query("drop table mine")
+        assert pooler.show("PINS") == []
+
+
 def test_settings_diff_shows_what_a_client_set(shared: Pooler) -> None:
     """Its value now, at its start, and on the server it holds."""
     pooler = shared
