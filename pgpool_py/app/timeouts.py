@@ -1,6 +1,6 @@
 """How long clients may run, idle and wait: a sweep over the connections at each tick, by stamps the relay leaves on them.
 
-Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify` and, behind a
+Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify`, `pin_timeout` and, behind a
 forced user, `query_wait_timeout`; and whom each applies to: the client's own user's entry goes before [pgbouncer]. Nothing of it
 is on the path of a transaction, so a timeout is acted on up to a third of a second late. What becomes of the server of a client
 that is sent away is `Server.let_go`: a query that still runs is cancelled.
@@ -74,11 +74,17 @@ class Timeouts:
         """Look at the clients of one place that hold a server or wait for one."""
         main = self.config.pgbouncer
         if self.any_busy or main.server_fast_close:
-            for server in list(place.pool.active):
+            for server in [*place.pool.active, *place.pool.pinned]:
                 assert isinstance(server, Server)
                 client = server.client
                 if isinstance(client, Client) and not client.ending:
                     self._look(client, server, now)
+        if main.pin_timeout:
+            for server in list(place.pool.pinned):
+                assert isinstance(server, Server)
+                client = server.client
+                if isinstance(client, Client) and client.pin_age() > main.pin_timeout:
+                    client.refuse("57P01", f"{client.pinned_for()} has kept a server for too long (pin_timeout)")
         forced = place.entry.user is not None and self.by_client
         if place.pool.waiting and (self.any_waiting or forced or main.query_wait_notify):
             self._sweep_queue(place, forced, now)

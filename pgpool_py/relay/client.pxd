@@ -12,7 +12,8 @@ cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CL
 cdef object LETTERS
 cdef int AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED
 cdef int HOLD, IN_TRANSACTION_FAILED, IDLE
-cdef long OPAQUE, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
+cdef int REFUSAL
+cdef long OPAQUE, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
 
 cdef class Client(Keeper):
     cdef public int number
@@ -55,7 +56,7 @@ cdef class Client(Keeper):
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple,
     )
     cdef process(self, int stop)
     cdef bint known(self, int kind)

@@ -59,6 +59,8 @@ IDLE = ord("I")
 ZERO = b"\0\0\0\4"
 
 OPAQUE = flags.OPAQUE
+PIN = flags.PIN
+REFUSAL = keeping.REFUSAL
 RESET = flags.RESET
 CLEANUP = flags.CLEANUP
 CHANGES = flags.DDL | flags.OPAQUE  # what may change the catalogs
@@ -185,6 +187,7 @@ class Client(Keeper):
         stage: list[bytes] | None = None
         context = self.context
         pooling = context.pooling
+        refusal: Any = None
         if server is not None and not self.query_start:
             self.query_start = self.relay.now
             if not self.transaction_start:
@@ -294,12 +297,24 @@ class Client(Keeper):
                                     stage.append(self.names.deallocate(server, name))
                                     start = end
                                     verdict = 0
+                        if verdict & PIN and whole and context.keeping and not self.pins:
+                            refusal = self.refusal(piece(pos + 5, end - 1))
+                            if refusal is not None:
+                                if stage is None:
+                                    stage = []
+                                if start < pos:
+                                    stage.append(piece(start, pos))
+                                text = self.failing()
+                                stage.append(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+                                start = end
+                                verdict = 0
                         if verdict & NOTED:
                             self.note(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", None, None)
                     if verdict & (UNSETTABLE | CHANGES):
                         self.mark(server, verdict)
                 server.ready = False
-                server.expected.add(OWED_QUERY, None)
+                server.expected.add(OWED_QUERY, refusal)
+                refusal = None
                 self.unnamed = None
                 server.unnamed = None
                 self.keeps_server &= ~KEEPS_UNNAMED
@@ -424,6 +439,22 @@ class Client(Keeper):
                         break
                     statement = self.statement(name_end + 1, end)
                     verdict = statement.verdict
+                    if verdict & PIN and context.keeping and not self.pins:
+                        refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
+                        if refusal is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
+                            stage.append(b"P" + (len(text) + 4).to_bytes(4, "big") + text)
+                            server.expected.add(OWED_PARSE, refusal)
+                            refusal = None
+                            if name_end == pos + 5:
+                                self.unnamed = server.unnamed = None
+                            server.ready = False
+                            pos = start = end
+                            continue
                     if verdict:
                         extra = self.before(server, verdict)
                         if extra is not None:
@@ -697,6 +728,10 @@ class Client(Keeper):
 
     # --- statements ---
 
+    def failing(self) -> bytes:
+        """A text that fails on the server, so that the transaction does too; the error is then put in our words."""
+        return b'SELECT "' + self.context.token + b'"'
+
     def before(self, server: Server, verdict: int) -> bytes | None:
         """What must be done on the server before a text that looks at what others may have left there."""
         if verdict & READS_SEQUENCE:
@@ -766,6 +801,8 @@ class Client(Keeper):
             self.forget(server)
 
     def own_names(self, message: bytes, note: Any) -> bytes:
+        if isinstance(note, tuple) and note[0] == REFUSAL:
+            return error_response("ERROR", note[2], note[3])
         if self.names is not None:
             message = self.names.translate(message, note)
         return b"E" + (len(message) + 4).to_bytes(4, "big") + message

@@ -33,5 +33,6 @@ cdef class Keeper(Connection):
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef look(self, Server server)
     cpdef abandon(self, Server server)
+    cpdef tuple refusal(self, bytes text)
     cpdef unpin(self, Server server)
     cpdef forget(self, Server server)

@@ -10,6 +10,8 @@ Decides about one session only; texts are read in `session.effects`, questions a
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay.connection import Connection
@@ -42,6 +44,8 @@ RESET = flags.RESET
 KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
 KEEPS_PINNED = 4
+REFUSAL = 8  # the note of a statement that was made to fail: (REFUSAL, None, SQLSTATE, message)
+ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
 
@@ -246,7 +250,7 @@ class Keeper(Connection):
             reasons.append(UNKNOWABLE)
         if reasons and not self.pins:
             mode = self.context.pin_mode
-            what = f"{', '.join(reasons)} of \"{self.cause.decode(errors='replace')}\""
+            what = describe(reasons, self.cause)
             if mode == PIN_ERROR:
                 server.dirty |= RESET
                 self.trouble = f"{what} needs a server of its own (session_pin)"
@@ -263,6 +267,21 @@ class Keeper(Connection):
         elif self.pins and not reasons:
             self.unpin(server)
         self.pins = tuple(reasons)
+
+    def pinned_for(self) -> str:
+        """What it keeps a server for, and since which statement."""
+        return describe(self.pins, self.cause)
+
+    def refusal(self, text: bytes) -> tuple[int, bytes | None, str, str] | None:
+        """The note of the error to send instead of running *text*, which only one server can keep the state of; None: it may run."""
+        if ENDS_ITSELF.search(text) is not None:
+            return None
+        what = f'"{text[:CAUSE].decode(errors="replace")}"'
+        if self.context.pin_mode == PIN_ERROR:
+            return REFUSAL, None, "0A000", f"{what} needs a server of its own (session_pin)"
+        if len(self.pool.pinned) >= self.pool.settings.pin_pool_size:
+            return REFUSAL, None, "53300", f"no more servers can be kept for {what} (pin_pool_size)"
+        return None
 
     def unpin(self, server: Server) -> None:
         """What only this server could keep is gone; a reset makes sure of it."""
@@ -284,6 +303,11 @@ class Keeper(Connection):
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:
             server.dirty |= RELEASES
+
+
+def describe(reasons: Iterable[str], cause: bytes) -> str:
+    """Why a server is kept, for a message."""
+    return f'{", ".join(reasons)} of "{cause.decode(errors="replace")}"'
 
 
 def bound_values(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:

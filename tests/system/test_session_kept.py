@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
-from tests.system.rawclient import RawClient
+from tests.system.rawclient import Address, RawClient
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not keep sessions")
 
@@ -145,3 +146,57 @@ def test_leaving_ends_a_pin(pooler: stack.Pooler, direct: Callable[..., RawClien
             watcher.query("select pg_advisory_lock(78); select pg_advisory_unlock_all()")
         with pooler.connect("one") as other:
             assert other.ask("select to_regclass('mine')") is None
+
+
+def test_pins_beyond_the_bound_are_refused(pooler: stack.Pooler) -> None:
+    """The statement that would need one more fails, its transaction with it, and its client lives on."""
+    owners = [pooler.connect("one") for _ in range(5)]
+    for number, owner in enumerate(owners):
+        assert wire.errors(owner.query(f"select pg_advisory_lock({1000 + number})")) == []
+    with pooler.connect("one") as late:
+        late.query("begin")
+        reply = late.query("create temp table mine (a int)")
+        assert wire.errors(reply) == ["53300"]
+        assert b"pin_pool_size" in b"".join(message.body for message in reply)
+        assert wire.errors(late.query("select 1")) == ["25P02"]
+        late.query("rollback")
+        assert wire.errors(late.exchange(wire.run("select pg_advisory_lock(1)"))) == ["53300"]
+        assert wire.errors(late.query("begin; create temp table mine (a int) on commit drop; commit")) == []
+        owners[0].query("select pg_advisory_unlock_all()")
+        stack.wait_until(lambda: not wire.errors(late.query("select pg_advisory_lock(1)")), "a place is free")
+    for owner in owners:
+        owner.leave()
+
+
+@pytest.fixture
+def strict(server: PostgresServer) -> Iterator[stack.Pooler]:
+    """A pooler that refuses to keep servers for clients, or not for long."""
+    at = Address(server.host, server.port)
+    pools = {"one": "pool_size=1", "short": "pool_size=1 session_pin=allow", "told": "pool_size=1 session_pin=notice"}
+    with stack.Pooler(at, {"session_pin": "error", "pin_timeout": 0.1}, pools) as pooler:
+        yield pooler
+
+
+def test_session_pin_error_refuses(strict: stack.Pooler) -> None:
+    """session_pin = error: a clear error that names statement and setting; what cannot be foreseen ends the session."""
+    with strict.connect("one") as client:
+        reply = client.query("create temp table mine (a int)")
+        assert wire.errors(reply) == ["0A000"]
+        assert b'"create temp table mine (a int)" needs a server of its own (session_pin)' in b"".join(m.body for m in reply)
+        assert client.ask("select 1") == "1"
+        client.send(wire.query("do $$ begin create temp table mine (a int); end $$"))
+        assert b"session_pin" in client.refused().body
+
+
+def test_session_pin_notice_tells(strict: stack.Pooler) -> None:
+    """session_pin = notice: the client is told that it keeps a server."""
+    with strict.connect("told") as client:
+        client.send(wire.query("select pg_advisory_lock(1)"))
+        assert b"advisory lock" in client.until("N")[-1].body
+
+
+def test_pin_timeout_ends_a_session(strict: stack.Pooler) -> None:
+    """A client that keeps a server for too long is told which statement it was."""
+    client = strict.connect("short")
+    client.query("create temp table mine (a int)")
+    assert b'"create temp table mine (a int)" has kept a server for too long (pin_timeout)' in client.refused().body
