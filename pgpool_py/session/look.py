@@ -42,6 +42,8 @@ _SESSION = (
     b" UNION ALL SELECT 's', s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
 )
+# Of one transaction, whatever the catalog calls them: SET TRANSACTION outside of a block marks them as the session's.
+_OF_A_TRANSACTION = (b"transaction_read_only", b"transaction_isolation", b"transaction_deferrable")
 
 
 @dataclass(slots=True)
@@ -96,6 +98,8 @@ def read(rows: Iterable[Row]) -> Finding:
     timeout: bytes | None = None
     for kind, name, value in rows:
         assert name is not None
+        if name in _OF_A_TRANSACTION:
+            continue
         if kind == b"v":
             finding.values[name] = value
         elif kind == b"s":
