@@ -17,6 +17,7 @@ from pgpool_py.config import ADMIN_DATABASE
 from pgpool_py.pool.states import ClientState, ServerState
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.listening import LISTENING_NAME, ListeningConnection
 from pgpool_py.relay.server import Server
 
 _STANDARD = (
@@ -49,6 +50,9 @@ def servers(world: World) -> Iterator[Row]:
             yield view.server(server, str(server.state))
     for tunnel in list(world.tunnels):
         yield view.tunnel_server(tunnel, "active")
+    for connection in world.channel_servers:
+        if connection.opened and not connection.closed:
+            yield view.channel_server(connection)
 
 
 def sockets(world: World) -> Iterator[Row]:
@@ -155,6 +159,14 @@ class _View:
             server.reported.get(b"application_name", b"").decode("utf-8", "replace"),
             len(server.statements),
             server.number,
+        )
+
+    def channel_server(self, connection: ListeningConnection) -> Row:
+        """One that listens for clients: it is in no pool's list, so its state is a word of its own."""
+        return (
+            *("S", connection.pool.user, connection.pool.database, "none", "listening", *_address(connection.address)),
+            *(*_local(connection.fd), self.stamp(connection.connect_time), self.stamp(connection.heard_at), 0, 0, 0),
+            *(pointer(connection), "", connection.pid, tls_of(connection), LISTENING_NAME, 0, connection.number),
         )
 
     def console(self, console: ConsoleClient, state: str) -> Row:

@@ -13,6 +13,7 @@ from pgpool_py.config import Config, DatabaseSettings, PoolMode
 from pgpool_py.observe.statistics import Counters, Periods, Totals
 from pgpool_py.pool.pool import Pool
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.session.statements import SessionContext
 
 
@@ -158,6 +159,11 @@ class World(Protocol):
     @property
     def listening(self) -> Iterable[Any]:
         """The sockets we listen on."""
+        ...
+
+    @property
+    def channel_servers(self) -> Collection[ListeningConnection]:
+        """The server connections that listen for clients."""
         ...
 
     @property

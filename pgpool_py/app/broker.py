@@ -14,6 +14,7 @@ from typing import Any
 
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
+from pgpool_py.app.listening import ListeningConnections
 from pgpool_py.app.place import NOT_READ, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
@@ -31,6 +32,7 @@ from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient,
 from pgpool_py.pool.states import ServerState
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
@@ -49,6 +51,8 @@ class Broker:
         self.counts = ClientCounts()
         self.timeouts = Timeouts(config)
         self.names = Names(self._addresses_gone)
+        self.listening = ListeningConnections(self)
+        self.servers: dict[tuple[Any, int], Server] = {}  # by database and process id
         self.configure(config)
         self.clients: dict[int, Client] = {}  # by cancel key
         self.keys: dict[int, bytes] = {}
@@ -62,6 +66,7 @@ class Broker:
         """Take over what the configuration says now."""
         self.config, main = config, config.pgbouncer
         self.timeouts.configure(config)
+        self.listening.reload()
         self.names.configure(main.dns_max_ttl, main.dns_nxdomain_ttl, main.dns_zone_check_period)
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -157,16 +162,19 @@ class Broker:
             for server in place.pool.servers():
                 if real_member(server).address in gone:
                     server.close_needed = True
+        for connection in self.listening:
+            if connection.address in gone:
+                connection.lost("its address is gone")
 
     def _adopt(self, place: Place, login: ServerLogin, started: float) -> None:
         pool, context = place.pool, place.context
-        self._server_numbers += 1
         fd, tls = adopt(login.sock)
         server = Server(self.relay, fd, pool, context)
         server.tls = tls
-        server.number = self._server_numbers
+        server.number = self.next_server_number()
         server.address = login.address
         server.pid, server.key = login.pid, login.key
+        self.servers[place.catalogs, server.pid] = server
         server.connect_time = started
         server.in_force = context.table.empty
         server.defaults = place.defaults
@@ -183,6 +191,43 @@ class Broker:
         elif server.state is ServerState.CLOSED:
             server.close("pool is full")
         self.perform(pool.activate(clock()))
+
+    def next_server_number(self) -> int:
+        """A number for a new server connection, as the log names it."""
+        self._server_numbers += 1
+        return self._server_numbers
+
+    def close_server(self, server: Any, reason: str) -> None:
+        """Close a server that a pool has given up."""
+        real_member(server).close(reason)
+
+    # --- notifications ---
+
+    def listening_connection(self, client: Client) -> ListeningConnection:
+        """The connection that listens for this client; it may not be open yet."""
+        return self.listening.of(client)
+
+    def listening_successor(self, connection: ListeningConnection) -> ListeningConnection:
+        """The connection that listens instead of one that was lost."""
+        return self.listening.successor(connection)
+
+    def listening_closed(self, connection: ListeningConnection, reason: str) -> None:
+        """A listening connection's socket is closed; its clients are told by itself."""
+        self.listening.closed(connection, reason)
+
+    def notifier(self, server: Server, pid: int) -> int:
+        """The process id that was given to the client whose server, of the same database as *server*, has *pid*; 0: none."""
+        return self.notifier_of(server.pool, pid)
+
+    def notifier_of(self, pool: Any, pid: int) -> int:
+        """The same for a server of *pool*'s database."""
+        place = self.places.get(pool)
+        server = self.servers.get((place.catalogs, pid)) if place is not None else None
+        if server is None:
+            return 0
+        # Before it has answered its new owner once, it is the one before whose notification is on its way still: as far as can
+        # be told. For those who listen it can be (Subscription.taken).
+        return server.owner_key if server.answered_at > server.owner_since or not server.former_key else server.former_key
 
     # --- what the relay reports ---
 
@@ -244,6 +289,8 @@ class Broker:
 
     def client_closed(self, client: Client, reason: str) -> None:
         """A client's socket is closed: uncount it."""
+        if client.subscription is not None:
+            client.subscription.leave()
         client.pool.client_gone(client, self.relay.now)
         if client.blind:
             self.catalogs_settled(client)
@@ -272,6 +319,9 @@ class Broker:
         age = int(now - server.connect_time)
         self.log.log(f"closing because: {reason} (age={age}s)", self.server_label(server))
         pool.server_lost(server, now)
+        place = self.places.get(pool)
+        if place is not None and self.servers.get((place.catalogs, server.pid)) is server:
+            del self.servers[place.catalogs, server.pid]
         if not self.closing:
             asyncio.get_running_loop().call_soon(self._activate, pool)
 
@@ -287,6 +337,8 @@ class Broker:
             connection.doubt(f"internal error: {error}")
         elif isinstance(connection, Client):
             connection.refuse("XX000", "internal error")
+        elif isinstance(connection, ListeningConnection):
+            connection.lost(f"internal error: {error}")
 
     def pooler_error(self, client: Client, message: str) -> None:
         """A client was sent an error of the pooler's own."""
@@ -301,6 +353,7 @@ class Broker:
         now = clock()
         self.timeouts.sweep_idle(self.clients.values(), now)
         self.names.tick(asyncio.get_running_loop().time())
+        self.listening.tick(now)
         for place in list(self.places.values()):
             self.timeouts.sweep(place, now)
             place.retire_unfit()

@@ -29,6 +29,7 @@ from pgpool_py.observe.statistics import Periods, Totals, totals_of
 from pgpool_py.pool.pool import Pool
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.version import PGBOUNCER
 
 if TYPE_CHECKING:
@@ -174,6 +175,10 @@ class Desk:
     def listening(self) -> Iterable[socket.socket]:
         listener = self._pooler.listener
         return list(listener.sockets) if listener is not None else []
+
+    @property
+    def channel_servers(self) -> Collection[ListeningConnection]:
+        return list(self._pooler.broker.listening)
 
     def forget(self, place: Place, *, database_stays: bool) -> None:
         """A pool is no more: what it has counted stays with its database, if there still is one."""

@@ -143,6 +143,7 @@ class Orders:
     def reconnect(self, database: str | None) -> None:
         self._must_exist(database, "reconnect")
         self._pooler.broker.perform(self._pooler.pools.reconnect(clock(), database))
+        self._stop_listening(database, "database configuration changed")
 
     def wait_close(self, database: str | None) -> Wait:
         self._must_exist(database, "wait in")
@@ -165,6 +166,11 @@ class Orders:
         for tunnel in self._tunnels(database):
             tunnel.end("database removed")
         broker.perform(pools.kill("database removed", clock(), database))
+        self._stop_listening(database, "database removed")
+
+    def _stop_listening(self, database: str | None, reason: str) -> None:
+        for pool in self._pooler.pools.of_database(database):
+            self._pooler.broker.listening.close(reason, pool)
 
     def kill_client(self, number: int) -> None:
         clients: list[tuple[int, Callable[[], None]]] = [

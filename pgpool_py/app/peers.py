@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHIFT = 17  # bits of a client's process id that are its own; the 14 above them are the peer's number
 OWN = (1 << SHIFT) - 1
 RANGE = 0x7FFFFFFF
+PIDS = 1 << 22  # Linux gives no process a higher number: an id of ours is never taken for that of a session past us
 
 
 class Peers:
@@ -32,7 +33,7 @@ class Peers:
     def new_pid(self) -> int:
         """A process id for a client of ours; whether it is free is the caller's question."""
         number = self._broker.config.pgbouncer.peer_id
-        return number << SHIFT | secrets.randbelow(OWN) + 1 if number else secrets.randbelow(RANGE) + 1
+        return number << SHIFT | secrets.randbelow(OWN) + 1 if number else PIDS + secrets.randbelow(RANGE - PIDS) + 1
 
     def owner(self, pid: int) -> tuple[int, PeerSettings] | None:
         """The other process that gave out this process id."""

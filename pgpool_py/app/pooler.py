@@ -90,6 +90,7 @@ class Pooler:
         pool = place.pool
         if pool not in self.broker.places or pool.server_count() or pool.waiting or pool.clients:
             return
+        self.broker.listening.close("not needed", pool)
         self.pools.discard(pool)
         self.desk.forget(place, database_stays=place.entry.name in self.config.databases)
         place.leave()
@@ -285,6 +286,7 @@ class Pooler:
         for tunnel in tunnels:
             tunnel.end()
         await asyncio.gather(*(tunnel.task for tunnel in tunnels if tunnel.task is not None), return_exceptions=True)
+        self.broker.listening.close("server shutting down")
         for place in self.broker.places.values():
             for server in list(place.pool.servers()):
                 real_member(server).close("server shutting down")
@@ -342,6 +344,7 @@ class Pooler:
                 for tunnel in [t for t in self.broker.tunnels.values() if t.place is place]:
                     tunnel.end("database removed")
                 self.broker.perform(self.pools.kill("database removed", now, pool.database))
+                self.broker.listening.close("database removed", pool)
                 continue
             place.entry = entry
             self._configure(place)
@@ -350,6 +353,7 @@ class Pooler:
                 place.startups.clear()
                 place.parameters = None
                 self.broker.perform(pool.reconnect(now))
+                self.broker.listening.close("database configuration changed", pool)
         self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")
         return change.needs_restart
 

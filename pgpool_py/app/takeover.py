@@ -2,8 +2,8 @@
 
 Each process listens on an abstract Unix socket for its successor, which must be the same system user. The successor gets the
 listening sockets, says when it serves, and is then sent every plain client that holds no server: the descriptor, and what makes
-its session. A client in a transaction follows when that is over; TLS clients, and those that keep a server, stay until they
-leave. Cancel requests for clients that have not come yet go to the old process, which ends with the last of them.
+its session. A client in a transaction follows when that is over; TLS clients, and those that keep a server or listen, stay
+until they leave. Cancel requests for clients that have not come yet go to the old process, which ends with the last of them.
 """
 
 from __future__ import annotations

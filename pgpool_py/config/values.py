@@ -88,6 +88,13 @@ class Negotiation(StrEnum):
     DIRECT = "direct"
 
 
+class ListenLoss(StrEnum):
+    """What becomes of a client that listens when notifications for it are lost."""
+
+    FATAL = "fatal"
+    NOTICE = "notice"
+
+
 class LoadBalance(StrEnum):
     """How a list of hosts is used."""
 
@@ -274,6 +281,7 @@ PlaceholdersName = Annotated[
     Placeholders, BeforeValidator(_word(*_values_of(Placeholders))), Shape(", ".join(Placeholders))
 ]
 PoolModeName = Annotated[PoolMode, BeforeValidator(_word(*_values_of(PoolMode))), Shape(", ".join(PoolMode))]
+ListenLossName = Annotated[ListenLoss, BeforeValidator(_word(*_values_of(ListenLoss))), Shape(", ".join(ListenLoss))]
 AuthTypeName = Annotated[AuthType, BeforeValidator(_word(*_values_of(AuthType))), Shape(", ".join(AuthType))]
 NegotiationName = Annotated[Negotiation, BeforeValidator(_word(*_values_of(Negotiation))), Shape(", ".join(Negotiation))]
 SslModeName = Annotated[SslMode, BeforeValidator(_word(*_values_of(SslMode))), Shape(", ".join(SslMode))]

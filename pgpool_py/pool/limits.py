@@ -48,6 +48,11 @@ class Limit:
     def full(self) -> bool:
         return 0 < self.maximum <= self.count
 
+    @property
+    def exceeded(self) -> bool:
+        """More are counted than may be: a place is reserved that is not free yet."""
+        return 0 < self.maximum < self.count
+
     def blocked_besides(self, pool: Pool) -> bool:
         """Whether other pools than this one are blocked."""
         return len(self.blocked) > (pool in self.blocked)
@@ -70,8 +75,8 @@ class Limit:
             each.see_limits()
 
 
-def least_recently_used(limit: Limit, not_of: Pool) -> Member | None:
-    """The server that has been unused for longest among the other pools of *limit*."""
+def least_recently_used(limit: Limit, not_of: Pool | None) -> Member | None:
+    """The server that has been unused for longest among the pools of *limit* other than *not_of*."""
     oldest = None
     for pool in limit.pools:
         if pool is not_of:
@@ -94,6 +99,16 @@ def evict_for(pool: Pool) -> list[Member] | None:
             server = least_recently_used(limit, pool)
             if server is None:
                 break
+            server.pool.remove(server)
+            evicted.append(server)
+    return evicted
+
+
+def evict_surplus(limits: tuple[Limit, ...]) -> list[Member]:
+    """The unused servers, taken out of their pools, by which these limits are exceeded; as far as there are any."""
+    evicted = []
+    for limit in limits:
+        while limit.exceeded and (server := least_recently_used(limit, None)) is not None:
             server.pool.remove(server)
             evicted.append(server)
     return evicted

@@ -10,10 +10,10 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
 cdef object LETTERS
-cdef int AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED
+cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, KEEPS_UNNAMED, KEEPS_NAMED
 cdef int HOLD, IN_TRANSACTION_FAILED, IDLE
 cdef int REFUSAL
-cdef long OPAQUE, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN
+cdef long OPAQUE, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
 
 cdef class Client(Keeper):
     cdef public int number
@@ -70,6 +70,8 @@ cdef class Client(Keeper):
     cdef bytes before(self, Server server, long verdict)
     cdef mark(self, Server server, long verdict)
     cdef bytes place_unnamed(self, Server server)
+    cdef bint must_wait(self, Server server, int kind)
+    cdef bytes listening(self, Server server, bytes text, long verdict)
     cpdef end(self, str reason)
     cpdef finish(self)
     cpdef leave(self, str reason)

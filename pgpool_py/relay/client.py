@@ -19,7 +19,9 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
+from pgpool_py.relay.subscription import Subscription
 from pgpool_py.session import flags
+from pgpool_py.session.channels import channels_in
 from pgpool_py.session.naming import REPEATED, Names, clears_statements, deallocated_name
 from pgpool_py.session.settings import TRACKED, difference
 from pgwire.codes import Frontend
@@ -76,9 +78,11 @@ KEEPS_NAMED = keeping.KEEPS_NAMED
 NOTED = flags.NOTED
 LOOKED = flags.LOOKED
 EXPLAINED = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
+LISTEN = flags.LISTEN
 # What the rest of the input is kept for.
 AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
 AWAITS_READY = 2  # how the requests before end: they decide whether the next can succeed
+AWAITS_CHANNELS = 3  # the listening connection
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
@@ -250,6 +254,9 @@ class Client(Keeper):
                 stage = self.take(server)
                 start = pos
 
+            if self.subscription is not None and self.must_wait(server, kind):
+                self.keep(server, stage, start, pos, stop)
+                return
             if kind == QUERY:
                 if context.no_simple_query:
                     self.forward(server, stage, start, pos)
@@ -265,6 +272,18 @@ class Client(Keeper):
                     verdict = context.scanner.look(raw(pos + 5, end - 1), length - 5, 0, None)
                 else:
                     verdict = UNKNOWN | TRANSACTION_END
+                if verdict & LISTEN or self.subscription is not None:
+                    extra = self.listening(server, piece(pos + 5, end - 1) if whole else b"", verdict)
+                    if extra is None:
+                        self.keep(server, stage, start, pos, stop)
+                        return
+                    if extra:
+                        if stage is None:
+                            stage = []
+                        if start < pos:
+                            stage.append(piece(start, pos))
+                        stage.append(extra)
+                        start = pos
                 if self.blind:
                     if verdict & TRANSACTION_END:
                         self.relay.broker.catalogs_changed(self)
@@ -364,6 +383,18 @@ class Client(Keeper):
                         if statement.facts_seen != context.facts_seen:
                             context.judge(statement)
                         verdict = statement.verdict
+                        if verdict & LISTEN or self.subscription is not None:
+                            extra = self.listening(server, statement.body, verdict)
+                            if extra is None:
+                                self.keep(server, stage, start, pos, stop)
+                                return
+                            if extra:
+                                if stage is None:
+                                    stage = []
+                                if start < pos:
+                                    stage.append(piece(start, pos))
+                                stage.append(extra)
+                                start = pos
                         if self.blind and verdict & TRANSACTION_END:
                             self.relay.broker.catalogs_changed(self)
                         if verdict & READS:
@@ -439,6 +470,16 @@ class Client(Keeper):
                         break
                     statement = self.statement(name_end + 1, end)
                     verdict = statement.verdict
+                    if self.subscription is not None and server.ready:
+                        # Ahead of the batch, in a transaction of its own, rather than ahead of the Bind within it.
+                        extra = self.subscription.ahead(server, statement.body, verdict)
+                        if extra:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            stage.append(extra)
+                            start = pos
                     if verdict & PIN and context.keeping and not self.pins:
                         refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
                         if refusal is not None:
@@ -627,6 +668,15 @@ class Client(Keeper):
         self.query_start = self.transaction_start = self.relay.now
         context = self.context
         stage: list[bytes] | None = None
+        if server.owner_key != self.cancel_key:
+            if self.subscription is None:
+                # Where it was handed on at once; and of one who listens nothing is on its way any more.
+                at_once = server.request_time == self.relay.now
+                server.former_key = server.owner_key if at_once and server.owner_since else 0
+                server.owner_key = self.cancel_key
+                server.owner_since = self.relay.now
+            else:
+                self.subscription.taken(server)
         if server.sequence_owner is not self:
             if server.sequence_owner is not None:
                 if context.reads_sequences and context.pooling:
@@ -683,6 +733,8 @@ class Client(Keeper):
 
     def answered(self) -> None:
         server = self.server
+        if self.held or self.awaiting == AWAITS_CHANNELS:
+            return
         if server is None:
             known = True
         elif self.awaiting == AWAITS_READY:
@@ -799,6 +851,8 @@ class Client(Keeper):
             server.unnamed = None
         if not statements and server is not None:
             self.forget(server)
+            if self.subscription is not None:
+                self.subscription.leave()
 
     def own_names(self, message: bytes, note: Any) -> bytes:
         if isinstance(note, tuple) and note[0] == REFUSAL:
@@ -827,11 +881,94 @@ class Client(Keeper):
                 bits |= statement.verdict & NOTED
         return bits
 
+    # --- listening ---
+
+    def must_wait(self, server: Server, kind: int) -> bool:
+        """Whether a client that listens must wait before this message goes out; `awaiting` says for what."""
+        if kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL or kind == TERMINATE:
+            return False
+        if server.expected.owed_ready and not server.expected.copying_in and not self.differing:
+            # One request at a time: its own notifications come before its ReadyForQuery, and nothing behind it.
+            self.awaiting = AWAITS_READY
+            return True
+        if self.subscription.must_wait(server):
+            self.awaiting = AWAITS_CHANNELS
+            return True
+        return False
+
+    def listening(self, server: Server, text: bytes, verdict: int) -> bytes | None:
+        """What goes ahead of *text* for the channels' sake; None: it must wait."""
+        if self.differing and verdict & LISTEN:
+            return None
+        if verdict & LISTEN and self.context.keeping:
+            if self.subscription is None and channels_in(text):
+                if server.expected.owed_ready:
+                    self.awaiting = AWAITS_READY
+                    return None
+                self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
+            if self.subscription is not None and not self.subscription.wants(text):
+                self.subscription.must_wait(server)
+                self.awaiting = AWAITS_CHANNELS
+                return None
+        if self.subscription is None:
+            return b""
+        extra: bytes = self.subscription.ahead(server, text, verdict)
+        return extra
+
+    def channels_ready(self) -> None:
+        """The listening connection has confirmed."""
+        if self.awaiting == AWAITS_CHANNELS:
+            self.go_on()
+            if self.ending:
+                self.finish()
+
+    def channels_refused(self, code: str, message: str) -> None:
+        """There is no listening connection."""
+        server = self.server
+        idle = server is not None and server.ready and server.status == IDLE and not self.held
+        if server is not None and idle and self.kept is not None and self.kept[0] == QUERY:
+            self.refuse_request(code, message)
+            if self.server is server and server.ready and self.kept is None:
+                self.settled()
+        else:
+            self.terminate(code, message)
+
+    def channels_found(self, server: Server, channels: set[bytes]) -> None:
+        if self.subscription is None:
+            if not channels:
+                return
+            # A LISTEN that no text showed.
+            self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
+        self.subscription.learned(server, channels)
+
+    def notified(self, message: bytes) -> bytes:
+        channel = message[9 : message.find(b"\0", 9)]
+        if self.subscription is not None and self.subscription.hears(channel):
+            return b""  # it comes by the listening connection
+        notifier = self.relay.broker.notifier(self.server, int.from_bytes(message[5:9], "big"))
+        return message[:5] + notifier.to_bytes(4, "big") + message[9:] if notifier else message
+
+    def terminate(self, code: str, message: str) -> None:
+        """As `refuse`, but what is still to be sent is sent before."""
+        if self.out is None or self.closed:
+            self.refuse(code, message)
+            return
+        self.held = False
+        self.send_data(error_response("FATAL", code, message))
+        self.relay.broker.pooler_error(self, message)
+        self.pause()
+        self.ending = True
+        self.deadline = self.relay.now + self.context.leaving_query_timeout
+        self.relay.timed[self] = None
+        self.leave(message)
+
     # --- giving a server back ---
 
     def settled(self) -> None:
         server = self.server
         if server is None or self.differing:
+            return
+        if self.subscription is not None and not self.subscription.settle(server):
             return
         if self.kept is not None:
             self.go_on()
@@ -848,9 +985,7 @@ class Client(Keeper):
                 self.refuse("08P01", "transaction blocks not allowed in statement pooling mode")
             return
         if server.dirty:
-            if self.blind:
-                self.blind = False
-                self.relay.broker.catalogs_settled(self)
+            self.transaction_ended()
             if self.trouble:
                 self.refuse("57P01", self.trouble)
                 return
@@ -866,6 +1001,12 @@ class Client(Keeper):
             server.dirty |= RESET
         server.client = None
         server.settled()
+
+    def transaction_ended(self) -> None:
+        """What was waiting for that: the catalogs, which this transaction has changed."""
+        if self.blind:
+            self.blind = False
+            self.relay.broker.catalogs_settled(self)
 
     def count_time(self, transaction_ended: bool) -> None:
         """The server is ready, or taken away: what ran since the last time goes into the statistics."""
@@ -885,6 +1026,10 @@ class Client(Keeper):
         if self.leaving:
             self.relay.close_client(self, "client close request")
             return
+        if self.subscription is not None:
+            self.subscription.deliver()
+            if self.out is not None:
+                return
         if self.server is not None:
             self.server.resume()
         if self.kept is None and not self.ending:
@@ -904,6 +1049,8 @@ class Client(Keeper):
 
     def finish(self) -> None:
         """Close as soon as nothing is under way any more."""
+        if self.held:
+            return
         server = self.server
         if server is None:
             if self.kept is None or self.state is not self.relay.client_waiting_state:
@@ -993,7 +1140,7 @@ class Client(Keeper):
         if server is not None:
             if self.asked is not None and server.expected.size() == 1:
                 return False  # nothing of the client's own is under way
-            return not self.differing and not server.ready
+            return not self.differing and not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:
             self.pool.stop_waiting(self, self.relay.now)
             self.refuse_request("57014", "canceling statement due to user request")

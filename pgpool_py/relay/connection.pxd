@@ -30,6 +30,8 @@ cdef class Connection(Member):
     cdef public int awaiting
     cdef public Channel tls
     cdef public bint again
+    cdef public object subscription
+    cdef public bint held
 
     @cython.locals(n=cython.int)
     cpdef send_range(self, int start, int stop)
@@ -54,6 +56,7 @@ cdef class Connection(Member):
     cpdef looked(self, list rows, bytes error)
     cpdef answered(self)
     cpdef parameter_changed(self, bytes name, bytes value)
+    cpdef bytes notified(self, bytes message)
     cpdef undo(self, list dropped)
     cpdef reset_all(self, bint statements)
     cpdef server_gone(self, bint told)

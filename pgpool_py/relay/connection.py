@@ -47,6 +47,8 @@ class Connection(Member):
     `tail`    the start of a message whose rest has not arrived
     `passing` how many bytes of the message at hand are still to come; they need no look
     `awaiting` what a client has kept the rest of its input for: AWAITS_COPY or AWAITS_READY, 0 for nothing
+    `subscription` of a client: what it listens to, None for nothing
+    `held`     of a client: its ReadyForQuery is held back until its notifications are here
     `tls`      the Channel of a TLS connection, None for a plain one
     `again`    read when the socket can be written, too: see Channel
     """
@@ -65,6 +67,8 @@ class Connection(Member):
         self.ahead = self.behind = None
         self.tls: Channel | None = None
         self.again = False
+        self.subscription: Any = None
+        self.held = False
 
     # --- writing ---
 
@@ -186,6 +190,10 @@ class Connection(Member):
 
     def parameter_changed(self, name: bytes, value: bytes) -> None:
         """The server reported a setting while this client had it."""
+
+    def notified(self, message: bytes) -> bytes:
+        """The server itself passes on a notification; what the client is to be sent."""
+        return b""
 
     def undo(self, dropped: list[tuple[int, Any]]) -> None:
         """These requests were skipped by the server."""

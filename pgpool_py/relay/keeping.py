@@ -19,7 +19,7 @@ from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import LOOK, Server
 from pgpool_py.session import flags
 from pgpool_py.session.effects import Effects, effects
-from pgpool_py.session.look import CHANNEL, UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
+from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -224,6 +224,8 @@ class Keeper(Connection):
             self.unknowable = True
             if context.exact:
                 server.unsettable = True  # no reset takes a definition away, and nobody knows which to look for
+        if question.held or question.whole:
+            self.channels_found(server, set(finding.channels))
         if question.held or question.objects or self.unknowable:
             self.pin_for(server, finding)
 
@@ -239,13 +241,14 @@ class Keeper(Connection):
             if question.unknowable and self.context.exact:
                 server.unsettable = True
 
+    def channels_found(self, server: Server, channels: set[bytes]) -> None:
+        """The session listens to these."""
+
     # --- pins ---
 
     def pin_for(self, server: Server, finding: Finding) -> None:
         """Keep the server as long as something is found on it that only it can keep."""
         reasons = list(dict.fromkeys(finding.pins))
-        if finding.channels:
-            reasons.append(CHANNEL)
         if self.unknowable:
             reasons.append(UNKNOWABLE)
         if reasons and not self.pins:

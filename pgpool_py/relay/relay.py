@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from pgpool_py.relay._io import clock, ready_events, ready_fd, wait
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.connection import Connection, Hub
+from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.relay.server import Server
 
 TURN = 0.005  # seconds in `drain` before the asyncio loop gets its turn
@@ -60,6 +61,18 @@ class Broker(Protocol):
 
     def pooler_error(self, client: Client, message: str) -> None:
         """A client was sent an error of the pooler's own."""
+
+    def listening_connection(self, client: Client) -> ListeningConnection:
+        """The connection that listens for this client; it may not be open yet."""
+
+    def listening_successor(self, connection: ListeningConnection) -> ListeningConnection:
+        """The connection that listens instead of one that was lost."""
+
+    def listening_closed(self, connection: ListeningConnection, reason: str) -> None:
+        """A listening connection's socket is closed; its clients are told by itself."""
+
+    def notifier(self, server: Server, pid: int) -> int:
+        """The process id that was given to the client whose server, of the same database as *server*, has *pid*; 0: none."""
 
 
 class Relay(Hub):
@@ -157,6 +170,13 @@ class Relay(Hub):
             self._close(server)
             self.busy = True
             self.broker.server_closed(server, reason)
+
+    def close_listening(self, connection: ListeningConnection, reason: str) -> None:
+        """Close a listening connection's socket and tell the broker."""
+        if not connection.closed:
+            self._close(connection)
+            self.busy = True
+            self.broker.listening_closed(connection, reason)
 
     def _close(self, connection: Connection) -> None:
         connection.closed = True

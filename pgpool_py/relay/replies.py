@@ -15,9 +15,9 @@ def parameter_status(name: bytes, value: bytes) -> bytes:
     return ParameterStatus(name, value).encode()
 
 
-def notice_response(message: str) -> bytes:
+def notice_response(message: str, severity: str = "NOTICE", code: str = "00000") -> bytes:
     """NoticeResponse of the pooler's own."""
-    return NoticeResponse.make("NOTICE", "00000", message).encode()
+    return NoticeResponse.make(severity, code, message).encode()
 
 
 def error_response(severity: str, code: str, message: str) -> bytes:

@@ -7,13 +7,13 @@ from pgwire.expected cimport Expected
 
 cdef int WRITE, GONE
 cdef int DATA_ROW, COMMAND_COMPLETE, READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, COPY_DATA, ROW_DESCRIPTION
-cdef int NOTICE_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE
+cdef int NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE
 cdef int OWED_QUERY, OWED_PARSE, SKIP, PASS, WRONG
 cdef int IDLE, HOLD, HOLD_OWN
-cdef long UNCLEAN, RESET, OPAQUE
+cdef long UNCLEAN, RESET, OPAQUE, CHANNELS
 cdef dict FORESEEN
 cdef long long LARGEST, SELECT
-cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK
+cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN
 cdef object PLAIN_TAGS
 
 cdef class Server(Connection):
@@ -38,6 +38,9 @@ cdef class Server(Connection):
     cdef public dict reported
     cdef public dict statements
     cdef public object unnamed
+    cdef public int owner_key
+    cdef public double owner_since
+    cdef public int former_key
     cdef public object sequence_owner
     cdef public bint sequence_mixed
     cdef public int step

@@ -29,6 +29,7 @@ PARAMETER_STATUS = int(Backend.PARAMETER_STATUS)
 COPY_DATA = int(Backend.COPY_DATA)
 ROW_DESCRIPTION = int(Backend.ROW_DESCRIPTION)
 NOTICE_RESPONSE = int(Backend.NOTICE_RESPONSE)
+NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
 PARSE_COMPLETE = int(Backend.PARSE_COMPLETE)
 CLOSE_COMPLETE = int(Backend.CLOSE_COMPLETE)
 
@@ -38,6 +39,7 @@ SKIP = int(Action.SKIP)
 PASS = int(Reply.PASS)
 WRONG = int(Reply.WRONG)
 
+CHANNELS = flags.CHANNELS
 IDLE = ord("I")  # the status byte of ReadyForQuery
 HOLD = 32768  # messages that need a look are kept until complete up to this size
 HOLD_OWN = 131072  # the same for rows that answer the pooler's own question
@@ -46,7 +48,7 @@ LARGEST = 0x7FFFFFFE
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
 # did not foresee makes the server dirty: the second net.
 # The bits of a verdict that make a server unfit for the next client.
-UNCLEAN = flags.DIRTY | flags.RESET
+UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS
 RESET = flags.RESET
 OPAQUE = flags.OPAQUE
 PLAIN_TAGS = frozenset(
@@ -64,7 +66,7 @@ FORESEEN = {
     b"SET": flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.SEED,
     b"RESET": flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.SEED,
     b"LISTEN": flags.LISTEN,
-    b"UNLISTEN": flags.LISTEN,
+    b"UNLISTEN": flags.LISTEN | flags.CLEANUP,
     b"PREPARE": flags.STATEMENT,
     b"SET CONSTRAINTS": flags.TRANSACTION_LOCAL,
     b"PREPARE TRANSACTION": flags.TRANSACTION_END,
@@ -79,7 +81,7 @@ FORESEEN = {
 }
 
 # Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK = range(4)
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN = range(5)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -122,6 +124,11 @@ class Server(Connection):
         self.reported: dict[bytes, bytes] = {}
         self.statements: dict[Any, bytes] = {}
         self.unnamed: Any = None
+        # whose notifications come from here: who has it or had it last, and since when (0.0: a client that listens); who had it
+        # until then, unless that one listens or the server was idle meanwhile
+        self.owner_key = 0
+        self.owner_since = 0.0
+        self.former_key = 0
         self.sequence_owner: Any = None
         self.sequence_mixed = False
         # own work
@@ -207,6 +214,8 @@ class Server(Connection):
                 tag = u32(pos + 5)
                 if tag != SELECT and tag not in PLAIN_TAGS:
                     self.on_tag(piece(pos + 5, end - 1))
+            elif kind == NOTIFICATION_RESPONSE and whole and client is not None:
+                replaced = client.notified(piece(pos, end))
             answer = expected.answer(kind)
             if answer == WRONG:
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
@@ -240,6 +249,10 @@ class Server(Connection):
                 if status != IDLE and self.status == IDLE:
                     self.transaction_start = self.relay.now
                 self.status = status
+                if status == IDLE and answer == PASS and client is not None and client.subscription is not None:
+                    client.send_range(start, pos)
+                    start = end
+                    client.held = True
                 if expected.head() < 0:
                     self.ready = True
                 if expected.note is not None:
@@ -430,6 +443,11 @@ class Server(Connection):
             self.in_force = self.context.table.empty
             self.sequence_owner = None
             self.sequence_mixed = False
+        elif step == STEP_UNLISTEN:
+            if self.step_error is not None or self.status != IDLE:
+                self.close("UNLISTEN failed")
+                return
+            self.dirty &= ~CHANNELS
         elif step == STEP_ROLLBACK and self.status != IDLE:
             self.close("rollback failed")
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
@@ -492,6 +510,9 @@ class Server(Connection):
             self.canceled = False
             self.begin_reset()
             self.own_query(STEP_CHECK, b"")
+        elif self.dirty & UNCLEAN == CHANNELS:
+            self.begin_reset()
+            self.own_query(STEP_UNLISTEN, b"UNLISTEN *")
         else:
             self.begin_reset()
             self.own_query(STEP_RESET, self.context.reset_query)

@@ -40,6 +40,9 @@ EXECUTES = 1 << 20  # EXECUTE: does what the prepared statement of that name doe
 # Not a verdict's: the server must be reset whatever a look at its catalogs would find.
 RESET = 1 << 22
 
+# Nor this: the server listens for its client, and must not for the next one.
+CHANNELS = 1 << 21
+
 # What is noted of the transaction at hand, and what of that a look at the session settles.
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
 LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES

@@ -22,7 +22,6 @@ TEMPORARY = "temporary object"
 LOCK = "advisory lock"
 CURSOR = "cursor with hold"
 PREPARED = "prepared statement"
-CHANNEL = "listen"
 UNKNOWABLE = "code that makes setting names"
 
 _TEMPORARY = (

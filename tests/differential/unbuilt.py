@@ -14,12 +14,11 @@ NOT_YET: dict[str, str] = {
     "startup_defaults": "RESET goes back to the server's defaults, not to the client's own",
     "sequences": "the owner loses currval and lastval",
     "catalog": "pg_prepared_statements does not show the statements of the protocol",
-    "listen": "the owner hears what others say by another pid, and keeps a server of its own",
     "cached_plan": "a statement whose columns have changed is parsed anew though the client knows the old ones",
     "temp_buffers": "a server that has had temporary tables refuses temp_buffers",
 }
 LEAKING: frozenset[str] = frozenset()
-BY_CHANCE = frozenset({"listen", "catalog", "cached_plan"})  # passes when the catalogs happen to be read in time
+BY_CHANCE = frozenset({"catalog", "cached_plan"})  # passes when the catalogs happen to be read in time
 
 
 def marks(needs: Iterable[str], among: Container[str] = NOT_YET) -> list[pytest.MarkDecorator]:

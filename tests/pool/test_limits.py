@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgpool_py.pool.limits import evict_surplus
 from pgpool_py.pool.states import ServerState
 from tests.pool.world import World
 
@@ -73,6 +74,20 @@ def test_nothing_is_evicted_in_vain(world: World) -> None:
     world.client_with_server(world.pool("app", "bob"))
     world.ask(world.client(world.pool("app", "bob")))
     assert world.closed == []
+
+
+def test_reserved_place_is_made_free(world: World) -> None:
+    """A connection of no pool reserves its place first; unused servers beyond the limit go then, no more."""
+    limit = world.pools.database_limit("app")
+    limit.maximum = 2
+    ann = world.pool(user="ann")
+    oldest, _ = world.idle_servers(ann, 2)
+    assert evict_surplus(ann.limits) == []
+    limit.count += 1
+    assert limit.exceeded
+    assert evict_surplus(ann.limits) == [oldest]
+    assert not limit.exceeded
+    limit.count -= 1
 
 
 def test_min_pool_size_evicts_nobody(world: World) -> None:

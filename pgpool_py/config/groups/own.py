@@ -6,7 +6,10 @@ from typing import ClassVar
 
 from pgpool_py.config.setting import Settings, setting
 from pgpool_py.config.values import (
+    Bytes,
     Count,
+    ListenLoss,
+    ListenLossName,
     Placeholders,
     PlaceholdersName,
     Seconds,
@@ -59,6 +62,18 @@ class Own(Settings):
         "How long a request that was received whole before its client left may run on before it is"
         " cancelled. 0: it is"
         " cancelled at once.",
+        own=True,
+    )
+    listen_buffer_size: Bytes = setting(
+        8388608,
+        "How many bytes of notifications are kept for a client that listens while it is in a transaction or does"
+        " not read. Beyond that they are lost, and it is told so as `listen_loss` says. 0: no limit.",
+        own=True,
+    )
+    listen_loss: ListenLossName = setting(
+        ListenLoss.FATAL,
+        "What a client is told whose notifications are lost, because the connection that listens for it was, or"
+        " because it does not keep up: `fatal` ends it with 57P01, `notice` sends a warning, and it goes on listening.",
         own=True,
     )
     server_reset_timeout: Seconds = setting(
