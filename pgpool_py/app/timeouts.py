@@ -1,9 +1,9 @@
 """How long clients may run, idle and wait: a sweep over the connections at each tick, by stamps the relay leaves on them.
 
-Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify`, `pin_timeout` and, behind a
-forced user, `query_wait_timeout`; and whom each applies to: the client's own user's entry goes before [pgbouncer]. Nothing of it
-is on the path of a transaction, so a timeout is acted on up to a third of a second late. What becomes of the server of a client
-that is sent away is `Server.let_go`: a query that still runs is cancelled.
+Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify`,
+`pin_timeout` and, behind a forced user, `query_wait_timeout`; and whom each applies to: the client's own user's entry goes
+before [pgbouncer]. Nothing of it is on the path of a transaction, so a timeout is acted on up to a third of a second late.
+What becomes of the server of a client that is sent away is `Server.let_go`: a query that still runs is cancelled.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ class Keeper(Connection):
         return describe(self.pins, self.cause)
 
     def refusal(self, text: bytes) -> tuple[int, bytes | None, str, str] | None:
-        """The note of the error to send instead of running *text*, which only one server can keep the state of; None: it may run."""
+        """The note of the error to send instead of running *text*, whose state only one server can keep; None: it may run."""
         if ENDS_ITSELF.search(text) is not None:
             return None
         what = f'"{text[:CAUSE].decode(errors="replace")}"'
