@@ -467,6 +467,8 @@ class Scanner:
             result |= self.judge(lead, second, words, has, mode, result)
         if statements != 1:
             result &= ~_EXIT
+            if result & _DDL and mode == _SQL:
+                result |= _OPAQUE  # the others may run what the one just made
         return result
 
     def code_of(self, data: bytes, start: int, length: int, h: int) -> int:

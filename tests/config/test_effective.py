@@ -84,7 +84,7 @@ def test_a_forced_user_is_the_pools(config: Config) -> None:
 @pytest.mark.parametrize("key", list(setting_fields(UserSettings)))
 def test_an_entry_for_one_user_changes_nothing_for_another(loaded: Load, key: str) -> None:
     """PgBouncer's client_idle_timeout for one user disconnects all others; here no key of [users] reaches anybody else."""
-    value = "statement" if key == "pool_mode" else "7"
+    value = {"pool_mode": "statement", "session_state": "reset", "session_pin": "error"}.get(key, "7")
     without = loaded(TEXT)
     within = loaded(TEXT.replace("[users]", f"[users]\nx = {key}={value}"))
     for user in ("y", "web"):
