@@ -55,7 +55,7 @@ class Catalogs:
         for place in self.users:
             place.context.facts_stale = True
             if place.context.scanner is not UNINFORMED:
-                place.context.learn(UNINFORMED)
+                place.context.doubt(UNINFORMED)
         self.doubts += 1
 
     def learn(self, facts: DatabaseFacts | None, now: float, doubts: int) -> None:

@@ -506,7 +506,7 @@ class Client(Keeper):
                             stage.append(extra)
                             start = pos
                         if verdict & OPAQUE:
-                            self.note(server, verdict, statement.body[: name_end - pos], statement, None)
+                            self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
                         if verdict & CLEANUP and self.names is not None:
                             if stage is None:
                                 stage = []

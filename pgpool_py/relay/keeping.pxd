@@ -4,7 +4,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long NOTED, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET
+cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET
 cdef int CAUSE, IDLE
 
 cdef class Keeper(Connection):
@@ -32,6 +32,7 @@ cdef class Keeper(Connection):
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef look(self, Server server)
+    cpdef long dynamic(self, bytes text)
     cpdef abandon(self, Server server)
     cpdef tuple refusal(self, bytes text)
     cpdef unpin(self, Server server)

@@ -18,7 +18,7 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import LOOK, Server
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects
+from pgpool_py.session.effects import Effects, effects, makes_names
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 
@@ -39,6 +39,7 @@ STATEMENT = flags.STATEMENT
 EXECUTES = flags.EXECUTES
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
+DYNAMIC = flags.DYNAMIC
 RESET = flags.RESET
 # Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named; or a pin.
 KEEPS_UNNAMED = 1
@@ -94,9 +95,15 @@ class Keeper(Connection):
 
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
-        bits = verdict & NOTED
         if verdict & DDL and self.context.watching:
             self.changes_catalogs(server)
+            if b";" in text:
+                verdict |= OPAQUE  # what it creates it may also call
+            if not self.context.makes_names and makes_names(text):
+                self.context.makes_names = True
+        if verdict & OPAQUE:
+            verdict |= self.dynamic(text)
+        bits = verdict & NOTED
         if self.context.keeping:
             if verdict & STATEMENT:
                 if verdict & EXECUTES:
@@ -122,6 +129,17 @@ class Keeper(Connection):
         self.blind = True
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
+
+    def dynamic(self, text: bytes) -> int:
+        """DYNAMIC if, while the catalogs are in doubt, the text may reach code that makes names.
+
+        What was read of it before counts on; what was created since may be anywhere.
+        """
+        context = self.context
+        if context.makes_names:
+            return DYNAMIC
+        before = context.scanner_before
+        return before.scan(text) & DYNAMIC if before is not None else 0
 
     def statement_bits(self) -> int:
         """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""

@@ -36,6 +36,8 @@ cdef class SessionContext:
     cdef public double leaving_query_timeout
     cdef public long facts_seen
     cdef public bint facts_stale
+    cdef public Scanner scanner_before
+    cdef public bint makes_names
     cdef public bint reads_sequences
     cdef public long long query_count
     cdef public long long transaction_count
@@ -57,6 +59,7 @@ cdef class SessionContext:
     cpdef bytes name(self, Statement statement)
     cpdef judge(self, Statement statement)
     cpdef learn(self, Scanner scanner)
+    cpdef doubt(self, Scanner scanner)
     @cython.locals(known=Statement, statements=dict)
     cpdef Statement statement(self, Settings settings, bytes body)
     cpdef dict reported(self, dict old, bytes name, bytes value)

@@ -73,6 +73,8 @@ class SessionContext:
         self.placeholders: frozenset[bytes] = frozenset()  # custom settings that functions of the database may make
         self.facts_seen = 0
         self.facts_stale = False
+        self.scanner_before: Scanner | None = None  # the one before the catalogs came in doubt
+        self.makes_names = False  # a text went out that created code which makes names, and nobody has read it yet
         self.reads_sequences = False
         # counters
         self.query_count = 0
@@ -128,12 +130,24 @@ class SessionContext:
             statement.verdict |= self._judge_types(body[end + 3 :])
         if statement.deallocates is not None:
             statement.verdict = CLEANUP
+        statement.effects = None
         statement.facts_seen = self.facts_seen
 
     def learn(self, scanner: Scanner) -> None:
         """Judge by this scanner from now on."""
         self.scanner = scanner
+        self.scanner_before = None
+        self.makes_names = False
         self.facts_seen += 1
+
+    def doubt(self, scanner: Scanner) -> None:
+        """Judge by *scanner*, which knows nothing, until the catalogs are read again.
+
+        `scanner_before` goes on saying which code makes names.
+        """
+        before = self.scanner
+        self.learn(scanner)
+        self.scanner_before = before
 
     def reported(self, old: dict[bytes, bytes], name: bytes, value: bytes) -> dict[bytes, bytes]:
         """The map of reported settings that differs from *old* in one value; equal maps are one object."""

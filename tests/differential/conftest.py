@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,15 +45,21 @@ def differential_server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def world(differential_server: PostgresServer) -> Iterator[World]:
-    """Both sides, for the whole run: servers are handed from script to script."""
-    server = differential_server
+@contextmanager
+def pooler_for(server: PostgresServer, settings: dict[str, object]) -> Iterator[Pooler]:
+    """A pooler with the pools of the scripts."""
     line = f"host={server.host} port={server.port} dbname={POOLED}"
     databases = {name: f"{line} pool_size={size}" for name, size in POOLS.items()}
     databases["restored"] = f"host={server.host} port={server.port} dbname={RESTORED} pool_size=2"
-    with Pooler(databases, {name: "" for name in (OWNER, OTHER, ADMIN)}, SETTINGS) as pooler:
-        made = World(server, pooler)
+    with Pooler(databases, {name: "" for name in (OWNER, OTHER, ADMIN)}, {**SETTINGS, **settings}) as pooler:
+        yield pooler
+
+
+@pytest.fixture(scope="session")
+def world(differential_server: PostgresServer) -> Iterator[World]:
+    """Both sides, for the whole run: servers are handed from script to script."""
+    with pooler_for(differential_server, {}) as pooler:
+        made = World(differential_server, pooler)
         yield made
         made.close()
 

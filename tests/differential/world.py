@@ -14,6 +14,7 @@ from tests.system.stack import wait_until
 
 OWNER, OTHER, ADMIN = "diff_owner", "diff_other", "postgres"
 TEMPLATE, DIRECT, POOLED, RESTORED = "diff_template", "diff_direct", "diff_pooled", "diff_restored"
+JANITOR = {"application_name": "janitor"}
 POOLS = {"one": 1, "two": 2}
 HBA = ["host all all 127.0.0.1/32 trust"]
 SETTINGS: dict[str, object] = {
@@ -82,7 +83,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.admin = RawClient(self.address, "postgres", ADMIN)
-        self.janitors = [RawClient(self.address, name, ADMIN) for name in (DIRECT, POOLED)]
+        self.janitors = [RawClient(self.address, name, ADMIN, parameters=JANITOR) for name in (DIRECT, POOLED)]
 
     def close(self) -> None:
         """Let everybody go: the pooler waits for its clients."""
@@ -188,6 +189,6 @@ class World:
             for client in clients:
                 client.leave()
         self.resident.clear()
-        which = f"datname = '{POOLED}' and pid <> {self.janitors[1].pid}"
+        which = f"datname = '{POOLED}' and application_name <> 'janitor'"
         self.admin.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {which}")
         wait_until(lambda: self.admin.ask(f"select count(*) from pg_stat_activity where {which}") == "0", "servers are gone")
