@@ -37,10 +37,11 @@ _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
 _NAMES = """
-    again ahead awaiting behind broken cancel_key cleared_ahead close_needed closed connect_time context database deadline
-    difference_error differing ending fd idle_since interest keeps_server kept last_server leaving names noticed number out
-    parse_note passing peer pool query_count query_start reading relay request_time server settings skipping startup state tail
-    tls told transaction_count transaction_start transaction_time unnamed user wait_start wait_time
+    again ahead all_back awaiting behind broken cancel_key cause cleared_ahead close_needed closed connect_time context
+    database deadline difference_error differing ending fd idle_since interest keeps_server kept last_server leaving names
+    noticed number out parse_note passing peer pool prepared query_count query_start reading relay request_time server
+    settings skipping startup state tail tls told transaction_count transaction_start transaction_time unnamed user
+    wait_start wait_time
 """
 _KNOWN = frozenset(_NAMES.split())
 

@@ -104,7 +104,6 @@ class Client(Keeper):
         self.last_server: Any = None
         # what it holds and waits for
         self.kept: bytes | None = None
-        self.differing = False
         self.difference_error: bytes | None = None
         self.skipping = False
         self.ending = False
@@ -666,6 +665,7 @@ class Client(Keeper):
         self.server = server
         server.client = self
         self.query_start = self.transaction_start = self.relay.now
+        self.all_back = False
         context = self.context
         stage: list[bytes] | None = None
         if server.owner_key != self.cancel_key:
@@ -861,18 +861,25 @@ class Client(Keeper):
             message = self.names.translate(message, note)
         return b"E" + (len(message) + 4).to_bytes(4, "big") + message
 
-    def parameter_changed(self, name: bytes, value: bytes) -> None:
+    def parameter_changed(self, name: bytes, value: bytes) -> bytes | None:
         server = self.server
         if server is None:
-            return
+            return None
+        before = self.told.get(name)
         self.told = server.reported
         if self.context.keeping:
             # The third net: a setting changed, and no text said so.
             if not server.dirty & EXPLAINED:
                 server.dirty |= OPAQUE
+            own = self.goes_back(name)
+            if own is not None and own != value:
+                # What the client started with, not what the server did, is in force when it looks again.
+                self.told = self.context.reported(server.reported, name, own)
+                return b"" if own == before else parameter_status(name, own)
         elif name.lower().decode("ascii", "replace") in TRACKED:
             self.settings = self.context.table.with_value(self.settings, name, value)
             server.in_force = self.settings
+        return None
 
     def statement_bits(self) -> int:
         bits = 0
@@ -993,6 +1000,8 @@ class Client(Keeper):
                 self.look(server)
                 return
         if self.keeps_server or not self.context.pooling:
+            if self.context.keeping and server.in_force is not self.settings:
+                self.restore(server)
             return
         self.server = None
         self.state = self.relay.client_idle_state

@@ -55,7 +55,7 @@ cdef class Connection(Member):
     cpdef difference_done(self, bint failed)
     cpdef looked(self, list rows, bytes error)
     cpdef answered(self)
-    cpdef parameter_changed(self, bytes name, bytes value)
+    cpdef bytes parameter_changed(self, bytes name, bytes value)
     cpdef bytes notified(self, bytes message)
     cpdef undo(self, list dropped)
     cpdef reset_all(self, bint statements)

@@ -188,8 +188,9 @@ class Connection(Member):
     def answered(self) -> None:
         """The server said something while the client was `awaiting`."""
 
-    def parameter_changed(self, name: bytes, value: bytes) -> None:
-        """The server reported a setting while this client had it."""
+    def parameter_changed(self, name: bytes, value: bytes) -> bytes | None:
+        """The server reported a setting while this client had it: the message to send instead, None to send it as it is."""
+        return None
 
     def notified(self, message: bytes) -> bytes:
         """The server itself passes on a notification; what the client is to be sent."""

@@ -22,6 +22,8 @@ cdef class Keeper(Connection):
     cdef public long prepared
     cdef public bint unknowable
     cdef public bint blind
+    cdef public bint all_back
+    cdef public bint differing
     cdef public str trouble
 
     @cython.locals(there=object)
@@ -36,4 +38,6 @@ cdef class Keeper(Connection):
     cpdef abandon(self, Server server)
     cpdef tuple refusal(self, bytes text)
     cpdef unpin(self, Server server)
+    cpdef bytes goes_back(self, bytes name)
+    cpdef restore(self, Server server)
     cpdef forget(self, Server server)

@@ -16,10 +16,11 @@ from typing import Any
 
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import LOOK, Server
+from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
 from pgpool_py.session.effects import Effects, effects, makes_names
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
+from pgpool_py.session.settings import difference
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -61,6 +62,8 @@ class Keeper(Connection):
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
+    `all_back`             its DISCARD ALL was carried out in this transaction
+    `differing`            its settings are being put in force: what it says waits
     `trouble`              why it must be disconnected as soon as that can be done
     """
 
@@ -81,6 +84,8 @@ class Keeper(Connection):
         self.prepared = 0
         self.unknowable = False
         self.blind = False
+        self.all_back = False
+        self.differing = False
         self.trouble = ""
 
     def fits(self, server: Server) -> bool:
@@ -315,9 +320,29 @@ class Keeper(Connection):
         """For how long it has kept its server, in seconds; 0.0 without a pin."""
         return self.relay.now - self.pin_start if self.pins else 0.0
 
+    def goes_back(self, name: bytes) -> bytes | None:
+        """What the client started with, if this transaction sent that setting back to it."""
+        own: bytes | None = self.startup.values.get(name)
+        if own is None or self.all_back:
+            return own
+        question = self.question
+        if question is not None and (question.resets_all or name.lower() in question.resets):
+            return own
+        return None
+
+    def restore(self, server: Server) -> None:
+        """Put the client's settings in force on a server that it keeps: a RESET there went to the server's own."""
+        texts = difference(server.in_force, self.settings)
+        server.in_force = self.settings
+        self.defines(server)
+        for text in texts:
+            self.differing = True
+            server.query(text, DIFFERENCE)
+
     def forget(self, server: Server) -> None:
         """The client's own DISCARD ALL was carried out: its session is as it began."""
         self.question = None
+        self.all_back = True
         self.unknowable = False
         self.prepared = 0
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values}

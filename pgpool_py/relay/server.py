@@ -209,7 +209,7 @@ class Server(Connection):
             if kind == ERROR_RESPONSE and whole:
                 replaced = self.on_error(pos, end)
             elif kind == PARAMETER_STATUS and whole:
-                self.on_parameter(pos + 5, end)
+                replaced = self.on_parameter(pos + 5, end)
             elif kind == COMMAND_COMPLETE and whole:
                 tag = u32(pos + 5)
                 if tag != SELECT and tag not in PLAIN_TAGS:
@@ -323,18 +323,19 @@ class Server(Connection):
             return self.client.own_names(body, expected.head_note())
         return None
 
-    def on_parameter(self, pos: int, end: int) -> None:
-        """Follow a setting that the server reports."""
+    def on_parameter(self, pos: int, end: int) -> bytes | None:
+        """Follow a setting that the server reports; the message to send instead, or None to send it as it is."""
         zero = find_zero(pos, end)
         if zero < 0:
-            return
+            return None
         name = piece(pos, zero)
         value = piece(zero + 1, end - 1)
         # A new map each time: clients remember which one they were told by identity.
         self.reported = self.context.reported(self.reported, name, value)
         head = self.expected.head()
         if self.client is not None and not (head >= 0 and head & SKIP):
-            self.client.parameter_changed(name, value)
+            return self.client.parameter_changed(name, value)
+        return None
 
     def on_tag(self, tag: bytes) -> None:
         """A command other than the plain ones was carried out."""
