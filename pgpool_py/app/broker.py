@@ -55,7 +55,6 @@ class Broker:
         self.servers: dict[tuple[Any, int], Server] = {}  # by database and process id
         self.configure(config)
         self.clients: dict[int, Client] = {}  # by cancel key
-        self.keys: dict[int, bytes] = {}
         self.tunnels: dict[int, Tunnel] = {}  # replication clients, by cancel key
         self.stopping = False  # no new clients
         self.closing = False  # no new servers either
@@ -295,7 +294,6 @@ class Broker:
         if client.blind:
             self.catalogs_settled(client)
         self.clients.pop(client.cancel_key, None)
-        self.keys.pop(client.cancel_key, None)
         self.counts.leave(client.database.name, client.user)
         self.counts.depart()
         if self.config.pgbouncer.log_disconnections:

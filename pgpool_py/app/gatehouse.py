@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from pgpool_py.relay.tls import adopt
 from pgpool_py.session.look import Question, Row, read
 from pgpool_py.session.settings import Settings
 
+MAX_ENTRIES = 1000  # database entries remembered as logins see them
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
 MAX_APPLICATION_NAME = 63  # bytes
 
@@ -75,6 +77,7 @@ class Gatehouse:
         self.slowdown = Slowdown()
         self.rules = self._rules(broker.config, broker.encryption)
         self._mock_key = self.rules.mock_key
+        self._entries: dict[str, Entry] = {}
 
     @property
     def counts(self) -> ClientCounts:
@@ -111,7 +114,14 @@ class Gatehouse:
         if entry is None:
             return None
         limit = int(config.effective(entry, None, "max_db_client_connections"))
-        return Entry(entry, limit, self.desk.orders.is_disabled(name))
+        found = Entry(entry, limit, self.desk.orders.is_disabled(name))
+        same = self._entries.get(name)
+        if same == found:
+            return same  # one object for all its clients
+        if len(self._entries) >= MAX_ENTRIES:
+            self._entries.clear()
+        self._entries[name] = found
+        return found
 
     def admit(self, request: StartupRequest, peer: Peer) -> None:
         if self.broker.stopping and request.database != ADMIN_DATABASE:
@@ -205,7 +215,7 @@ class Gatehouse:
         client = self.broker.clients.get(pid)
         if client is None and self.elsewhere is not None:
             self.elsewhere(pid, secret)
-        if client is None or not hmac.compare_digest(self.broker.keys[pid], secret):
+        if client is None or not hmac.compare_digest(client.cancel_secret, secret):
             return
         if client.cancel():
             server = client.server
@@ -235,16 +245,16 @@ class Gatehouse:
         client.tls = tls
         client.number = login.number
         client.database = login.database
-        client.user = login.user
+        client.user = sys.intern(login.user)  # thousands of clients have the same
         client.peer = login.peer
         client.connect_time = login.connect_time
         client.request_time = client.idle_since = clock()
         client.cancel_key = login.pid
+        client.cancel_secret = login.key
         client.state = broker.relay.client_idle_state
         client.settings = client.startup = settings
         client.told = login.pool[2]
         broker.clients[login.pid] = client
-        broker.keys[login.pid] = login.key
         place.pool.client_joined(client)
         place.context.login_count += 1
         broker.relay.add(client, login.leftover)

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,11 @@ _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
 _NAMES = """
-    again ahead all_back awaiting behind broken cancel_key cause cleared_ahead close_needed closed connect_time context
-    database deadline difference_error differing ending fd idle_since interest keeps_server kept last_server leaving names
-    noticed number out parse_note passing peer pool prepared query_count query_start reading relay request_time server
-    settings skipping startup state tail tls told transaction_count transaction_start transaction_time unnamed user
-    wait_start wait_time
+    again ahead all_back awaiting behind broken cancel_key cancel_secret cause cleared_ahead close_needed closed
+    connect_time context database deadline difference_error differing ending fd idle_since interest keeps_server kept
+    last_server leaving names noticed number out parse_note passing peer pool prepared query_count query_start reading relay
+    request_time server settings skipping startup state tail tls told transaction_count transaction_start transaction_time
+    unnamed user wait_start wait_time
 """
 _KNOWN = frozenset(_NAMES.split())
 
@@ -163,7 +164,7 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
     context = place.context
     client = Client(broker.relay, fd, place.pool, context)
     client.number = pooler.listener.next_number() if pooler.listener is not None else 0
-    client.database, client.user, client.peer = database, record["user"], Peer(*record["peer"])
+    client.database, client.user, client.peer = database, sys.intern(record["user"]), Peer(*record["peer"])
     client.connect_time, client.cancel_key = record["connect_time"], record["pid"]
     client.request_time = client.idle_since = clock()
     client.state = broker.relay.client_idle_state
@@ -179,7 +180,7 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
     broker.counts.arrive(None)
     broker.counts.enter(database.name, client.user, database_limit=0, user_limit=0)
     broker.clients[client.cancel_key] = client
-    broker.keys[client.cancel_key] = bytes.fromhex(record["key"])
+    client.cancel_secret = bytes.fromhex(record["key"])
     place.pool.client_joined(client)
     broker.relay.add(client, bytes.fromhex(record["leftover"]))
 
@@ -300,7 +301,7 @@ class Predecessor:
         assert self._channel is not None
         relay.epoll.unregister(client.fd)  # first: the set would go on reporting a descriptor that lives elsewhere
         try:
-            self._channel.send(_record(client, broker.places[client.pool], broker.keys[client.cancel_key]), client.fd)
+            self._channel.send(_record(client, broker.places[client.pool]), client.fd)
         except OSError as error:
             relay.epoll.register(client.fd, client.interest)
             return isinstance(error, BlockingIOError) is False
@@ -328,7 +329,7 @@ def _descriptors() -> frozenset[str]:
     return frozenset(name for name in names if type(getattr(Client, name)).__name__ == "getset_descriptor")
 
 
-def _record(client: Client, place: Place, key: bytes) -> dict[str, Any]:
+def _record(client: Client, place: Place) -> dict[str, Any]:
     peer, keys = client.peer, place.scram_keys
     return {
         "database": client.database.name,
@@ -336,7 +337,7 @@ def _record(client: Client, place: Place, key: bytes) -> dict[str, Any]:
         "peer": (peer.host, peer.port, peer.pid, peer.uid),
         "connect_time": client.connect_time,
         "pid": client.cancel_key,
-        "key": key.hex(),
+        "key": client.cancel_secret.hex(),
         "settings": _hex(client.settings.values),
         "startup": _hex(client.startup.values),
         "told": _hex(client.told),

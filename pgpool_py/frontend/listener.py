@@ -11,6 +11,7 @@ import errno
 import itertools
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def peer_of(sock: socket.socket, address: object, listening: socket.socket) -> P
         pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return Peer("unix", _port_in_name(listening), pid=pid, uid=uid)
     assert isinstance(address, tuple)
-    return Peer(address[0].removeprefix("::ffff:"), address[1])
+    return Peer(sys.intern(address[0].removeprefix("::ffff:")), address[1])
 
 
 def _port_in_name(listening: socket.socket) -> int:

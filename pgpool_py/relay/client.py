@@ -97,6 +97,7 @@ class Client(Keeper):
         self.user = ""
         self.peer: Any = None
         self.cancel_key = 0
+        self.cancel_secret = b""
         self.connect_time = 0.0
         # the pool's words
         self.state: Any = None

@@ -102,8 +102,6 @@ class Keeper(Connection):
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
         if verdict & DDL and self.context.watching:
             self.changes_catalogs(server)
-            if b";" in text:
-                verdict |= OPAQUE  # what it creates it may also call
             if not self.context.makes_names and makes_names(text):
                 self.context.makes_names = True
         if verdict & OPAQUE:
