@@ -13,6 +13,7 @@ that started the child ends.)
 
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -91,12 +92,28 @@ def child_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
     return kept
 
 
+_LOWEST_PORT = 15000
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now. Somebody may take it before you do: be ready to ask again."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on now. Somebody may take it before you do: be ready to ask again.
+
+    Below the ports that the kernel gives to outgoing connections, or thousands of clients would take it before you do.
+    """
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        lowest = 0
+    candidates = random.sample(range(_LOWEST_PORT, lowest), 100) if lowest > _LOWEST_PORT + 1000 else []
+    for port in [*candidates, 0]:
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise OSError(f"no free port on {host}")
 
 
 # $1 the directory to remove, or nothing. Signals go to the pids that were announced, the last one first.
