@@ -252,7 +252,7 @@ class Broker:
     def catalogs_settled(self, client: Client) -> None:
         """That transaction has ended: read the catalogs again."""
         place = self.places[client.pool]
-        place.catalogs.changing.discard(client)
+        place.catalogs.settle(client)
         if place.catalogs.due(self.relay.now):
             place.catalogs.reading = True
             self.begin(self._read_again(place))

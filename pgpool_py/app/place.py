@@ -54,9 +54,16 @@ class Catalogs:
         self.changing.add(client)
         for place in self.users:
             place.context.facts_stale = True
+            place.context.catalogs_changed()
             if place.context.scanner is not UNINFORMED:
                 place.context.doubt(UNINFORMED)
         self.doubts += 1
+
+    def settle(self, client: Any) -> None:
+        """The transaction of *client* has ended: what it changed is there, or it is not."""
+        self.changing.discard(client)
+        for place in self.users:
+            place.context.catalogs_changed()
 
     def learn(self, facts: DatabaseFacts | None, now: float, doubts: int) -> None:
         """Judge by these facts from now on; verdicts given before are forgotten. *doubts* is what the count was when the reading
@@ -65,9 +72,11 @@ class Catalogs:
             return
         self.read_at = now
         if facts is not self.facts or self.learned_at != doubts:
-            self.facts = facts
+            changed, self.facts = facts is not self.facts, facts
             self.learned_at = doubts
             for place in self.users:
+                if changed:
+                    place.context.catalogs_changed()
                 place.context.learn(facts.scanner if facts else UNINFORMED)
                 place.context.placeholders = facts.placeholders if facts else frozenset()
 

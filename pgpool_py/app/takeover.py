@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from pgpool_py.app.pooler import Pooler
 
 AGAIN = 0.02  # seconds between two looks for clients that can go
+NO_EPOCH = -1  # the statements of a client that was taken over: who knows what has changed meanwhile
 LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
 _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
 _NAMES = """
-    again ahead all_back awaiting behind broken cancel_key cancel_secret cause cleared_ahead close_needed closed
-    connect_time context database deadline difference_error differing ending fd idle_since interest keeps_server kept
+    again ahead all_back awaiting behind bound broken cancel_key cancel_secret cause cleared_ahead close_needed closed
+    connect_time context database deadline difference_error deviation differing ending fd idle_since interest keeps_server kept
     last_server leaving names noticed number out parse_note passing peer pool prepared query_count query_start reading relay
     request_time server settings skipping startup state tail tls told transaction_count transaction_start transaction_time
     unnamed user wait_start wait_time
@@ -170,13 +171,15 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
     client.state = broker.relay.client_idle_state
     client.settings, client.startup = (context.table.get(_bytes(record[key])) for key in ("settings", "startup"))
     client.told = context.same_reported(_bytes(record["told"]))
-    for name, text, settings in record["statements"]:
+    for name, text, settings, told in record["statements"]:
         statement = context.statement(context.table.get(_bytes(settings)), bytes.fromhex(text))
         if name is None:
             client.unnamed = statement
         else:
             client.names = client.names or Names(context)
-            client.names.known[bytes.fromhex(name)] = statement
+            client.names.known[bytes.fromhex(name)] = statement.own(NO_EPOCH)
+            if told is not None:
+                client.names.described[bytes.fromhex(name)] = bytes.fromhex(told)
     broker.counts.arrive(None)
     broker.counts.enter(database.name, client.user, database_limit=0, user_limit=0)
     broker.clients[client.cancel_key] = client
@@ -348,11 +351,14 @@ def _record(client: Client, place: Place) -> dict[str, Any]:
     }
 
 
-def _statements(client: Client) -> Iterator[tuple[str | None, str, dict[str, str]]]:
+def _statements(client: Client) -> Iterator[tuple[str | None, str, dict[str, str], str | None]]:
     if client.unnamed is not None:
-        yield None, client.unnamed.body.hex(), _hex(client.unnamed.settings.values)
-    for name, statement in (client.names.known if client.names is not None else {}).items():
-        yield name.hex(), statement.body.hex(), _hex(statement.settings.values)  # type: ignore[attr-defined]
+        yield None, client.unnamed.body.hex(), _hex(client.unnamed.settings.values), None
+    names = client.names
+    for name, statement in (names.known if names is not None else {}).items():
+        told = names.described.get(name) if names is not None else None
+        settings: Any = statement.settings
+        yield name.hex(), statement.body.hex(), _hex(settings.values), told.hex() if told is not None else None
 
 
 def _hex(values: dict[bytes, bytes]) -> dict[str, str]:

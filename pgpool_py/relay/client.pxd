@@ -10,10 +10,10 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
 cdef object LETTERS
-cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, KEEPS_UNNAMED, KEEPS_NAMED
-cdef int HOLD, IN_TRANSACTION_FAILED, IDLE
+cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED
+cdef int HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED
 cdef int REFUSAL
-cdef long OPAQUE, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
+cdef long OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
 
 cdef class Client(Keeper):
     cdef public int number
@@ -38,6 +38,7 @@ cdef class Client(Keeper):
     cdef public double noticed
     cdef public object names
     cdef public Statement unnamed
+    cdef public tuple bound
     cdef tuple parse_note
     cdef public int cleared_ahead
 
@@ -56,7 +57,7 @@ cdef class Client(Keeper):
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple, level=cython.int, deviation=cython.int,
     )
     cdef process(self, int stop)
     cdef bint known(self, int kind)
@@ -67,8 +68,19 @@ cdef class Client(Keeper):
     cpdef linked(self, Connection server)
     @cython.locals(bits=cython.long)
     cpdef long statement_bits(self)
-    cdef bytes before(self, Server server, long verdict)
+    @cython.locals(extra=bytes)
+    cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
+    cdef int level(self)
+    @cython.locals(statement=Statement, describes=cython.bint)
+    cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
+    cdef bint describes(self, bytes portal, int start, int stop)
+    @cython.locals(statement=Statement)
+    cdef object tells(self, bytes portal)
+    cdef tuple misled(self)
+    @cython.locals(server=Server)
+    cpdef transaction_ended(self)
     cdef mark(self, Server server, long verdict)
+    @cython.locals(statement=Statement)
     cdef bytes place_unnamed(self, Server server)
     cdef bint must_wait(self, Server server, int kind)
     cdef bytes listening(self, Server server, bytes text, long verdict)

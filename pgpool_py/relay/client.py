@@ -22,8 +22,8 @@ from pgpool_py.relay.server import DIFFERENCE, Server
 from pgpool_py.relay.subscription import Subscription
 from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
-from pgpool_py.session.naming import REPEATED, Names, clears_statements, deallocated_name
-from pgpool_py.session.settings import TRACKED, difference
+from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name, names_statements, parse_there
+from pgpool_py.session.settings import TRACKED, UNSETTLED, difference
 from pgwire.codes import Frontend
 from pgwire.expected import Action, Owed
 
@@ -61,8 +61,8 @@ IDLE = ord("I")
 ZERO = b"\0\0\0\4"
 
 OPAQUE = flags.OPAQUE
+STATEMENT = flags.STATEMENT
 PIN = flags.PIN
-REFUSAL = keeping.REFUSAL
 RESET = flags.RESET
 CLEANUP = flags.CLEANUP
 CHANGES = flags.DDL | flags.OPAQUE  # what may change the catalogs
@@ -71,7 +71,8 @@ TRANSACTION_END = flags.TRANSACTION_END
 TRANSACTION_EXIT_ONLY = flags.TRANSACTION_EXIT_ONLY
 READS_SEQUENCE = flags.READS_SEQUENCE
 READS_STATEMENTS = flags.READS_STATEMENTS
-READS = READS_SEQUENCE | READS_STATEMENTS
+NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
+READS = READS_SEQUENCE | NAMES_STATEMENTS
 UNKNOWN = flags.UNKNOWN
 KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
 KEEPS_NAMED = keeping.KEEPS_NAMED
@@ -83,6 +84,7 @@ LISTEN = flags.LISTEN
 AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
 AWAITS_READY = 2  # how the requests before end: they decide whether the next can succeed
 AWAITS_CHANNELS = 3  # the listening connection
+AWAITS_COLUMNS = 4  # whether a statement's columns are still those the client was told
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
@@ -124,6 +126,7 @@ class Client(Keeper):
         # session
         self.names: Names | None = None
         self.unnamed: Any = None
+        self.bound: Any = None  # (portal, name, statement) of the last Bind, if that was of a named statement
         self.parse_note: Any = None  # the last note of a Parse without a name, which mostly fits the next one
         self.cleared_ahead = 0
 
@@ -289,11 +292,11 @@ class Client(Keeper):
                         self.relay.broker.catalogs_changed(self)
                     verdict |= OPAQUE
                 if verdict:
-                    if self.differing and verdict & TRANSACTION_END:
+                    if self.differing and verdict & (TRANSACTION_END | STATEMENT):
                         self.keep(server, stage, start, pos, stop)
                         return
                     if pooling:
-                        extra = self.before(server, verdict)
+                        extra = self.before(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", True)
                         if extra is not None:
                             if stage is None:
                                 stage = []
@@ -372,13 +375,11 @@ class Client(Keeper):
                     if name:
                         statement = None
                         if names is not None:
-                            if names.must_wait(server):
+                            if names.must_wait(server) or self.asked is not None:
                                 self.awaiting = AWAITS_READY
                                 self.keep(server, stage, start, pos, stop)
                                 return
                             statement = names.get(name)
-                            if statement is not None:
-                                note = (REPEATED, name, statement, None)
                     if statement is not None:
                         if statement.facts_seen != context.facts_seen:
                             context.judge(statement)
@@ -398,7 +399,7 @@ class Client(Keeper):
                         if self.blind and verdict & TRANSACTION_END:
                             self.relay.broker.catalogs_changed(self)
                         if verdict & READS:
-                            extra = self.before(server, verdict)
+                            extra = self.before(server, verdict, statement.body, False)
                             if extra is not None:
                                 if stage is None:
                                     stage = []
@@ -406,6 +407,7 @@ class Client(Keeper):
                                     stage.append(piece(start, pos))
                                 stage.append(extra)
                                 start = pos
+                    self.bound = None
                     if not name:
                         if server.unnamed is not statement:
                             if stage is None:
@@ -420,11 +422,17 @@ class Client(Keeper):
                                 stage = []
                             if start < pos:
                                 stage.append(piece(start, pos))
-                            name = names.place(server, name, self.settings, stage)
-                            context.bind_count += 1
                             portal = piece(pos + 5, portal_end + 1)
-                            size = length + len(name) - (name_end - portal_end - 1)
-                            stage.append(b"B" + size.to_bytes(4, "big") + portal + name + b"\0")
+                            there = self.placed(server, name, portal, end, stop, stage)
+                            if there is None:
+                                self.keep(server, stage, start, pos, stop)
+                                return
+                            statement = names.known[name]
+                            note = self.misled() if names.misled else (REPEATED, name, statement, None)
+                            self.bound = (portal, name, statement)
+                            context.bind_count += 1
+                            size = length + len(there) - (name_end - portal_end - 1)
+                            stage.append(b"B" + size.to_bytes(4, "big") + portal + there + b"\0")
                             start = name_end + 1
                     if statement is not None and (statement.verdict or self.blind):
                         verdict = statement.verdict | OPAQUE if self.blind else statement.verdict
@@ -470,6 +478,7 @@ class Client(Keeper):
                         break
                     statement = self.statement(name_end + 1, end)
                     verdict = statement.verdict
+                    level = self.level()
                     if self.subscription is not None and server.ready:
                         # Ahead of the batch, in a transaction of its own, rather than ahead of the Bind within it.
                         extra = self.subscription.ahead(server, statement.body, verdict)
@@ -497,7 +506,7 @@ class Client(Keeper):
                             pos = start = end
                             continue
                     if verdict:
-                        extra = self.before(server, verdict)
+                        extra = self.before(server, verdict, statement.body, False)
                         if extra is not None:
                             if stage is None:
                                 stage = []
@@ -506,7 +515,9 @@ class Client(Keeper):
                             stage.append(extra)
                             start = pos
                         if verdict & OPAQUE:
+                            deviation = self.deviation
                             self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
+                            self.deviation = deviation  # nothing of it has run yet
                         if verdict & CLEANUP and self.names is not None:
                             if stage is None:
                                 stage = []
@@ -540,7 +551,7 @@ class Client(Keeper):
                             stage = []
                         if start < pos:
                             stage.append(piece(start, pos))
-                        self.names.parse(server, piece(pos + 5, name_end), statement, self.settings, stage)
+                        self.names.parse(server, piece(pos + 5, name_end), statement, level, stage)
                         context.client_parse_count += 1
                         start = end
                         if server.expected.fake_due:
@@ -571,7 +582,7 @@ class Client(Keeper):
                                 start = pos
                                 stage.append(self.place_unnamed(server))
                             server.expected.add(OWED_DESCRIBE, None)
-                    elif self.names is not None and self.names.must_wait(server):
+                    elif self.names is not None and (self.names.must_wait(server) or self.asked is not None):
                         self.awaiting = AWAITS_READY
                         self.keep(server, stage, start, pos, stop)
                         return
@@ -582,17 +593,19 @@ class Client(Keeper):
                             stage.append(piece(start, pos))
                         start = end
                         if kind == CLOSE:
-                            self.names.close(server, name)
+                            self.names.close(server, name, stage)
                             if server.expected.fake_due:
                                 server.send_fakes()
                         else:
-                            there = self.names.place(server, name, self.settings, stage)
+                            there = self.placed(server, name, None, end, stop, stage)
                             stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")
                             server.expected.add(OWED_DESCRIBE, (REPEATED, name, self.names.known[name], None))
                     else:
                         server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
+                elif kind == CLOSE:
+                    server.expected.add(OWED_CLOSE, None)
                 else:
-                    server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
+                    server.expected.add(OWED_DESCRIBE, self.tells(piece(pos + 6, end)) if self.bound is not None else None)
 
             elif kind == COPY_DATA or kind == FLUSH:
                 pass
@@ -740,6 +753,8 @@ class Client(Keeper):
             known = True
         elif self.awaiting == AWAITS_READY:
             known = not server.expected.owed_ready
+        elif self.awaiting == AWAITS_COLUMNS:
+            known = self.names is None or not self.names.learning
         else:
             known = server.expected.copying_in or server.expected.failed or not server.expected.size()
         if known:
@@ -785,20 +800,90 @@ class Client(Keeper):
         """A text that fails on the server, so that the transaction does too; the error is then put in our words."""
         return b'SELECT "' + self.context.token + b'"'
 
-    def before(self, server: Server, verdict: int) -> bytes | None:
-        """What must be done on the server before a text that looks at what others may have left there."""
+    def before(self, server: Server, verdict: int, text: bytes, apart: bool) -> bytes | None:
+        """What must be done on the server before a text that looks at what others may have left there.
+
+        *apart*: the text is a Query's, not part of a batch.
+        """
+        extra = b""
         if verdict & READS_SEQUENCE:
             self.context.reads_sequences = True
             # In a transaction its own value may be among them: only the pool's first such reader can meet that.
             if server.sequence_mixed and server.ready and server.status == IDLE:
                 server.sequence_mixed = False
-                return self.own(server, b"DISCARD SEQUENCES", None)
-        if verdict & READS_STATEMENTS and server.statements:
-            server.ready = False
+                extra = self.own(server, b"DISCARD SEQUENCES", None)
+        if verdict & NAMES_STATEMENTS and server.status != IN_TRANSACTION_FAILED:
             if self.names is None:
                 self.names = Names(self.context)
-            return self.names.remove_all(server)
-        return None
+            if names_statements(verdict, text):
+                extra += self.names.lay_bare(server, self.level(), apart)
+            elif verdict & READS_STATEMENTS and server.statements:
+                extra += self.names.remove_shared(server)
+        if not extra:
+            return None
+        server.ready = False
+        return extra
+
+    def level(self) -> int:
+        """How the settings in force deviate from the session's, as far as is known."""
+        return UNSETTLED if self.asked is not None else self.deviation
+
+    def placed(self, server: Server, name: bytes, portal: bytes | None, end: int, stop: int, stage: list[bytes]) -> Any:
+        """What the server calls the client's statement; None: `awaiting` its columns.
+
+        The message, which ends at *end* of the buffer, binds it to *portal*; with None it asks for the columns.
+        """
+        names = self.names
+        assert names is not None
+        statement = names.known[name]
+        there = server.statements.get(statement)
+        if there is not None and statement.epoch == self.context.epoch and not self.deviation and self.asked is None:
+            if statement.private or statement.settings is self.settings.meaning:
+                # Nearly always: it is there as it was meant, and now the one used last.
+                del server.statements[statement]
+                server.statements[statement] = there
+                return there
+        describes = portal is None or self.describes(portal, end, stop)
+        there = names.place(server, name, self.settings, self.level(), describes, stage)
+        if there is None:
+            server.ready = False
+            self.awaiting = AWAITS_COLUMNS
+        return there
+
+    def describes(self, portal: bytes, start: int, stop: int) -> bool:
+        """Whether the message there asks for the columns of *portal*, a name and its zero."""
+        end = start + 6 + len(portal)
+        return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 80 and piece(start + 6, end) == portal
+
+    def tells(self, portal: bytes) -> Any:
+        """The note of a Describe of *portal* that tells the columns of a statement, if the client does not know them already."""
+        bound, name, statement = self.bound
+        if self.names is None or bound != portal:
+            return None
+        told = self.names.described.get(name)
+        return None if told is not None and told is statement.columns else (REPEATED, name, statement, None)
+
+    def misled(self) -> tuple[int, Any, str, str]:
+        """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
+        assert self.names is not None
+        self.names.misled = False
+        return REFUSAL, None, "0A000", "cached plan must not change result type"
+
+    def columns_told(self, note: Any, message: bytes) -> None:
+        if self.names is not None:
+            self.names.columns_told(note, message)
+
+    def setting_in_force(self, note: Any, row: bytes) -> None:
+        if self.names is not None:
+            self.names.setting_in_force(note, row)
+
+    def plan_changed(self, note: Any) -> None:
+        if self.names is not None:
+            self.names.plan_changed(note)
+
+    def statements_found(self, server: Server, names: set[bytes]) -> None:
+        if self.names is not None:
+            self.names.still_there(server, names)
 
     def mark(self, server: Server, verdict: int) -> None:
         """Note what no reset clears, and that the catalogs may have changed."""
@@ -815,9 +900,9 @@ class Client(Keeper):
         if statement is None:
             server.expected.add(OWED_CLOSE + SKIP, note)
             return b"C\0\0\0\6S\0"
-        server.expected.add(OWED_PARSE + SKIP, note)
-        body: bytes = statement.body
-        return b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body
+        stage: list[bytes] = []
+        parse_there(server, statement, b"", self.level(), note, stage)
+        return b"".join(stage)
 
     def undo(self, dropped: list[tuple[int, Any]]) -> None:
         server = self.server
@@ -1014,6 +1099,11 @@ class Client(Keeper):
 
     def transaction_ended(self) -> None:
         """What was waiting for that: the catalogs, which this transaction has changed."""
+        server = self.server
+        if server is not None and self.deviation:
+            server.unnamed = None  # what it was parsed under is not what the client's settings say
+            if not server.dirty & LOOKED or not self.context.keeping:
+                self.deviation = 0
         if self.blind:
             self.blind = False
             self.relay.broker.catalogs_settled(self)

@@ -211,3 +211,12 @@ class Connection(Member):
     def own_names(self, message: bytes, note: Any) -> bytes:
         """An error text with the server's statement names replaced by this client's; *note* is that of its request."""
         return message
+
+    def columns_told(self, note: Any, message: bytes) -> None:
+        """The answer to a Describe of a statement, which left *note*; the shared buffer is in use."""
+
+    def setting_in_force(self, note: Any, row: bytes) -> None:
+        """A row that answers the question which left *note*; the shared buffer is in use."""
+
+    def plan_changed(self, note: Any) -> None:
+        """The server refused a request, which left *note*, because a statement's columns have changed."""

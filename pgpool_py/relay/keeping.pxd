@@ -4,7 +4,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET
+cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING
 cdef int CAUSE, IDLE
 
 cdef class Keeper(Connection):
@@ -23,6 +23,7 @@ cdef class Keeper(Connection):
     cdef public bint unknowable
     cdef public bint blind
     cdef public bint all_back
+    cdef public int deviation
     cdef public bint differing
     cdef public str trouble
 

@@ -18,9 +18,10 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects, makes_names
+from pgpool_py.session.effects import Effects, effects, local_names, makes_names
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
-from pgpool_py.session.settings import difference
+from pgpool_py.session.naming import REFUSAL
+from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, deviation, difference
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -34,8 +35,11 @@ IDLE = ord("I")
 TOLD = flags.SETTINGS | flags.OPAQUE | flags.LISTEN
 OBJECTS = flags.PIN | flags.DDL | flags.OPAQUE | flags.STATEMENT | flags.RELEASES
 HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASES
+BARE = flags.BARE
+DEVIATING = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
 SETTINGS = flags.SETTINGS
+TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
 STATEMENT = flags.STATEMENT
 EXECUTES = flags.EXECUTES
 LISTEN = flags.LISTEN
@@ -46,7 +50,6 @@ RESET = flags.RESET
 KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
 KEEPS_PINNED = 4
-REFUSAL = 8  # the note of a statement that was made to fail: (REFUSAL, None, SQLSTATE, message)
 ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
@@ -63,6 +66,7 @@ class Keeper(Connection):
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
     `all_back`             its DISCARD ALL was carried out in this transaction
+    `deviation`            how the settings in force deviate from `settings` until that has been looked at
     `differing`            its settings are being put in force: what it says waits
     `trouble`              why it must be disconnected as soon as that can be done
     """
@@ -85,6 +89,7 @@ class Keeper(Connection):
         self.unknowable = False
         self.blind = False
         self.all_back = False
+        self.deviation = AS_OF_SESSION
         self.differing = False
         self.trouble = ""
 
@@ -107,6 +112,8 @@ class Keeper(Connection):
         if verdict & OPAQUE:
             verdict |= self.dynamic(text)
         bits = verdict & NOTED
+        if bits & DEVIATING and not self.context.keeping:
+            self.deviation = UNSETTLED
         if self.context.keeping:
             if verdict & STATEMENT:
                 if verdict & EXECUTES:
@@ -121,6 +128,8 @@ class Keeper(Connection):
                     if statement is not None:
                         statement.effects = found
                 bits = self.touch(server, bits, found, bind)
+            elif verdict & TRANSACTION_LOCAL and self.deviation != UNSETTLED:
+                self.deviation = max(self.deviation, deviation(local_names(text, verdict)))
             if bits & CAUSES and not self.pins:
                 self.cause = text[:CAUSE]
             if not self.pins:
@@ -155,12 +164,16 @@ class Keeper(Connection):
             question = Question()
         own = self.settings.values
         names = set(found.names)
+        if found.whole or found.resets_all:
+            self.deviation = UNSETTLED
         if found.parameters:
             bound = bound_values(bind, found.parameters)
             if bound is None:
                 question.whole = question.unknowable = True
+                self.deviation = UNSETTLED
             else:
                 names.update(bound)
+        self.deviation = max(self.deviation, deviation(names | found.passing))
         # What ends with the transaction leaves nothing but a definition, and that only the first time.
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
@@ -196,6 +209,7 @@ class Keeper(Connection):
             question.whole = True
         question.objects = bool(dirty & OBJECTS) or bool(self.pins)
         question.held = bool(dirty & HELD) or bool(self.pins)
+        question.statements = bool(dirty & BARE and dirty & OPAQUE)
         if question.whole:
             question.names |= question.candidates | self.context.placeholders | self.settings.custom
             if server.placeholders is not None:
@@ -227,6 +241,7 @@ class Keeper(Connection):
             server.dirty |= RESET
             self.trouble = "the state of the session could not be read"
             return
+        self.deviation = AS_OF_SESSION
         context = self.context
         finding = read([columns(row) for row in rows])
         actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
@@ -247,6 +262,8 @@ class Keeper(Connection):
                 server.unsettable = True  # no reset takes a definition away, and nobody knows which to look for
         if question.held or question.whole:
             self.channels_found(server, set(finding.channels))
+        if question.statements:
+            self.statements_found(server, set(finding.statements))
         if question.held or question.objects or self.unknowable:
             self.pin_for(server, finding)
 
@@ -264,6 +281,9 @@ class Keeper(Connection):
 
     def channels_found(self, server: Server, channels: set[bytes]) -> None:
         """The session listens to these."""
+
+    def statements_found(self, server: Server, names: set[bytes]) -> None:
+        """These prepared statements of the protocol are there, under the client's own names."""
 
     # --- pins ---
 

@@ -7,8 +7,8 @@ from pgwire.expected cimport Expected
 
 cdef int WRITE, GONE
 cdef int DATA_ROW, COMMAND_COMPLETE, READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, COPY_DATA, ROW_DESCRIPTION
-cdef int NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE
-cdef int OWED_QUERY, OWED_PARSE, SKIP, PASS, WRONG
+cdef int NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE, NO_DATA
+cdef int OWED_QUERY, OWED_PARSE, OWED_DESCRIBE, SKIP, PASS, WRONG
 cdef int IDLE, HOLD, HOLD_OWN
 cdef long UNCLEAN, RESET, OPAQUE, CHANNELS
 cdef dict FORESEEN
@@ -62,6 +62,7 @@ cdef class Server(Connection):
         answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,
     )
     cdef scan(self, int stop)
+    cdef own_row(self, bytes row)
     cdef send_fakes(self)
     cdef undo_dropped(self)
     cdef bytes on_error(self, int pos, int end)

@@ -32,9 +32,11 @@ NOTICE_RESPONSE = int(Backend.NOTICE_RESPONSE)
 NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
 PARSE_COMPLETE = int(Backend.PARSE_COMPLETE)
 CLOSE_COMPLETE = int(Backend.CLOSE_COMPLETE)
+NO_DATA = int(Backend.NO_DATA)
 
 OWED_QUERY = int(Owed.QUERY)
 OWED_PARSE = int(Owed.PARSE)
+OWED_DESCRIBE = int(Owed.DESCRIBE)
 SKIP = int(Action.SKIP)
 PASS = int(Reply.PASS)
 WRONG = int(Reply.WRONG)
@@ -48,7 +50,7 @@ LARGEST = 0x7FFFFFFE
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
 # did not foresee makes the server dirty: the second net.
 # The bits of a verdict that make a server unfit for the next client.
-UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS
+UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE
 RESET = flags.RESET
 OPAQUE = flags.OPAQUE
 PLAIN_TAGS = frozenset(
@@ -199,7 +201,7 @@ class Server(Connection):
             if (
                 not whole
                 and length <= (HOLD if kind != DATA_ROW else HOLD_OWN)
-                and (kind != DATA_ROW or expected.head() == OWED_QUERY + SKIP)
+                and (kind != DATA_ROW or (expected.head() > 0 and expected.head() & SKIP))
                 and kind != COPY_DATA
                 and kind != ROW_DESCRIPTION
                 and kind != NOTICE_RESPONSE
@@ -216,6 +218,9 @@ class Server(Connection):
                     self.on_tag(piece(pos + 5, end - 1))
             elif kind == NOTIFICATION_RESPONSE and whole and client is not None:
                 replaced = client.notified(piece(pos, end))
+            elif (kind == ROW_DESCRIPTION or kind == NO_DATA) and whole and client is not None:
+                if expected.head() & ~SKIP == OWED_DESCRIBE and expected.head_note() is not None:
+                    client.columns_told(expected.head_note(), piece(pos, end))
             answer = expected.answer(kind)
             if answer == WRONG:
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
@@ -235,11 +240,8 @@ class Server(Connection):
                 if client is not None:
                     client.send_range(start, pos)
                 start = end
-                if kind == DATA_ROW and answer != PASS and expected.note is LOOK:
-                    if whole:
-                        self.rows.append(piece(pos + 5, end))
-                    else:
-                        self.step_error = b"CXX000\0Ma value is too long to be kept\0\0"
+                if kind == DATA_ROW and answer != PASS and expected.note is not None:
+                    self.own_row(piece(pos + 5, end) if whole else None)
             if kind == READY_FOR_QUERY:
                 if length != 5:
                     self.doubt("ReadyForQuery of a wrong length")
@@ -290,6 +292,17 @@ class Server(Connection):
         if client is not None and client.awaiting:
             client.answered()
 
+    def own_row(self, row: bytes | None) -> None:
+        """A row that answers a question of the pooler's own; None: too long to be kept."""
+        note = self.expected.note
+        if note is LOOK:
+            if row is None:
+                self.step_error = b"CXX000\0Ma value is too long to be kept\0\0"
+            else:
+                self.rows.append(row)
+        elif isinstance(note, tuple) and row is not None and self.client is not None:
+            self.client.setting_in_force(note, row)
+
     def send_fakes(self) -> None:
         """Answer for the requests the server was not asked, as far as their turn has come."""
         expected = self.expected
@@ -321,6 +334,8 @@ class Server(Connection):
             self.step_error = body
         elif self.client is not None and self.context.token in body:
             return self.client.own_names(body, expected.head_note())
+        elif self.client is not None and b"RRevalidateCachedQuery\0" in body:
+            self.client.plan_changed(expected.head_note())
         return None
 
     def on_parameter(self, pos: int, end: int) -> bytes | None:

@@ -23,13 +23,12 @@ from typing import Any
 from pgpool_py.relay.replies import notice_response, ready_for_query
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block, quoted
+from pgpool_py.session.inline import command
 from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
 ENCODING = b"client_encoding"
-BIND_SKIP, EXECUTE_SKIP = int(Owed.BIND + Action.SKIP), int(Owed.EXECUTE + Action.SKIP)
 QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
-PARSE_SKIP, CLOSE_SKIP = int(Owed.PARSE + Action.SKIP), int(Owed.CLOSE + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE
 CHANGES = flags.LISTEN | flags.OPAQUE
@@ -103,19 +102,8 @@ class Subscription:
         """The channels, placed in the middle of a batch: part of the client's transaction, which may yet be rolled back."""
         self.placed = PLACED_WITHIN
         self.marker = server.context.new_name()
-        stage = []
-        for channel in (*sorted(self.channels), self.marker):
-            name = server.context.new_name()
-            text = b"LISTEN " + quoted(channel)
-            for code, kind, body in (
-                (PARSE_SKIP, b"P", name + b"\0" + text + b"\0\0\0"),
-                (BIND_SKIP, b"B", name + b"\0" + name + b"\0\0\0\0\0\0\0"),
-                (EXECUTE_SKIP, b"E", name + b"\0\0\0\0\0"),
-                (CLOSE_SKIP, b"C", b"S" + name + b"\0"),
-            ):
-                if server.expected.add(code, None):
-                    stage.append(kind + (len(body) + 4).to_bytes(4, "big") + body)
-        return b"".join(stage)
+        channels = (*sorted(self.channels), self.marker)
+        return b"".join([command(server, b"LISTEN " + quoted(channel)) for channel in channels])
 
     def taken(self, server: Any) -> None:
         """The client holds *server*, which somebody else used last."""

@@ -90,6 +90,18 @@ _MAKES_NAMES = re.compile(
 )
 
 
+_ONE_LOCAL = re.compile(rb"\s*SET\s+LOCAL\s+([A-Za-z_][\w.]*)[^;]*;?\s*\Z", re.IGNORECASE)
+_SETS = re.compile(rb"\bSET\b", re.IGNORECASE)
+
+
+def local_names(text: bytes, verdict: int) -> frozenset[bytes]:
+    """The settings, in lower case, that *text* changes for its transaction; quick where that is one SET LOCAL."""
+    one = _ONE_LOCAL.match(text)
+    if one is not None:
+        return frozenset((one[1].lower(),))
+    return effects(text, verdict).passing if _SETS.search(text) is not None else frozenset()
+
+
 def makes_names(code: bytes) -> bool:
     """Whether *code*, of a function or a DO, can touch settings whose names are not in its text."""
     return _MAKES_NAMES.search(code) is not None

@@ -43,6 +43,9 @@ RESET = 1 << 22
 # Nor this: the server listens for its client, and must not for the next one.
 CHANNELS = 1 << 21
 
+# Nor this: the server has its client's prepared statements under the client's own names.
+BARE = 1 << 23
+
 # What is noted of the transaction at hand, and what of that a look at the session settles.
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
 LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES

@@ -37,6 +37,7 @@ _HELD = (
     b" (SELECT FROM pg_catalog.pg_prepared_statement() p WHERE p.from_sql)"
     b" UNION ALL SELECT 'l', c, '' FROM pg_catalog.pg_listening_channels() c"
 )
+_STATEMENTS = b" UNION ALL SELECT 'n', p.name, '' FROM pg_catalog.pg_prepared_statement() p WHERE NOT p.from_sql"
 _SESSION = (
     b" UNION ALL SELECT 's', s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
@@ -57,6 +58,7 @@ class Question:
     whole: bool = False
     objects: bool = False
     held: bool = False
+    statements: bool = False  # which prepared statements of the protocol are there
     timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
 
     def text(self) -> bytes:
@@ -73,6 +75,8 @@ class Question:
             query += _TEMPORARY
         if self.held or self.whole:
             query += _HELD
+        if self.statements:
+            query += _STATEMENTS
         if self.timeout:
             query = (
                 b"SELECT 't', 'statement_timeout', pg_catalog.current_setting('statement_timeout');"
@@ -83,12 +87,13 @@ class Question:
 
 @dataclass(slots=True)
 class Finding:
-    """What a session has: the settings that were asked for (None: undefined), those of the session, pins, channels."""
+    """What a session has: the settings asked for (None: undefined), those of the session, pins, channels, statements."""
 
     values: dict[bytes, bytes | None] = field(default_factory=dict)
     session: dict[bytes, bytes] = field(default_factory=dict)
     pins: list[str] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)
+    statements: list[bytes] = field(default_factory=list)
 
 
 def read(rows: Iterable[Row]) -> Finding:
@@ -107,6 +112,8 @@ def read(rows: Iterable[Row]) -> Finding:
             timeout = value
         elif kind == b"p":
             finding.pins.append(name.decode())
+        elif kind == b"n":
+            finding.statements.append(name)
         else:
             finding.channels.append(name)
     if timeout is not None:

@@ -4,7 +4,18 @@ A client's statement is known to servers under a name of the pooler's; it is par
 recently used one is closed beyond max_prepared_statements. Each change that the server may yet refuse leaves a note in the queue
 of expected replies; `undo` takes it back when the server skipped the request.
 
-A server, for this module, is anything with `statements` (Statement to name, least recently used first), `expected` and `status`.
+Clients share a statement as long as everything that gives the text its meaning is the same for them. Three things make one a
+client's own (`Statement.private`): it was parsed while its transaction had settings of its own; its client's settings have
+changed since; or its server is *bare*.
+
+A bare server has one client's statements under that client's own names, because SQL is about to name them: PREPARE, EXECUTE,
+pg_prepared_statements. It then does by itself what a direct connection does, and is reset before anybody else gets it.
+
+Where the catalogs have changed since a statement was parsed, it is another statement (`epoch`); a client that was told its
+columns must not be given other ones in silence (`place`).
+
+A server, for this module, is anything with `statements` (Statement to name, least recently used first), `expected`, `status`,
+`dirty`, `in_force` and `defaults`.
 """
 
 from __future__ import annotations
@@ -13,26 +24,40 @@ import re
 from typing import Any
 
 from pgpool_py.session import flags
-from pgpool_py.session.settings import Settings
+from pgpool_py.session.inline import command
+from pgpool_py.session.look import columns, is_custom
+from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings, detour
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire.expected import Action, Owed
 
 PARSE = int(Owed.PARSE)
+DESCRIBE = int(Owed.DESCRIBE)
 CLOSE = int(Owed.CLOSE)
+SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
 FAILED = ord("E")
+BARE = flags.BARE
+SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
-# What a note says, its first item: (kind, client's name, statement, previous statement)
-UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, CLEARED, REPEATED = range(8)
+# What a note says, its first item: (kind, client's name, statement, previous statement); that of a request that was made to fail
+# is (REFUSAL, None, SQLSTATE, message).
+UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, CLEARED, REPEATED, COLUMNS, IN_FORCE, REFUSAL = range(11)
 
 _DEALLOCATE = re.compile(
     rb"\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:\"((?:[^\"\0]|\"\")+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*\0",
     re.IGNORECASE,
 )
-
-
 _CLEARING = re.compile(rb"\s*(?:DEALLOCATE\s+(?:PREPARE\s+)?ALL|DISCARD\s+ALL)\s*;?\s*\0", re.IGNORECASE)
+# Code that names prepared statements, when it stands in a text that nobody has read.
+_NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
+
+# Asked within the transaction in which a statement is parsed: all settings that are in force for it. The first row says that it
+# was answered.
+_SETTINGS_IN_FORCE = (
+    b"SELECT '', '' UNION ALL SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
+    b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
+)
 
 
 def clears_statements(body: bytes) -> bool:
@@ -51,14 +76,66 @@ def deallocated_name(body: bytes) -> bytes | None:
     return None if name == b"all" or name == b"prepare" else name
 
 
+def names_statements(verdict: int, text: bytes) -> bool:
+    """Whether a text may name prepared statements, or list them: its server must be bare then."""
+    if verdict & flags.STATEMENT:
+        return not verdict & flags.CLEANUP
+    if verdict & flags.OPAQUE:
+        return _NAMING.search(text) is not None
+    return bool(verdict & flags.READS_STATEMENTS)
+
+
+def told_columns(message: bytes) -> bytes:
+    """What a RowDescription, or NoData, tells of columns: names, types and modifiers.
+
+    Not the tables they come from: one that was made anew gives the same result (PostgreSQL compares likewise).
+    """
+    if message[:1] != b"T":
+        return b""
+    told = []
+    at = 7
+    while at < len(message):
+        end = message.index(b"\0", at) + 1
+        told.append(message[at:end] + message[end + 6 : end + 10] + message[end + 12 : end + 16])
+        at = end + 18
+    return b"".join(told)
+
+
+def parse_there(server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes]) -> None:
+    """Parse *statement* on the server under the name *there*, unseen by the client, and with the meaning it has for that one.
+
+    *deviation*: how the settings in force differ from the session's. Where they do, the text is read under those of the moment.
+    """
+    turn = None
+    if deviation == AS_OF_SESSION and statement.settings is not server.in_force.meaning:
+        turn = detour(server.in_force, statement.settings, server.defaults)
+    if turn is not None:
+        stage.append(command(server, turn[0]))
+    server.expected.add(PARSE + SKIP, note)
+    stage.append(_parse(there, statement.body))
+    if turn is not None:
+        stage.append(command(server, turn[1]))
+
+
 class Names:
-    """One client's named statements."""
+    """One client's named statements.
+
+    `known`      the statements by the client's names
+    `described`  the columns that the client was told of each
+    `unsettled`  a change is noted that a request under way may yet undo
+    `learning`   the columns of `candidate` are being asked for
+    `candidate`  what is to take the place of a statement from before the catalogs changed
+    `misled`     the columns are not those that the client was told: its request must fail
+    """
 
     def __init__(self, context: SessionContext) -> None:
         self.context = context
         self.known: dict[bytes, Statement] = {}
-        # whether a change is noted that a request under way may yet undo
+        self.described: dict[bytes, bytes] = {}
         self.unsettled = False
+        self.learning = False
+        self.candidate: Statement | None = None
+        self.misled = False
 
     def must_wait(self, server: Any) -> bool:
         """Whether what a name means now depends on requests of earlier batches that are not answered yet."""
@@ -77,54 +154,175 @@ class Names:
     def clear(self) -> None:
         """All are gone, by the client's own DEALLOCATE ALL or DISCARD ALL."""
         self.known.clear()
+        self.described.clear()
 
-    def parse(self, server: Any, name: bytes, statement: Statement, settings: Settings, stage: list[bytes]) -> None:
+    # --- the client's Parse ---
+
+    def parse(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> None:
         """The client parses *statement* under *name*; nothing may be under way that decides whether it can."""
         self.unsettled = True
+        context = self.context
+        bare = server.dirty & BARE
         existing = self.known.get(name)
         if existing is not None:
             # The name is taken: the server itself says so, about the name it knows the statement by.
-            server_name = self.place(server, name, settings, stage)
-            server.expected.add(PARSE, (REPEATED, name, self.known[name], None))
-            stage.append(_parse(server_name, existing.body))
-            self.context.server_parse_count += 1
+            there = server.statements.get(existing) or self._place(server, name, existing, deviation, stage)
+            server.expected.add(PARSE, (REPEATED, name, existing, None))
+            stage.append(_parse(there, existing.body))
+            context.server_parse_count += 1
             return
+        if deviation != AS_OF_SESSION or bare:
+            statement = statement.own(context.epoch)
         self.known[name] = statement
-        if statement in server.statements and (
-            server.status != FAILED or statement.verdict & flags.TRANSACTION_EXIT_ONLY
-        ):
-            server.expected.add(PARSE + FAKE, (FAKED, name, statement, None))
-            return
+        self.described.pop(name, None)
         if statement in server.statements:
-            # Refused with 25P02 by the server itself, under a name it does not have.
-            server.expected.add(PARSE, (FAKED, name, statement, None))
-            stage.append(_parse(self.context.new_name(), statement.body))
-            self.context.server_parse_count += 1
+            if server.status != FAILED or statement.verdict & flags.TRANSACTION_EXIT_ONLY:
+                server.expected.add(PARSE + FAKE, (FAKED, name, statement, None))
+            else:
+                # Refused with 25P02 by the server itself, under a name it does not have.
+                server.expected.add(PARSE, (FAKED, name, statement, None))
+                stage.append(_parse(context.new_name(), statement.body))
+                context.server_parse_count += 1
             return
         self._make_room(server, stage)
-        name_there = server.statements[statement] = self.context.name(statement)
+        there = server.statements[statement] = name if bare else context.name(statement)
         server.expected.add(PARSE, (PARSED, name, statement, None))
-        stage.append(_parse(name_there, statement.body))
-        self.context.server_parse_count += 1
+        stage.append(_parse(there, statement.body))
+        context.server_parse_count += 1
+        if deviation != AS_OF_SESSION and server.status != FAILED:
+            stage.append(command(server, _SETTINGS_IN_FORCE, (IN_FORCE, None, statement, {})))
 
-    def place(self, server: Any, name: bytes, settings: Settings, stage: list[bytes]) -> bytes:
-        """Make sure the server has the client's statement *name*; what it is called there."""
-        statements = server.statements
+    def setting_in_force(self, note: tuple[int, Any, Statement, dict[bytes, bytes]], row: bytes) -> None:
+        """A row about what is in force for the statement of *note*, which was parsed just now."""
+        name, value = columns(row)
+        if name and not is_custom(name):
+            note[3][name] = value or b""
+        note[2].settings = self.context.table.get(note[3]).meaning
+
+    # --- using a statement ---
+
+    def place(
+        self, server: Any, name: bytes, settings: Settings, deviation: int, describes: bool, stage: list[bytes]
+    ) -> bytes | None:
+        """Make sure the server has the client's statement *name*; what it is called there.
+
+        *describes*: the client's own messages ask for the columns. None: `learning`, the caller keeps what follows until it is
+        known whether the columns are those that the client was told. With `misled` they are not, and the name leads nowhere.
+        """
         statement = self.known[name]
-        there: bytes | None = statements.pop(statement, None)
+        context = self.context
+        if statement.deallocates is None and server.status != FAILED and not server.expected.failed:
+            alike = statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
+            if not alike and not statement.private:
+                # Used under other settings it may come to mean something else there, for all who share it.
+                statement = self.known[name] = statement.own(statement.epoch)
+            if statement.epoch != context.epoch:
+                renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
+                if renewed is None:
+                    return None
+                statement = self.known[name] = renewed
+                if self.misled:
+                    self.described.pop(name, None)
+                    return context.new_name()
+            elif alike and statement.private and statement not in server.statements:
+                statement = self.known[name] = context.statement(settings, statement.body)
+        there: bytes | None = server.statements.pop(statement, None)
         if there is None:
-            if statement.settings is not settings and statement.deallocates is None:
-                # Parsed again under other settings it may mean something else: it must not be shared as what it was.
-                statement = self.known[name] = self.context.statement(settings, statement.body)
-                there = statements.pop(statement, None)
-            if there is None:
-                self._make_room(server, stage)
-                there = self.context.name(statement)
-                server.expected.add(PARSE + SKIP, (PLACED, None, statement, None))
-                stage.append(_parse(there, statement.body))
-                self.context.server_parse_count += 1
-        statements[statement] = there
+            return self._place(server, name, statement, deviation, stage)
+        server.statements[statement] = there
         return there
+
+    def _renewed(
+        self,
+        server: Any,
+        name: bytes,
+        statement: Statement,
+        settings: Settings | None,
+        deviation: int,
+        describes: bool,
+        stage: list[bytes],
+    ) -> Statement | None:
+        """The statement as the catalogs are now; None: `learning`. *settings*: those under which it may be shared."""
+        context = self.context
+        candidate, self.candidate = self.candidate, None
+        if candidate is None or candidate.body != statement.body or candidate.epoch != context.epoch:
+            candidate = statement.own(context.epoch) if settings is None else context.statement(settings, statement.body)
+        if server.dirty & BARE and statement in server.statements:
+            server.statements[candidate] = server.statements.pop(statement)  # its name there is the client's: there is one only
+        told = self.described.get(name)
+        if describes or told is None or candidate.columns == told:
+            return candidate
+        if candidate.columns is not None:
+            self.misled = True
+            return candidate
+        there = server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
+        self.candidate = candidate
+        self.learning = True
+        server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, None))
+        stage.append(_describe(there) + FLUSH_MESSAGE)
+        return None
+
+    def columns_told(self, note: tuple[int, bytes | None, Statement, Any], message: bytes) -> None:
+        """The answer to a Describe of the statement of *note*: the client's, or the pooler's own."""
+        told = told_columns(message)
+        kind, name, statement, _ = note
+        if statement.columns != told:
+            statement.columns = told
+        if kind == COLUMNS:
+            self.learning = False
+        elif name is not None and self.known.get(name) is statement:
+            self.described[name] = statement.columns
+
+    def plan_changed(self, note: Any) -> None:
+        """The server refused the statement of *note* because its columns have changed: tried again, it is another one."""
+        self.context.catalogs_changed()
+        self.context.facts_stale = True
+        if isinstance(note, tuple) and note[1] is not None:
+            self.described.pop(note[1], None)
+
+    def _place(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> bytes:
+        self._make_room(server, stage)
+        there = server.statements[statement] = name if server.dirty & BARE else self.context.name(statement)
+        parse_there(server, statement, there, deviation, (PLACED, None, statement, None), stage)
+        self.context.server_parse_count += 1
+        return there
+
+    # --- statements that SQL names ---
+
+    def lay_bare(self, server: Any, deviation: int, apart: bool) -> bytes:
+        """What gives the server the client's statements under the client's own names, and leaves it none of others.
+
+        *apart*: a Query follows, which a failure among them must not touch.
+        """
+        stage: list[bytes] = []
+        server.dirty |= BARE
+        stage.append(self.remove_shared(server))
+        for name, statement in self.known.items():
+            if statement in server.statements:
+                continue
+            if not statement.private:
+                statement = self.known[name] = statement.own(statement.epoch)
+            self._place(server, name, statement, deviation, stage)
+            if apart:
+                server.expected.add(SYNC + SKIP, None)
+                stage.append(SYNC_MESSAGE)
+        return b"".join(stage)
+
+    def remove_shared(self, server: Any) -> bytes:
+        """Close every statement that is not there under the client's own name; messages that may stand anywhere."""
+        stage: list[bytes] = []
+        for statement, there in list(server.statements.items()):
+            if self.known.get(there) is not statement:
+                del server.statements[statement]
+                server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, None))
+                stage.append(_close(there))
+        return b"".join(stage)
+
+    def still_there(self, server: Any, names: set[bytes]) -> None:
+        """Code that nobody has read ran on a bare server: these statements it has left."""
+        for name, statement in list(self.known.items()):
+            if statement in server.statements and name not in names:
+                self.forget(server, name)
 
     def deallocation(self, server: Any, statement: Statement, stage: list[bytes]) -> Statement:
         """For a DEALLOCATE of one of the client's statements: a statement that names it as the server does."""
@@ -132,8 +330,9 @@ class Names:
         if target is None or target not in self.known:
             return statement
         there = self._removable(server, self.known[target], stage)
-        text = b'DEALLOCATE "' + there + b'"\0' + statement.body[statement.body.index(b"\0") + 1 :]
-        private = Statement(text, statement.settings, None)
+        text = b'DEALLOCATE ' + _quoted(there) + b"\0" + statement.body[statement.body.index(b"\0") + 1 :]
+        private = Statement(text, statement.settings, self.context.epoch)
+        private.private = True
         private.deallocates = target
         private.verdict = flags.CLEANUP
         private.facts_seen = self.context.facts_seen
@@ -148,30 +347,38 @@ class Names:
             stage.append(_parse(there, b"\0\0\0"))
         return there
 
-    def close(self, server: Any, name: bytes) -> None:
-        """The client closes a statement; the server keeps it for others, so the answer is the pooler's."""
-        self.unsettled = True
-        statement = self.known.pop(name)
-        server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, None))
-
     def deallocate(self, server: Any, name: bytes) -> bytes:
         """The Query that deallocates the client's statement *name* on the server."""
         stage: list[bytes] = []
-        server_name = self._removable(server, self.known[name], stage)
+        text = b"DEALLOCATE " + _quoted(self._removable(server, self.known[name], stage)) + b"\0"
         self.forget(server, name)
-        text = b'DEALLOCATE "' + server_name + b'"\0'
         return b"".join(stage) + b"Q" + (len(text) + 4).to_bytes(4, "big") + text
+
+    # --- the end of a statement ---
+
+    def close(self, server: Any, name: bytes, stage: list[bytes]) -> None:
+        """The client closes a statement. A server that others use too keeps it for them, and the answer is the pooler's."""
+        self.unsettled = True
+        statement = self.known.pop(name)
+        self.described.pop(name, None)
+        if server.dirty & BARE and statement in server.statements:
+            there = server.statements.pop(statement)
+            server.expected.add(CLOSE, (CLOSED, name, statement, there))
+            stage.append(_close(there))
+        else:
+            server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, None))
 
     def clear_all(self, server: Any) -> tuple[int, Any, Any, Any]:
         """A DEALLOCATE ALL or DISCARD ALL goes out: nothing is left, unless the note comes back."""
         self.unsettled = True
         note = (CLEARED, None, dict(self.known), dict(server.statements))
-        self.known.clear()
+        self.clear()
         server.statements.clear()
         return note
 
     def forget(self, server: Any, name: bytes) -> None:
         """The statement is deallocated, here and on the server."""
+        self.described.pop(name, None)
         statement = self.known.pop(name, None)
         if statement is not None:
             server.statements.pop(statement, None)
@@ -183,14 +390,20 @@ class Names:
             self.known.update(note[2])
             server.statements.update(previous)
             return
-        if kind in (PARSED, FAKED) and name is not None and self.known.get(name) is statement:
-            del self.known[name]
+        if kind in (PARSED, FAKED) and name is not None:
+            now = self.known.get(name)
+            if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)
+                del self.known[name]
         if kind in (PARSED, PLACED):
             server.statements.pop(statement, None)
         elif kind == CLOSED and name is not None:
             self.known.setdefault(name, statement)
+            if previous is not None:
+                server.statements[statement] = previous
         elif kind == EVICTED:
             server.statements[statement] = self.context.name(statement)
+        elif kind == COLUMNS:
+            self.learning = False
 
     def translate(self, message: bytes, note: Any) -> bytes:
         """An error's fields with the server's statement names replaced by the client's; *note* is that of its request."""
@@ -201,19 +414,10 @@ class Names:
                 message = message.replace(statement.server_name, name)
         return message
 
-    def remove_all(self, server: Any) -> bytes:
-        """Close every shared statement on the server; by messages that may stand anywhere, also within a batch."""
-        stage: list[bytes] = []
-        for statement, name in server.statements.items():
-            server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, None))
-            stage.append(_close(name))
-        server.statements.clear()
-        return b"".join(stage)
-
     def _make_room(self, server: Any, stage: list[bytes]) -> None:
         statements = server.statements
         limit = max(1, self.context.max_prepared_statements)
-        while len(statements) >= limit:
+        while len(statements) >= limit and not server.dirty & BARE:
             oldest = next(iter(statements))
             name = statements.pop(oldest)
             server.expected.add(CLOSE + SKIP, (EVICTED, None, oldest, None))
@@ -224,5 +428,13 @@ def _parse(name: bytes, body: bytes) -> bytes:
     return b"P" + (len(name) + len(body) + 5).to_bytes(4, "big") + name + b"\0" + body
 
 
+def _describe(name: bytes) -> bytes:
+    return b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
+
+
 def _close(name: bytes) -> bytes:
     return b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
+
+
+def _quoted(name: bytes) -> bytes:
+    return b'"' + name.replace(b'"', b'""') + b'"'

@@ -9,6 +9,7 @@ them; values are the server's canonical text where it was learned, else the clie
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Reported by every server that has them, settable by any client: the set that is followed per client
@@ -32,17 +33,29 @@ TRACKED = {
 # Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
 ROLE = b"role"
 AUTHORIZATION = b"session_authorization"
+# Settings, in lower case, that give no text its meaning: statements parsed under different values of them are the same statement.
+MEANINGLESS = frozenset(
+    b"application_name client_min_messages idle_in_transaction_session_timeout idle_session_timeout lock_timeout"
+    b" log_min_duration_statement log_statement statement_timeout transaction_timeout".split()
+)
+# Those whose changes PostgreSQL itself looks for before it uses a plan (it then analyzes the text anew).
+FOLLOWED = frozenset((ROLE, AUTHORIZATION, b"search_path", b"row_security"))
+# How the settings in force differ from those of the session, as far as they give texts their meaning: not at all; in FOLLOWED
+# ones; in others, or nobody knows.
+AS_OF_SESSION, IN_FOLLOWED, UNSETTLED = range(3)
 
 
 class Settings:
     """One distinct map of settings; made by `SettingsTable` only.
 
-    `custom`  the names of custom settings among them: those with a dot
+    `custom`   the names of custom settings among them: those with a dot
+    `meaning`  the map of what gives a text its meaning, mostly this one
     """
 
-    def __init__(self, values: dict[bytes, bytes]) -> None:
+    def __init__(self, values: dict[bytes, bytes], meaning: Settings | None = None) -> None:
         self.values = values
         self.custom = frozenset(name for name in values if b"." in name)
+        self.meaning: Settings = meaning or self
         # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
         self.statements: dict[bytes, Any] = {}
         # the last of them in each slot of `_io.slot`, found without making bytes of the text first
@@ -71,7 +84,9 @@ class SettingsTable:
         if found is None:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            found = self._known[key] = Settings(dict(values))
+            telling = {name: value for name, value in values.items() if name.lower() not in MEANINGLESS}
+            meaning = None if len(telling) == len(values) else self.get(telling)
+            found = self._known[key] = Settings(dict(values), meaning)
         return found
 
     def with_value(self, settings: Settings, name: bytes, value: bytes) -> Settings:
@@ -87,6 +102,17 @@ class SettingsTable:
         return self.get(values)
 
 
+def deviation(names: Iterable[bytes]) -> int:
+    """How a transaction that has changed these settings, in lower case, deviates from its session."""
+    result = AS_OF_SESSION
+    for name in names:
+        if name in FOLLOWED:
+            result = max(result, IN_FOLLOWED)
+        elif name not in MEANINGLESS and b"." not in name:
+            return UNSETTLED
+    return result
+
+
 def literal(value: bytes) -> bytes:
     """*value* as an escape-string literal, safe whatever standard_conforming_strings says (manual, 4.1.2.2)."""
     return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
@@ -99,6 +125,30 @@ def quoted(name: bytes) -> bytes:
 
 def _set(name: bytes, value: bytes) -> bytes:
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
+
+
+def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+    """The statements that put the settings of *there* in force and take them back, for the transaction at hand only.
+
+    None where what a text means does not differ. *defaults* are the server's own: name in lower case: (name, value). As whom is
+    left alone: PostgreSQL looks after that itself, and may not let us. So are custom settings, which stay defined.
+    """
+    go: list[bytes] = []
+    back: list[bytes] = []
+    names = current.meaning.values.keys() | there.meaning.values.keys()
+    for name in sorted(names - current.custom - there.custom - {ROLE, AUTHORIZATION}):
+        default = defaults.get(name.lower(), (name, None))[1]
+        before, wanted = current.values.get(name, default), there.values.get(name, default)
+        if before != wanted and before is not None and wanted is not None:
+            go.append(_set_here(name, wanted))
+            back.append(_set_here(name, before))
+    texts = b"SELECT " + b", ".join(go), b"SELECT " + b", ".join(back)
+    # Both are read in the encoding of the moment, which may not have the other's letters.
+    return texts if go and texts[0].isascii() and texts[1].isascii() else None
+
+
+def _set_here(name: bytes, value: bytes) -> bytes:
+    return b"pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", true)"
 
 
 def difference(old: Settings, new: Settings) -> list[bytes]:

@@ -6,11 +6,16 @@ from pgpool_py.session.settings cimport Settings
 cdef class Statement:
     cdef public bytes body
     cdef public object settings
+    cdef public long epoch
+    cdef public bint private
+    cdef public bytes columns
     cdef public long verdict
     cdef public long facts_seen
     cdef public bytes server_name
     cdef public bytes deallocates
     cdef public object effects
+
+    cpdef Statement own(self, long epoch)
 
 @cython.final
 cdef class SessionContext:
@@ -35,6 +40,7 @@ cdef class SessionContext:
     cdef public double reset_timeout
     cdef public double leaving_query_timeout
     cdef public long facts_seen
+    cdef public long epoch
     cdef public bint facts_stale
     cdef public Scanner scanner_before
     cdef public bint makes_names
@@ -60,7 +66,8 @@ cdef class SessionContext:
     cpdef judge(self, Statement statement)
     cpdef learn(self, Scanner scanner)
     cpdef doubt(self, Scanner scanner)
-    @cython.locals(known=Statement, statements=dict)
+    cpdef catalogs_changed(self)
+    @cython.locals(known=Statement, statements=dict, meaning=Settings)
     cpdef Statement statement(self, Settings settings, bytes body)
     cpdef dict reported(self, dict old, bytes name, bytes value)
     cpdef dict same_reported(self, dict values)

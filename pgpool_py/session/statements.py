@@ -25,21 +25,36 @@ class Statement:
     """A text as a Query or Parse carries it.
 
     `body`         what follows the name in Parse: text, zero, parameter types; for a Query the text and its zero
-    `settings`     the map under which the text got its meaning
+    `settings`     the map under which the text got its meaning (`Settings.meaning`)
+    `epoch`        that of the context when it was made: a change of the catalogs makes the same text another statement
+    `private`      it belongs to one client: its meaning is that client's own
     `verdict`      bits of `session.flags`, judged by the facts numbered `facts_seen`
     `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
+    `columns`      the columns of its result, as far as a client is told (`naming.told_columns`); None: nobody has asked
     `effects`      what it does to settings, worked out when it is first needed
     `deallocates`  for a DEALLOCATE of one statement: the name the client gave that one
     """
 
-    def __init__(self, body: bytes, settings: object, server_name: bytes | None) -> None:
+    def __init__(self, body: bytes, settings: Settings, epoch: int) -> None:
         self.body = body
         self.settings = settings
+        self.epoch = epoch
+        self.private = False
         self.verdict = 0
         self.facts_seen = -1
-        self.server_name = server_name
+        self.server_name: bytes | None = None
+        self.columns: bytes | None = None
         self.deallocates: bytes | None = None
         self.effects: Any = None
+
+    def own(self, epoch: int) -> Statement:
+        """The same text with the same meaning, for one client alone."""
+        copy = Statement(self.body, self.settings, epoch)
+        copy.private = True
+        copy.verdict = self.verdict
+        copy.facts_seen = self.facts_seen
+        copy.deallocates = self.deallocates
+        return copy
 
 
 class SessionContext:
@@ -72,6 +87,7 @@ class SessionContext:
         # what was learned
         self.placeholders: frozenset[bytes] = frozenset()  # custom settings that functions of the database may make
         self.facts_seen = 0
+        self.epoch = 0  # how often the catalogs have changed, as far as is known
         self.facts_stale = False
         self.scanner_before: Scanner | None = None  # the one before the catalogs came in doubt
         self.makes_names = False  # a text went out that created code which makes names, and nobody has read it yet
@@ -106,11 +122,12 @@ class SessionContext:
         return statement.server_name
 
     def statement(self, settings: Settings, body: bytes) -> Statement:
-        """The statement for this text under these settings, its verdict up to date."""
-        statements: dict[bytes, Statement] = settings.statements
+        """The statement that all clients share for this text under settings of this meaning, its verdict up to date."""
+        meaning = settings.meaning
+        statements: dict[bytes, Statement] = meaning.statements
         known = statements.get(body)
-        if known is None:
-            known = Statement(body, settings, None)
+        if known is None or known.epoch != self.epoch:
+            known = Statement(body, meaning, self.epoch)
             if len(statements) >= self._limit:
                 statements.clear()
             statements[body] = known
@@ -132,6 +149,11 @@ class SessionContext:
             statement.verdict = CLEANUP
         statement.effects = None
         statement.facts_seen = self.facts_seen
+
+    def catalogs_changed(self) -> None:
+        """Texts may mean something else from now on."""
+        self.epoch += 1
+        self.facts_seen += 1
 
     def learn(self, scanner: Scanner) -> None:
         """Judge by this scanner from now on."""

@@ -13,13 +13,11 @@ import pytest
 NOT_YET: dict[str, str] = {
     "startup_defaults": "RESET within a text goes to the server's default for the rest of that text, not to the client's own",
     "sequences": "the owner loses currval and lastval",
-    "catalog": "pg_prepared_statements does not show the statements of the protocol",
-    "cached_plan": "a statement whose columns have changed is parsed anew though the client knows the old ones",
     "rolled_back_unlisten": "now and then, on a busy run, a rolled back UNLISTEN of a client with SQL PREPARE hides its channels",
     "temp_buffers": "a server that has had temporary tables refuses temp_buffers",
 }
 LEAKING: frozenset[str] = frozenset()
-BY_CHANCE = frozenset({"rolled_back_unlisten", "catalog", "cached_plan"})  # passes when the catalogs happen to be read in time
+BY_CHANCE = frozenset({"rolled_back_unlisten"})  # passes when the catalogs happen to be read in time
 
 
 def marks(needs: Iterable[str], among: Container[str] = NOT_YET) -> list[pytest.MarkDecorator]:
