@@ -9,7 +9,7 @@ from pgpool_py.session.statements cimport SessionContext, Statement
 cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
-cdef object LETTERS
+cdef object BATCH, LETTERS
 cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED
 cdef int HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED
 cdef int REFUSAL
@@ -83,6 +83,8 @@ cdef class Client(Keeper):
     @cython.locals(statement=Statement)
     cdef bytes place_unnamed(self, Server server)
     cdef bint must_wait(self, Server server, int kind)
+    @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, statement=Statement, name=bytes)
+    cdef bint batch_needs_channels(self, int pos, int stop)
     cdef bytes listening(self, Server server, bytes text, long verdict)
     cpdef end(self, str reason)
     cpdef finish(self)

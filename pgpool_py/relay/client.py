@@ -19,7 +19,7 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
-from pgpool_py.relay.subscription import Subscription
+from pgpool_py.relay.subscription import Subscription, needs_channels
 from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name, names_statements, parse_there
@@ -54,6 +54,7 @@ OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
 
+BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 LETTERS = frozenset(int(kind) for kind in Frontend)
 HOLD = 32768  # messages whose content matters are kept until complete up to this size; larger ones stream through
 IN_TRANSACTION_FAILED = ord("E")
@@ -260,6 +261,20 @@ class Client(Keeper):
             if self.subscription is not None and self.must_wait(server, kind):
                 self.keep(server, stage, start, pos, stop)
                 return
+            if (
+                self.subscription is not None
+                and server.ready
+                and (kind in BATCH or kind == FUNCTION_CALL)
+                and self.batch_needs_channels(pos, stop)
+            ):
+                extra = self.subscription.place(server)
+                if extra:
+                    if stage is None:
+                        stage = []
+                    if start < pos:
+                        stage.append(piece(start, pos))
+                    stage.append(extra)
+                    start = pos
             if kind == QUERY:
                 if context.no_simple_query:
                     self.forward(server, stage, start, pos)
@@ -479,16 +494,6 @@ class Client(Keeper):
                     statement = self.statement(name_end + 1, end)
                     verdict = statement.verdict
                     level = self.level()
-                    if self.subscription is not None and server.ready:
-                        # Ahead of the batch, in a transaction of its own, rather than ahead of the Bind within it.
-                        extra = self.subscription.ahead(server, statement.body, verdict)
-                        if extra:
-                            if stage is None:
-                                stage = []
-                            if start < pos:
-                                stage.append(piece(start, pos))
-                            stage.append(extra)
-                            start = pos
                     if verdict & PIN and context.keeping and not self.pins:
                         refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
                         if refusal is not None:
@@ -988,6 +993,32 @@ class Client(Keeper):
             self.awaiting = AWAITS_CHANNELS
             return True
         return False
+
+    def batch_needs_channels(self, pos: int, stop: int) -> bool:
+        """Whether the batch that begins at *pos* must find the client's channels on the server; also if not all of it is here."""
+        while stop - pos >= 5:
+            kind = byte(pos)
+            end = pos + 1 + u32(pos + 1)
+            if kind == SYNC:
+                return False
+            if kind not in BATCH or end > stop:
+                return True
+            statement = None
+            if kind == PARSE:
+                name_end = find_zero(pos + 5, end)
+                if name_end >= 0:
+                    statement = self.statement(name_end + 1, end)
+            elif kind == BIND:
+                portal_end = find_zero(pos + 5, end)
+                name_end = find_zero(portal_end + 1, end) if portal_end >= 0 else -1
+                name = piece(portal_end + 1, name_end) if name_end >= 0 else b""
+                statement = self.names.get(name) if name and self.names is not None else self.unnamed
+                if statement is not None and statement.facts_seen != self.context.facts_seen:
+                    self.context.judge(statement)
+            if statement is not None and needs_channels(statement.body, OPAQUE if self.blind else statement.verdict):
+                return True
+            pos = end
+        return True
 
     def listening(self, server: Server, text: bytes, verdict: int) -> bytes | None:
         """What goes ahead of *text* for the channels' sake; None: it must wait."""

@@ -6,8 +6,9 @@ connection listens for it. The rules, in the order in which a client meets them:
 
     asking      before a text that may LISTEN is sent on, the listening connection has confirmed it, so nothing that is committed
                 after the client's own commit is missed; what was committed before is dropped (`must_wait`, `foreseen`)
-    placing     before a transaction block, and before a text that looks at or changes the channels, the server at hand is made to
-                listen to the client's channels: it then shows and changes what a session of the client's own would (`ahead`)
+    placing     before a transaction block, and before a Query or a batch that looks at or changes the channels, the server at
+                hand is made to listen to the client's channels: it then shows and changes what a session of the client's own
+                would (`ahead`, `place`)
     ending      a ReadyForQuery outside a transaction is held back until everything committed before it is here: the client's
                 own notifications come before it (`settle`)
     telling     at any other time only while the client is idle (`deliver`)
@@ -22,8 +23,7 @@ from typing import Any
 
 from pgpool_py.relay.replies import notice_response, ready_for_query
 from pgpool_py.session import flags
-from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block, quoted
-from pgpool_py.session.inline import command
+from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block
 from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
@@ -32,9 +32,12 @@ QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE
 CHANGES = flags.LISTEN | flags.OPAQUE
-# Where the channels of a client are placed on its server: in a transaction of their own, or in the client's.
-NOT_PLACED, PLACED, PLACED_WITHIN = range(3)
 LOST = "terminating connection because notifications were lost"
+
+
+def needs_channels(text: bytes, verdict: int) -> bool:
+    """Whether *text* must find the client's channels on its server: it looks at them, changes them, or opens a block."""
+    return bool(verdict & LOOKS) or may_open_block(text)
 
 
 class Subscription:
@@ -52,8 +55,7 @@ class Subscription:
         self.doomed = ""  # why the client must be closed as soon as its transaction is over
         # the transaction at hand
         self.covered = True  # what was committed before the next message goes out is here
-        self.placed = NOT_PLACED
-        self.marker = b""
+        self.placed = False  # the server at hand listens to them
         self.native: set[bytes] = set()  # what the server at hand brings: no text showed that it would be listened to
         self.changes = False  # the channels must be read from the server at its end
         self.ending = False  # it has ended, ReadyForQuery is held back
@@ -84,26 +86,25 @@ class Subscription:
         """What must go out ahead of *text*, and note what it may do."""
         if verdict & CHANGES:
             self.changes = True
-        if not self.channels or self.placed != NOT_PLACED or not (verdict & LOOKS or may_open_block(text)):
+        return self.place(server) if needs_channels(text, verdict) else b""
+
+    def place(self, server: Any) -> bytes:
+        """What makes the server listen to the client's channels, in a transaction ahead of the client's own.
+
+        Not in the middle of one: what a session listens to changes, and shows, only at a commit.
+        """
+        if not self.channels or self.placed or server.status != IDLE:
             return b""
+        expected = server.expected
+        if not server.ready and not 0 < expected.size() == expected.owed_ready:
+            return b""
+        self.placed = True
         server.dirty |= flags.CHANNELS
-        if not server.ready:
-            return self.place_within(server)
-        if server.status != IDLE:
-            return b""  # in a block that was begun before the client listened to anything
-        self.placed = PLACED
         server.ready = False
         server.unnamed = None
-        server.expected.add(QUERY_SKIP, None)
+        expected.add(QUERY_SKIP, None)
         text = listen_text(sorted(self.channels))
         return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
-
-    def place_within(self, server: Any) -> bytes:
-        """The channels, placed in the middle of a batch: part of the client's transaction, which may yet be rolled back."""
-        self.placed = PLACED_WITHIN
-        self.marker = server.context.new_name()
-        channels = (*sorted(self.channels), self.marker)
-        return b"".join([command(server, b"LISTEN " + quoted(channel)) for channel in channels])
 
     def taken(self, server: Any) -> None:
         """The client holds *server*, which somebody else used last."""
@@ -150,12 +151,8 @@ class Subscription:
         """What the server listens to, now that the transaction is over."""
         if channels:
             server.dirty |= flags.CHANNELS
-        if self.placed == PLACED_WITHIN and self.marker not in channels:
-            # Rolled back, or UNLISTEN *, which cannot be told: rather a notification too many than one lost.
+        if not self.placed:
             channels |= self.channels
-        elif self.placed == NOT_PLACED:
-            channels |= self.channels
-        channels.discard(self.marker)
         table = self.source.table
         unforeseen = channels - self.channels - self.foreseen
         for channel in (self.channels | self.foreseen) - channels:
@@ -179,7 +176,7 @@ class Subscription:
         self.ending = False
         self.covered = True
         if not client.keeps_server:
-            self.placed = NOT_PLACED
+            self.placed = False
         if self.source.opened and not self.doomed and not self.source.table.heard.issuperset(self.channels):
             self.missed("the listening connection cannot listen to all its channels")
         ready = ready_for_query(IDLE) if client.held else b""

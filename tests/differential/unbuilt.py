@@ -13,11 +13,10 @@ import pytest
 NOT_YET: dict[str, str] = {
     "startup_defaults": "RESET within a text goes to the server's default for the rest of that text, not to the client's own",
     "sequences": "the owner loses currval and lastval",
-    "rolled_back_unlisten": "now and then, on a busy run, a rolled back UNLISTEN of a client with SQL PREPARE hides its channels",
     "temp_buffers": "a server that has had temporary tables refuses temp_buffers",
 }
 LEAKING: frozenset[str] = frozenset()
-BY_CHANCE = frozenset({"rolled_back_unlisten"})  # passes when the catalogs happen to be read in time
+BY_CHANCE: frozenset[str] = frozenset()
 
 
 def marks(needs: Iterable[str], among: Container[str] = NOT_YET) -> list[pytest.MarkDecorator]:

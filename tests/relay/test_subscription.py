@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pgpool_py.relay.subscription import PLACED, PLACED_WITHIN, Subscription
+from pgpool_py.relay.subscription import Subscription
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Listeners
-from pgwire.expected import Expected
+from pgwire.expected import Action, Expected, Owed
 
 READY = b"Z\0\0\0\5I"
 
@@ -84,7 +84,7 @@ class Client:
             owner_key=1,
             expected=Expected(),
             unnamed=None,
-            context=SimpleNamespace(keeping=True, new_name=lambda: b"name"),
+            context=SimpleNamespace(keeping=True),
         )
         return self.server
 
@@ -213,7 +213,7 @@ def test_channels_are_placed_where_they_matter(client: Client, listener: Subscri
     server = client.take()
     verdict = {b"b": 0, b"S": 0, b"u": flags.LISTEN, b"s": flags.READS_CHANNELS}[text[:1]]
     assert listener.ahead(server, text, verdict) == b'Q\0\0\0\x12LISTEN "news"\0'
-    assert (listener.placed, server.dirty & flags.CHANNELS, server.expected.size()) == (PLACED, flags.CHANNELS, 1)
+    assert (listener.placed, server.dirty & flags.CHANNELS, server.expected.size()) == (True, flags.CHANNELS, 1)
     assert listener.ahead(server, text, verdict) == b""
 
 
@@ -234,23 +234,23 @@ def test_unlisten_takes_effect(client: Client, source: Source, listener: Subscri
     assert client.subscription is None
 
 
-def test_unlisten_in_a_batch_may_be_rolled_back(client: Client, source: Source, listener: Subscription) -> None:
-    """There the channels are placed within the client's transaction, with a mark that tells whether they lasted."""
+def test_channels_are_placed_behind_the_pooler_s_own_queries(client: Client, listener: Subscription) -> None:
+    """The difference of settings goes out in the same write; what it leaves is no open transaction."""
     server = client.take()
     server.ready = False
-    assert listener.ahead(server, b"unlisten news", flags.LISTEN).count(b"LISTEN") == 2
-    assert listener.placed == PLACED_WITHIN
-    client.end_transaction()
-    client.found()
-    source.answer()
-    assert listener.channels == {b"news"}
+    server.expected.add(int(Owed.QUERY + Action.SKIP), "difference")
+    assert listener.ahead(server, b"unlisten news", flags.LISTEN) == b'Q\0\0\0\x12LISTEN "news"\0'
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_channels_are_not_placed_within_a_batch(client: Client, listener: Subscription, answered: bool) -> None:
+    """There they would show, and change, only at its commit: rather a notification too many than one lost."""
     server = client.take()
     server.ready = False
-    listener.ahead(server, b"unlisten news", flags.LISTEN)
-    client.end_transaction()
-    client.found(b"name")
-    source.answer()
-    assert client.subscription is None
+    if not answered:
+        server.expected.add(int(Owed.PARSE), None)
+    assert listener.ahead(server, b"unlisten news", flags.LISTEN) == b""
+    assert not listener.placed
 
 
 def test_other_s_server_needs_a_barrier(client: Client, source: Source, listener: Subscription) -> None:
