@@ -166,6 +166,21 @@ def test_ready_waits_for_the_barrier_and_the_look(client: Client, source: Source
     assert client.sent == [b"12" + READY]
 
 
+def test_nothing_of_a_listener_s_own_is_on_its_way_after_ready(client: Client, source: Source) -> None:
+    """What its server sends from then on is the next owner's, also where the client began to listen while it held it."""
+    assert client.subscription is not None
+    server = client.take()
+    server.owner_since = 5.0
+    client.subscription.wants(b"listen news")
+    client.subscription.must_wait(server)
+    source.answer()
+    server.owner_since = 5.0
+    client.end_transaction()
+    client.found(b"news")
+    source.answer()
+    assert server.owner_since == 0.0
+
+
 def test_rolled_back_listen_is_forgotten(client: Client, source: Source) -> None:
     assert client.subscription is not None
     client.take()
