@@ -24,7 +24,7 @@ from pgpool_py.session import flags
 from pgpool_py.session.catalog import DatabaseFacts
 from pgpool_py.session.settings import Settings
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
-from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
+from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
 from pgwire import ScramKeys
 
@@ -52,11 +52,14 @@ class Catalogs:
     def doubt(self, client: Any) -> None:
         """A transaction of *client* that changed the catalogs is about to end: judge without them."""
         self.changing.add(client)
+        events = self.facts is None or self.facts.ddl or client.makes_events
         for place in self.users:
             place.context.facts_stale = True
             place.context.catalogs_changed()
-            if place.context.scanner is not UNINFORMED:
-                place.context.doubt(UNINFORMED)
+            if place.context.scanner is not UNINFORMED and (events or place.context.scanner is not IN_DOUBT):
+                place.context.doubt(UNINFORMED if events else IN_DOUBT)
+            if client.makes_names:
+                place.context.makes_names = True
         self.doubts += 1
 
     def settle(self, client: Any) -> None:

@@ -1136,7 +1136,7 @@ class Client(Keeper):
             if not server.dirty & LOOKED or not self.context.keeping:
                 self.deviation = 0
         if self.blind:
-            self.blind = False
+            self.blind = self.makes_names = self.makes_events = False
             self.relay.broker.catalogs_settled(self)
 
     def count_time(self, transaction_ended: bool) -> None:

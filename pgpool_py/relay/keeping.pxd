@@ -22,6 +22,8 @@ cdef class Keeper(Connection):
     cdef public long prepared
     cdef public bint unknowable
     cdef public bint blind
+    cdef public bint makes_names
+    cdef public bint makes_events
     cdef public bint all_back
     cdef public int deviation
     cdef public bint differing

@@ -18,7 +18,7 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects, local_names, makes_names
+from pgpool_py.session.effects import Effects, effects, local_names, makes_code, makes_names
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, deviation, difference
@@ -63,7 +63,8 @@ class Keeper(Connection):
     `asked`                the question under way
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
-    `blind`                its transaction changed the catalogs: its own texts are judged without them
+    `blind`                its transaction changed the catalogs: its own texts are judged without them; `makes_names`, `makes_events`:
+                           it created code that makes names, or an event trigger
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
     `all_back`             its DISCARD ALL was carried out in this transaction
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
@@ -88,6 +89,8 @@ class Keeper(Connection):
         self.prepared = 0
         self.unknowable = False
         self.blind = False
+        self.makes_names = False
+        self.makes_events = False
         self.all_back = False
         self.deviation = AS_OF_SESSION
         self.differing = False
@@ -105,10 +108,12 @@ class Keeper(Connection):
 
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
+        if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or (bind is not None and makes_code(bind))):
+            verdict |= DDL
         if verdict & DDL and self.context.watching:
+            self.makes_names = self.makes_names or makes_names(text)
+            self.makes_events = self.makes_events or b"event" in text.lower()
             self.changes_catalogs(server)
-            if not self.context.makes_names and makes_names(text):
-                self.context.makes_names = True
         if verdict & OPAQUE:
             verdict |= self.dynamic(text)
         bits = verdict & NOTED
@@ -148,7 +153,7 @@ class Keeper(Connection):
         What was read of it before counts on; what was created since may be anywhere.
         """
         context = self.context
-        if context.makes_names:
+        if context.makes_names or self.makes_names:
             return DYNAMIC
         before = context.scanner_before
         return before.scan(text) & DYNAMIC if before is not None else 0

@@ -11,7 +11,7 @@ the names that the server really has; the built-in views are trusted (pg_setting
 Limits. Foreign tables, tables under foreign access methods, and functions in C, internal or any language
 but SQL and PL/pgSQL are opaque unless a well-known extension brought them. An operator, cast, operator
 class or base type whose function is not plain makes the whole database uninformed, as such code runs
-without being named. Temporary objects are not read: only a dirty server has them. A built-in function that
+without being named; event triggers run with DDL, those at login are not read. Temporary objects are not read: only a dirty server has them. A built-in function that
 a superuser has replaced is not noticed.
 
 Freshness. DDL also goes past the pooler, so the fingerprint is compared at each new server, at a bounded
@@ -52,6 +52,7 @@ class DatabaseFacts:
     suspicious: dict[bytes, int]  # name: flags; never empty, as built-in functions are among them
     plain_types: frozenset[int]
     everything_opaque: bool
+    ddl: int  # what any DDL does, by event triggers
     fingerprint: bytes
     placeholders: frozenset[bytes]  # custom settings that code of the database may make
     scanner: Scanner = field(repr=False)
@@ -61,6 +62,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     """Return the facts in the rows of FACTS_QUERY; *fingerprint* is what FINGERPRINT_QUERY gave before it."""
     graph = _Graph()
     unnamed: list[bytes] = []
+    events: list[bytes] = []
     types: list[tuple[bytes, int]] = []
     functions_read: list[tuple[bytes, str, bytes]] = []
     makers: list[tuple[bytes, bytes]] = []  # code that may make custom settings, if it is suspicious
@@ -80,6 +82,8 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
                 types.append((name, int(detail)))
             case b"unnamed":
                 unnamed.append(text)
+            case b"event":
+                events.append(text)
             case _:
                 if b"set_config" in text:
                     makers.append((name, text))
@@ -89,15 +93,15 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     for name, description, text in functions_read:
         graph.add_function(name, description, text)
     suspicious = graph.spread()
-    everything = False
-    for text in unnamed:
-        names: set[bytes] = set()
-        _READER.scan(text, NAMES, names)
-        everything |= any(suspicious.get(name, 0) & _BOUND for name in names)
+    everything = any(_reach(suspicious, text) & _BOUND for text in unnamed)
+    ddl = 0
+    for text in events:
+        ddl |= _reach(suspicious, text) & _PASSED_ON
     return DatabaseFacts(
         suspicious=suspicious,
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
         everything_opaque=everything,
+        ddl=ddl,
         fingerprint=_bytes(fingerprint),
         placeholders=frozenset(
             name
@@ -105,8 +109,17 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
             for name in candidates(text)
         ),
-        scanner=Scanner(suspicious, not everything),
+        scanner=Scanner(suspicious, not everything, ddl),
     )
+
+
+def _reach(suspicious: dict[bytes, int], text: bytes) -> int:
+    """What the names in *text* lead to."""
+    names: set[bytes] = set()
+    bits = _READER.scan(text, NAMES, names)
+    for name in names:
+        bits |= suspicious.get(name, 0)
+    return bits
 
 
 class _Graph:

@@ -26,6 +26,7 @@ DEFAULTS_QUERY = (
 #   opaque    nothing can be known about name
 #   type      detail: oid
 #   unnamed   text: functions that run without being named
+#   event     text: a function that runs with DDL
 #   names     text: code, or quoted names, that name reaches
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
 # is what a built-in operator, operator class or aggregate does.
@@ -124,6 +125,9 @@ select 'names', t.typname::text, '', concat_ws(' ', quote_ident(e.typname), pg_g
   left join pg_type e on e.oid >= 16384 and e.oid in (t.typelem, t.typbasetype, r.rngsubtype)
  where t.oid >= 16384 and (e.oid is not null or t.typdefaultbin is not null)
 union all
+select distinct 'event', '', '', quote_ident(p.proname)
+  from pg_event_trigger e join pg_proc p on p.oid = e.evtfoid where e.evtenabled <> 'D' and e.evtevent <> 'login'
+union all
 select distinct 'unnamed', '', '', quote_ident(p.proname)
   from (select oprcode::oid from pg_operator where oid >= 16384
         union select castfunc from pg_cast where oid >= 16384
@@ -168,6 +172,7 @@ FINGERPRINT_QUERY = (
             _versions("pg_operator", _OURS),
             _versions("pg_cast", _OURS),
             _versions("pg_amproc", _OURS),
+            _versions("pg_event_trigger"),
             _versions("pg_extension"),
             """\
 (select concat_ws(':', count(*), sum(hashint8((inhrelid::int8 << 32) | inhparent::int8))) from pg_inherits),

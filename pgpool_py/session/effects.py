@@ -107,6 +107,18 @@ def makes_names(code: bytes) -> bool:
     return _MAKES_NAMES.search(code) is not None
 
 
+_MAKES_CODE = re.compile(
+    rb"\b(?:CREATE|ALTER)\s+(?:OR\s+REPLACE\s+)?(?:\w+\s+)?(?P<what>AGGREGATE|CAST|DOMAIN|EXTENSION|FUNCTION|OPERATOR|POLICY|PROCEDURE"
+    rb"|ROUTINE|RULE|TRIGGER|TYPE|VIEW|TABLE|INDEX)\b",
+    re.IGNORECASE,
+)
+
+
+def makes_code(text: bytes) -> bool:
+    """Whether *text*, which may run anything, says somewhere that it makes what the catalogs have to be read for."""
+    return _MAKES_CODE.search(text) is not None
+
+
 def effects(text: bytes, verdict: int) -> Effects:
     """Return what *text*, without its closing zero byte, does to settings; *verdict* is that of the scan."""
     if verdict & flags.OPAQUE:

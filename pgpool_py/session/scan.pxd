@@ -5,13 +5,13 @@ cdef int _SQL, _PLPGSQL, _NAMES, _OTHER, _WORD, _DIGIT, _SPACE, _QUOTE, _DOUBLE,
 cdef int _SEMICOLON, _OPERATOR, _OPEN, _CLOSE, _DOT, _BAD, _SHIFT, _MASK, _OPAQUE, _UNSURE, _SETTINGS
 cdef int _STATEMENT, _EXECUTES, _LISTEN, _PIN, _CLEANUP, _DDL, _SEEDS, _LIBRARY, _ENDS, _EXIT, _XACT, _READS_SETTINGS
 cdef int _RELEASES, _LONGEST
-cdef int _K_NONE, _K_QUERY, _K_INSERT, _K_UPDATE, _K_PLAIN, _K_BEGIN, _K_START, _K_COMMIT, _K_END
+cdef int _K_NONE, _K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE, _K_PLAIN, _K_BEGIN, _K_START, _K_COMMIT, _K_END
 cdef int _K_ROLLBACK, _K_PREPARE, _K_EXECUTE, _K_DEALLOCATE, _K_SET, _K_RESET, _K_DISCARD, _K_LISTEN
-cdef int _K_UNLISTEN, _K_DECLARE, _K_CLOSE, _K_EXPLAIN, _K_ANALYZE, _K_VERBOSE, _K_DDL, _K_DROP, _K_LOAD
+cdef int _K_UNLISTEN, _K_DECLARE, _K_CLOSE, _K_EXPLAIN, _K_ANALYZE, _K_VERBOSE, _K_DDL, _K_CREATE, _K_ALTER, _K_DROP, _K_LOAD
 cdef int _K_CALL, _K_DO, _K_INTO, _K_TEMP, _K_HOLD, _K_WITHOUT, _K_LOCAL, _K_TRANSACTION, _K_CONSTRAINTS
 cdef int _K_SEED, _K_TO, _K_PREPARED, _K_ALL, _K_LITERAL, _K_PL, _K_STARTER, _K_OTHER, _K_UNKNOWN
 cdef int _HAS_INTO, _HAS_TEMP, _HAS_HOLD, _HAS_TO, _HAS_PREPARED, _HAS_CUSTOM, _HAS_UNKNOWN, _HAS_UPDATE
-cdef int _HAS_SEED, _HAS_ALL, _HAS_EARLY_DOT
+cdef int _HAS_SEED, _HAS_ALL, _HAS_EARLY_DOT, _HAS_TABLE, _HAS_SELECT
 
 cdef bytes _KIND_BYTES
 cdef bytes _FOLD_BYTES
@@ -24,6 +24,7 @@ cdef const unsigned char *_PART
 @cython.final
 cdef class Scanner:
     cdef readonly bint informed
+    cdef readonly int ddl
     cdef readonly bint nonascii
     cdef readonly dict words
     cdef bytes bitmap

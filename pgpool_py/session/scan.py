@@ -70,6 +70,8 @@ _MASK = (1 << _SHIFT) - 1
 (
     _K_NONE,
     _K_QUERY,
+    _K_SELECT,
+    _K_TABLE,
     _K_INSERT,
     _K_UPDATE,
     _K_PLAIN,
@@ -92,6 +94,8 @@ _MASK = (1 << _SHIFT) - 1
     _K_ANALYZE,
     _K_VERBOSE,
     _K_DDL,
+    _K_CREATE,
+    _K_ALTER,
     _K_DROP,
     _K_LOAD,
     _K_CALL,
@@ -112,10 +116,12 @@ _MASK = (1 << _SHIFT) - 1
     _K_STARTER,
     _K_OTHER,
     _K_UNKNOWN,
-) = range(44)
+) = range(48)
 
 _KEYWORDS: dict[int, str] = {
-    _K_QUERY: "select values table with delete truncate lock copy",
+    _K_QUERY: "with delete truncate lock copy",
+    _K_SELECT: "select values",
+    _K_TABLE: "table materialized",
     _K_INSERT: "insert merge",
     _K_UPDATE: "update",
     _K_PLAIN: "savepoint release show fetch move notify",
@@ -137,7 +143,9 @@ _KEYWORDS: dict[int, str] = {
     _K_EXPLAIN: "explain",
     _K_ANALYZE: "analyze analyse",
     _K_VERBOSE: "verbose",
-    _K_DDL: "create alter grant revoke comment security refresh reindex cluster vacuum import reassign",
+    _K_DDL: "grant revoke comment security import reassign",
+    _K_CREATE: "create",
+    _K_ALTER: "alter refresh reindex cluster vacuum",  # what may run code that is there already
     _K_DROP: "drop",
     _K_LOAD: "load",
     _K_CALL: "call",
@@ -196,13 +204,17 @@ _HAS_UPDATE = 128
 _HAS_SEED = 256
 _HAS_ALL = 512
 _HAS_EARLY_DOT = 1024  # a dot behind the second word: SET transaction.x sets a placeholder
+_HAS_TABLE = 2048
+_HAS_SELECT = 4096  # a query, or TABLE once more: CREATE TABLE ... AS
 
 
 class Scanner:
-    """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database."""
+    """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
+    besides, by event triggers."""
 
-    def __init__(self, words: dict[bytes, int], informed: bool) -> None:
+    def __init__(self, words: dict[bytes, int], informed: bool, ddl: int = 0) -> None:
         self.informed = informed
+        self.ddl = ddl
         self.words = dict(KEYWORDS)
         for word, bits in words.items():
             self.words[word] = self.words.get(word, 0) | bits
@@ -348,6 +360,10 @@ class Scanner:
                         has |= _HAS_SEED
                     elif keyword == _K_ALL:
                         has |= _HAS_ALL
+                    elif keyword == _K_SELECT:
+                        has |= _HAS_SELECT
+                    elif keyword == _K_TABLE:
+                        has |= _HAS_TABLE | _HAS_SELECT if has & _HAS_TABLE else _HAS_TABLE
                     elif keyword == _K_EXECUTE and mode == _SQL:
                         result |= _STATEMENT | _EXECUTES  # CREATE TABLE ... AS EXECUTE
                     elif mode == _PLPGSQL:
@@ -497,11 +513,11 @@ class Scanner:
             bits = _SETTINGS | _OPAQUE
         if mode == _NAMES:
             return bits
-        if lead in (_K_QUERY, _K_INSERT, _K_UPDATE):
+        if lead in (_K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE):
             if has & _HAS_UNKNOWN:
                 bits |= _OPAQUE
             if has & _HAS_INTO and mode == _SQL:  # SELECT INTO
-                bits |= _DDL
+                bits |= _DDL | self.ddl
                 if has & _HAS_TEMP:
                     bits |= _PIN
             return bits
@@ -548,12 +564,14 @@ class Scanner:
             return bits | _LISTEN
         if lead == _K_UNLISTEN:
             return bits | _LISTEN | _CLEANUP
-        if lead in (_K_DDL, _K_DROP, _K_ANALYZE):
+        if lead in (_K_DDL, _K_CREATE, _K_ALTER, _K_DROP, _K_ANALYZE):
             if has & _HAS_TEMP:
                 bits |= _PIN
             if lead == _K_DROP:
                 bits |= _RELEASES
-            return bits | _DDL
+            if has & _HAS_UNKNOWN and (lead in (_K_ALTER, _K_ANALYZE) or (has & _HAS_TABLE and has & _HAS_SELECT)):
+                bits |= _OPAQUE
+            return bits | _DDL | self.ddl
         if lead == _K_LOAD:
             return bits | _LIBRARY | _OPAQUE
         if lead == _K_DO:

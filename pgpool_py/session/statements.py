@@ -167,9 +167,9 @@ class SessionContext:
 
         `scanner_before` goes on saying which code makes names.
         """
-        before = self.scanner
+        before, names = self.scanner_before or self.scanner, self.makes_names
         self.learn(scanner)
-        self.scanner_before = before
+        self.scanner_before, self.makes_names = before, names
 
     def reported(self, old: dict[bytes, bytes], name: bytes, value: bytes) -> dict[bytes, bytes]:
         """The map of reported settings that differs from *old* in one value; equal maps are one object."""

@@ -41,6 +41,7 @@ CHANGES = [
     "alter table loose inherit plain",
     "alter table plain add foreign key (a) references old_table",
     "create aggregate agg(int) (sfunc = int4pl, stype = int)",
+    "create event trigger e on ddl_command_end execute function on_ddl()",
 ]
 UNCHANGED = [
     "insert into plain values (1)",
@@ -52,6 +53,7 @@ UNCHANGED = [
 QUIET = """
 create function quiet() returns int language sql as 'select 1';
 create function trigger_one() returns trigger language plpgsql as 'begin return new; end';
+create function on_ddl() returns event_trigger language plpgsql as 'begin end';
 create type mood as enum ('sad'); create function of_mood(mood) returns int language sql as 'select 1';
 create domain old_domain as int; create table plain (a int, c int); create table loose (a int, c int);
 create table old_table (a int primary key); create view old_view as select 1 as a;

@@ -9,7 +9,7 @@ import pytest
 from pgpool_py.session import flags, functions
 from pgpool_py.session.flags import DIRTY, describe
 from pgpool_py.session.scan import PLPGSQL, Scanner
-from pgpool_py.session.verdict import classify
+from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED, classify
 
 SCANNER = Scanner(functions.KINDS, True)
 
@@ -53,6 +53,36 @@ KINDS = {
     "SELECT lastval()": "READS_SEQUENCE",
     "SELECT 1 FROM pg_prepared_statements": "READS_STATEMENTS",
 }
+
+
+# DDL that runs code which is there already: while nothing is known of the database that may be anything.
+RUNS_CODE = {
+    "ALTER TABLE t VALIDATE CONSTRAINT c": True,
+    "REFRESH MATERIALIZED VIEW m": True,
+    "ANALYZE t": True,
+    "CREATE TABLE t AS SELECT f()": True,
+    "CREATE TEMP TABLE t AS VALUES (f())": True,
+    "CREATE TABLE t AS TABLE v": True,
+    "CREATE MATERIALIZED VIEW m AS WITH x AS (SELECT f()) SELECT * FROM x": True,
+    "CREATE TABLE t (a int DEFAULT f())": False,
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT g() $$": False,
+    "CREATE VIEW v AS SELECT f()": False,
+    "GRANT SELECT ON t TO u": False,
+    "DROP TABLE t": False,
+}
+
+
+@pytest.mark.parametrize("text", RUNS_CODE)
+def test_ddl_runs_code_that_is_there(text: str) -> None:
+    assert bool(IN_DOUBT.scan(text.encode()) & flags.OPAQUE) == RUNS_CODE[text]
+    assert not SCANNER.scan(text.encode()) & flags.OPAQUE
+
+
+@pytest.mark.parametrize("text", ["CREATE TABLE t (a int)", "COMMENT ON TABLE t IS 'x'", "DROP TABLE t", "SELECT 1 AS a INTO t"])
+def test_ddl_runs_event_triggers(text: str) -> None:
+    """Where there may be some."""
+    assert Scanner(functions.KINDS, True, flags.UNKNOWN).scan(text.encode()) & flags.OPAQUE
+    assert UNINFORMED.scan(text.encode()) & flags.OPAQUE
 
 
 @pytest.mark.parametrize("text", KINDS)
