@@ -373,7 +373,7 @@ class Broker:
                 catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
             else:
                 catalogs.learn(catalogs.facts, clock(), doubts)
-        except (QueryFailed, ErrandFailed):
+        except (QueryFailed, ErrandFailed, ValueError, IndexError):  # the last two: rows that are no answer
             catalogs.learn(None, clock(), doubts)
         finally:
             catalogs.reading = False

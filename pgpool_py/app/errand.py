@@ -102,7 +102,9 @@ class Errand(Connection):
         self.rows.receive(data)
 
     def settled(self) -> None:
-        if self.rows.done:
+        if self.rows.wrong:
+            self.server.doubt(self.rows.wrong)
+        elif self.rows.done:
             self.finish(self.rows)
 
     def finish(self, rows: Rows | None) -> None:

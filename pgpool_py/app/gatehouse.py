@@ -180,7 +180,7 @@ class Gatehouse:
             raw = {place.spelled(name): _bytes(value) for name, value in wanted.items()}
             names = Question(names={name.lower() for name in raw})
             rows, told = await self._errand(place, table.get(raw), names.text().decode("utf-8", "surrogateescape"))
-            values = read(rows).values
+            values = read(rows, names).values
             settings = table.get({name: values.get(name.lower()) or value for name, value in raw.items()})
         if len(place.startups) >= MAX_STARTUPS:
             place.startups.clear()

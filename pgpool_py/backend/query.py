@@ -8,10 +8,13 @@ from __future__ import annotations
 import socket
 
 from pgpool_py.tls import stream
-from pgwire import ErrorResponse, Query
+from pgwire import DataRow, ErrorResponse, PeerViolation, Query
 from pgwire.codes import Backend
+from pgwire.errors import malformed
 
 Row = tuple[bytes | None, ...]
+# What a server may say at any time.
+_UNASKED = (Backend.NOTICE_RESPONSE, Backend.PARAMETER_STATUS, Backend.NOTIFICATION_RESPONSE)
 
 
 class QueryFailed(Exception):
@@ -23,11 +26,12 @@ class QueryFailed(Exception):
 
 
 class Rows:
-    """Collects the rows of one Query from the server's bytes, as they come."""
+    """Collects the rows of one Query from the server's bytes, as they come; `wrong` says what in them is no answer."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.error: ErrorResponse | None = None
+        self.wrong = ""
         self.done = False
         self._data = bytearray()
 
@@ -36,18 +40,31 @@ class Rows:
         self._data += data
         at = 0
         while len(self._data) - at >= 5:
-            end = at + 1 + int.from_bytes(self._data[at + 1 : at + 5], "big")
+            length = int.from_bytes(self._data[at + 1 : at + 5], "big", signed=True)
+            if length < 4:
+                self.wrong, self.done = f"a message of {length} bytes", True
+                return
+            end = at + 1 + length
             if end > len(self._data):
                 break
-            kind = self._data[at]
-            if kind == Backend.DATA_ROW:
-                self.rows.append(_columns(bytes(self._data[at + 5 : end])))
-            elif kind == Backend.ERROR_RESPONSE:
-                self.error = self.error or ErrorResponse.decode(bytes(self._data[at + 5 : end]))
-            elif kind == Backend.READY_FOR_QUERY:
-                self.done = True
+            try:
+                self._understand(self._data[at], bytes(self._data[at + 5 : end]))
+            except PeerViolation as violation:
+                self.wrong = violation.message
             at = end
         del self._data[:at]
+
+    def _understand(self, kind: int, body: bytes) -> None:
+        if self.done and kind not in _UNASKED:
+            self.wrong = "an answer too many"
+        elif kind == Backend.DATA_ROW:
+            self.rows.append(DataRow.decode(body).values)
+        elif kind == Backend.ERROR_RESPONSE:
+            self.error = self.error or ErrorResponse.decode(body)
+        elif kind == Backend.READY_FOR_QUERY:
+            self.done = True
+            if body != b"I":
+                self.wrong = "an answer that ends within a transaction"
 
     def result(self) -> list[Row]:
         """The rows, or QueryFailed."""
@@ -56,19 +73,8 @@ class Rows:
         return self.rows
 
 
-def _columns(body: bytes) -> Row:
-    columns: list[bytes | None] = []
-    at = 2
-    for _ in range(int.from_bytes(body[:2], "big")):
-        size = int.from_bytes(body[at : at + 4], "big", signed=True)
-        at += 4
-        columns.append(None if size < 0 else body[at : at + size])
-        at += max(size, 0)
-    return tuple(columns)
-
-
 async def ask(sock: socket.socket, text: str) -> list[Row]:
-    """The rows of *text* on a connection that is idle and registered nowhere."""
+    """The rows of *text* on a connection that is idle and registered nowhere. PeerViolation where they are none."""
     rows = Rows()
     try:
         await stream.send_all(sock, Query(text.encode()).encode())
@@ -79,4 +85,6 @@ async def ask(sock: socket.socket, text: str) -> list[Row]:
             rows.receive(data)
     finally:
         stream.forget(sock)
+    if rows.wrong:
+        raise malformed(rows.wrong)
     return rows.result()

@@ -24,6 +24,7 @@ from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name, names_statements, parse_there
 from pgpool_py.session.settings import TRACKED, UNSETTLED, difference
+from pgwire import PeerViolation
 from pgwire.codes import Frontend
 from pgwire.expected import Action, Owed
 
@@ -874,13 +875,24 @@ class Client(Keeper):
         self.names.misled = False
         return REFUSAL, None, "0A000", "cached plan must not change result type"
 
-    def columns_told(self, note: Any, message: bytes) -> None:
-        if self.names is not None:
-            self.names.columns_told(note, message)
+    def columns_told(self, note: Any, body: bytes | None) -> None:
+        try:
+            if self.names is not None:
+                self.names.columns_told(note, body)
+        except (PeerViolation, ValueError) as violation:
+            self.doubt(violation)
 
     def setting_in_force(self, note: Any, row: bytes) -> None:
-        if self.names is not None:
-            self.names.setting_in_force(note, row)
+        try:
+            if self.names is not None:
+                self.names.setting_in_force(note, row)
+        except (PeerViolation, ValueError) as violation:
+            self.doubt(violation)
+
+    def doubt(self, violation: Exception) -> None:
+        """An answer about a statement makes no sense."""
+        if self.server is not None:
+            self.server.doubt(str(violation))
 
     def plan_changed(self, note: Any) -> None:
         if self.names is not None:

@@ -62,6 +62,6 @@ cdef class Connection(Member):
     cpdef server_gone(self, bint told)
     cpdef server_closing(self, str reason)
     cpdef bytes own_names(self, bytes message, object note)
-    cpdef columns_told(self, object note, bytes message)
+    cpdef columns_told(self, object note, bytes body)
     cpdef setting_in_force(self, object note, bytes row)
     cpdef plan_changed(self, object note)

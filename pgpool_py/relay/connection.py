@@ -212,8 +212,8 @@ class Connection(Member):
         """An error text with the server's statement names replaced by this client's; *note* is that of its request."""
         return message
 
-    def columns_told(self, note: Any, message: bytes) -> None:
-        """The answer to a Describe of a statement, which left *note*; the shared buffer is in use."""
+    def columns_told(self, note: Any, body: bytes | None) -> None:
+        """The body of the RowDescription, or None for NoData, to a request which left *note*; the shared buffer is in use."""
 
     def setting_in_force(self, note: Any, row: bytes) -> None:
         """A row that answers the question which left *note*; the shared buffer is in use."""

@@ -19,10 +19,11 @@ from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
 from pgpool_py.session.effects import Effects, effects, local_names, makes_code, makes_names
-from pgpool_py.session.look import UNKNOWABLE, Finding, Question, columns, in_force, is_custom, read
+from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, deviation, difference
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
+from pgwire import DataRow, PeerViolation
 
 # Bits of a verdict that stay with the server until the transaction ends.
 NOTED = flags.NOTED
@@ -248,7 +249,11 @@ class Keeper(Connection):
             return
         self.deviation = AS_OF_SESSION
         context = self.context
-        finding = read([columns(row) for row in rows])
+        try:
+            finding = read([DataRow.decode(row).values for row in rows], question)
+        except PeerViolation as violation:
+            server.doubt(violation.message)
+            return
         actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
         server.in_force = context.table.get(actual)
         owned = dict(actual)

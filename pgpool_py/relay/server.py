@@ -42,7 +42,10 @@ PASS = int(Reply.PASS)
 WRONG = int(Reply.WRONG)
 
 CHANNELS = flags.CHANNELS
-IDLE = ord("I")  # the status byte of ReadyForQuery
+# the status byte of ReadyForQuery
+IDLE = ord("I")
+IN_BLOCK = ord("T")
+IN_FAILED_BLOCK = ord("E")
 HOLD = 32768  # messages that need a look are kept until complete up to this size
 HOLD_OWN = 131072  # the same for rows that answer the pooler's own question
 LARGEST = 0x7FFFFFFE
@@ -220,7 +223,9 @@ class Server(Connection):
                 replaced = client.notified(piece(pos, end))
             elif (kind == ROW_DESCRIPTION or kind == NO_DATA) and whole and client is not None:
                 if expected.head() & ~SKIP == OWED_DESCRIBE and expected.head_note() is not None:
-                    client.columns_told(expected.head_note(), piece(pos, end))
+                    client.columns_told(expected.head_note(), piece(pos + 5, end) if kind == ROW_DESCRIPTION else None)
+                    if self.closed:
+                        return
             answer = expected.answer(kind)
             if answer == WRONG:
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
@@ -242,14 +247,20 @@ class Server(Connection):
                 start = end
                 if kind == DATA_ROW and answer != PASS and expected.note is not None:
                     self.own_row(piece(pos + 5, end) if whole else None)
+                    if self.closed:
+                        return
             if kind == READY_FOR_QUERY:
                 if length != 5:
                     self.doubt("ReadyForQuery of a wrong length")
                     return
                 status = byte(pos + 5)
                 self.answered_at = self.relay.now
-                if status != IDLE and self.status == IDLE:
-                    self.transaction_start = self.relay.now
+                if status != IDLE:
+                    if status != IN_BLOCK and status != IN_FAILED_BLOCK:
+                        self.doubt(f"ReadyForQuery says {chr(status)!r}")
+                        return
+                    if self.status == IDLE:
+                        self.transaction_start = self.relay.now
                 self.status = status
                 if status == IDLE and answer == PASS and client is not None and client.subscription is not None:
                     client.send_range(start, pos)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal
+from pgwire.errors import malformed
 
 Row = tuple[bytes | None, ...]
 
@@ -96,12 +97,14 @@ class Finding:
     statements: list[bytes] = field(default_factory=list)
 
 
-def read(rows: Iterable[Row]) -> Finding:
-    """What the rows of a Question's text say."""
+def read(rows: Iterable[Row], question: Question) -> Finding:
+    """What the rows say that answer *question*. PeerViolation if they do not answer it: nothing may be concluded then."""
     finding = Finding()
     timeout: bytes | None = None
-    for kind, name, value in rows:
-        assert name is not None
+    for row in rows:
+        if len(row) != 3 or row[1] is None:
+            raise malformed("the answer to a question about the session has other columns")
+        kind, name, value = row[0], row[1], row[2]
         if name in _OF_A_TRANSACTION:
             continue
         if kind == b"v":
@@ -116,6 +119,8 @@ def read(rows: Iterable[Row]) -> Finding:
             finding.statements.append(name)
         else:
             finding.channels.append(name)
+    if not question.names.issubset([*finding.values, *_OF_A_TRANSACTION]):
+        raise malformed("a question about the session is not answered")
     if timeout is not None:
         # Read before it was set aside for the question itself.
         if b"statement_timeout" in finding.values:
@@ -123,18 +128,6 @@ def read(rows: Iterable[Row]) -> Finding:
         if b"statement_timeout" in finding.session:
             finding.session[b"statement_timeout"] = timeout
     return finding
-
-
-def columns(body: bytes) -> Row:
-    """The columns of a DataRow's body."""
-    result: list[bytes | None] = []
-    at = 2
-    for _ in range(int.from_bytes(body[:2], "big")):
-        size = int.from_bytes(body[at : at + 4], "big", signed=True)
-        at += 4
-        result.append(None if size < 0 else body[at : at + size])
-        at += max(size, 0)
-    return tuple(result)
 
 
 def is_custom(name: bytes) -> bool:

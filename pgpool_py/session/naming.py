@@ -25,9 +25,10 @@ from typing import Any
 
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
-from pgpool_py.session.look import columns, is_custom
+from pgpool_py.session.look import is_custom
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings, detour
 from pgpool_py.session.statements import SessionContext, Statement
+from pgwire import DataRow, RowDescription
 from pgwire.expected import Action, Owed
 
 PARSE = int(Owed.PARSE)
@@ -85,20 +86,13 @@ def names_statements(verdict: int, text: bytes) -> bool:
     return bool(verdict & flags.READS_STATEMENTS)
 
 
-def told_columns(message: bytes) -> bytes:
-    """What a RowDescription, or NoData, tells of columns: names, types and modifiers.
+def told_columns(body: bytes | None) -> bytes:
+    """What a RowDescription (its body), or NoData (None), tells of columns: names, types and modifiers.
 
     Not the tables they come from: one that was made anew gives the same result (PostgreSQL compares likewise).
     """
-    if message[:1] != b"T":
-        return b""
-    told = []
-    at = 7
-    while at < len(message):
-        end = message.index(b"\0", at) + 1
-        told.append(message[at:end] + message[end + 6 : end + 10] + message[end + 12 : end + 16])
-        at = end + 18
-    return b"".join(told)
+    columns = () if body is None else RowDescription.decode(body).columns
+    return repr([(column.name, column.type, column.modifier) for column in columns]).encode()
 
 
 def parse_there(server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes]) -> None:
@@ -194,7 +188,7 @@ class Names:
 
     def setting_in_force(self, note: tuple[int, Any, Statement, dict[bytes, bytes]], row: bytes) -> None:
         """A row about what is in force for the statement of *note*, which was parsed just now."""
-        name, value = columns(row)
+        name, value = DataRow.decode(row).values
         if name and not is_custom(name):
             note[3][name] = value or b""
         note[2].settings = self.context.table.get(note[3]).meaning
@@ -262,9 +256,9 @@ class Names:
         stage.append(_describe(there) + FLUSH_MESSAGE)
         return None
 
-    def columns_told(self, note: tuple[int, bytes | None, Statement, Any], message: bytes) -> None:
+    def columns_told(self, note: tuple[int, bytes | None, Statement, Any], body: bytes | None) -> None:
         """The answer to a Describe of the statement of *note*: the client's, or the pooler's own."""
-        told = told_columns(message)
+        told = told_columns(body)
         kind, name, statement, _ = note
         if statement.columns != told:
             statement.columns = told

@@ -30,7 +30,7 @@ from tests.system.rawclient import Address, RawClient
 @pytest.fixture(scope="session")
 def differential_server() -> Iterator[PostgresServer]:
     """A server whose databases no other test touches: the system's own, else the wheel's."""
-    settings = {"max_prepared_transactions": 2}
+    settings = {"max_prepared_transactions": "2"}
     with PostgresServer(bin_dir=next(iter(local_bin_dirs()), None), hba=HBA, settings=settings) as server:
         address = Address(server.host, server.port)
         run(address, "postgres", ADMIN, *ROLES)

@@ -1,0 +1,114 @@
+"""A man in the middle: a real PostgreSQL whose answers are replaced where a story says so.
+
+What no real server says, said by one that is real in everything else: so it is seen what becomes of the session, of those who
+wait for its server, and of the process.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from tests.system import wire
+from tests.system.rawclient import Address
+
+CANCEL = wire.cancel_request(0, b"")[4:8]
+
+
+class Middle:
+    """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once."""
+
+    def __init__(self, server: Address) -> None:
+        self.server = server
+        self.answers: dict[bytes, bytes] = {}
+        # What becomes of a message of the server's login; by default nothing.
+        self.login: Callable[[wire.Message], bytes] = whole
+        self.connections = 0
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = Address(*self._listening.getsockname())
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="middle")]
+
+    def __enter__(self) -> Middle:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._threads[0].join(10)
+        for sock in self._sockets:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # ended by itself
+        for thread in self._threads:
+            thread.join(10)
+        for sock in self._sockets:
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self.server)
+            self._sockets += [client, server]
+            for pump in (self._questions, self._answers):
+                thread = threading.Thread(target=pump, args=(client, server), name="middle")
+                self._threads.append(thread)
+                thread.start()
+
+    def _questions(self, client: socket.socket, server: socket.socket) -> None:
+        """From the pooler to the server, message by message."""
+        buffer = bytearray()
+        started = False
+        try:
+            while data := client.recv(65536):
+                buffer += data
+                if not started and len(buffer) >= 8 and len(buffer) >= (size := int.from_bytes(buffer[:4], "big")):
+                    self.connections += buffer[4:8] != CANCEL
+                    server.sendall(buffer[:size])
+                    del buffer[:size]
+                    started = True
+                for message in wire.split(buffer) if started else ():
+                    asked = next((piece for piece in self.answers if piece in message.body), None)
+                    if asked is None:
+                        server.sendall(whole(message))
+                    else:
+                        client.sendall(self.answers.pop(asked))
+        except OSError:
+            pass
+        _end(server)
+
+    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+        """From the server to the pooler: its login message by message, then as it comes."""
+        buffer = bytearray()
+        ready = False
+        try:
+            while data := server.recv(65536):
+                if ready:
+                    client.sendall(data)
+                    continue
+                buffer += data
+                for message in wire.split(buffer):
+                    client.sendall(self.login(message))
+                    ready = ready or message.kind == "Z"
+        except OSError:
+            pass
+        _end(client)
+
+
+def whole(message: wire.Message) -> bytes:
+    """The message as it came."""
+    return wire.raw(message.kind.encode("latin-1"), message.body)
+
+
+def _end(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
