@@ -178,7 +178,7 @@ class Broker:
         server.in_force = context.table.empty
         server.defaults = place.defaults
         server.reported = context.same_reported(login.parameters)
-        place.parameters = server.reported
+        place.learn_reported(server.reported)
         self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
         if tls is not None:
             self.log.log(f"SSL established: {tls.description}", self.server_label(server))

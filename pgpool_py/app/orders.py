@@ -142,6 +142,9 @@ class Orders:
 
     def reconnect(self, database: str | None) -> None:
         self._must_exist(database, "reconnect")
+        for place in self._pooler.broker.places.values():
+            if database in (None, place.pool.database):
+                place.learn_reported(None)
         self._pooler.broker.perform(self._pooler.pools.reconnect(clock(), database))
         self._stop_listening(database, "database configuration changed")
 

@@ -125,6 +125,13 @@ class Place:
     def __repr__(self) -> str:
         return f"<Place {self.pool!r}>"
 
+    def learn_reported(self, reported: dict[bytes, bytes] | None) -> None:
+        """What clients are told from now on; None: what the next server says, for which they wait. A server may come back
+        with another version, so nothing is told any more that was remembered from before."""
+        if reported is not self.parameters:
+            self.parameters = reported
+            self.startups.clear()
+
     def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take in the settings of a new server, as (name, value)."""
         defaults = {name.lower(): (name, value or b"") for name, value in rows if name is not None}

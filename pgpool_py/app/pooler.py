@@ -350,8 +350,7 @@ class Pooler:
             self._configure(place)
             key = place.entry.name if place.entry.name in self.config.databases else "*"
             if change.recycle_all or key in change.recycled:
-                place.startups.clear()
-                place.parameters = None
+                place.learn_reported(None)
                 self.broker.perform(pool.reconnect(now))
                 self.broker.listening.close("database configuration changed", pool)
         self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")

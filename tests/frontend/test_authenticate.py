@@ -293,6 +293,36 @@ def test_garbage_instead_of_a_password_is_refused(
     assert gate.failures.empty() and gate.counts.total == 0
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *[b"p" + length.to_bytes(4, "big") for length in (0, 3, 4, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)],
+        b"p\0\0\0\x06c=",
+        b"p\0\0\0\x2cc=biws,r=" + b"x" * 31 + b",",
+        b"p\0\1\0\0" + b"c=biws,r=" + b"x" * 65_523,
+        b"Q\0\0\0\x0dselect 1\0",
+        b"X\0\0\0\x04",
+        b"\0" * 20,
+    ],
+    ids=lambda garbage: repr(garbage[:20]),
+)
+def test_garbage_instead_of_a_proof_is_refused(frontend: Frontend, gate: FakeGate, garbage: bytes) -> None:
+    """CVE-2026-6664 once more: the second message of SCRAM."""
+    gate.rules = LoginRules(auth_type="scram-sha-256")
+    with frontend.connect() as client:
+        client.startup()
+        client.event()
+        client.send(SASLInitialResponse(b"SCRAM-SHA-256", b"n,,n=,r=abcdefgh"))
+        assert isinstance(client.event(), AuthenticationSASLContinue)
+        client.sock.sendall(garbage)
+        error = client.event()
+        assert isinstance(error, ErrorResponse) and error.severity == "FATAL"
+        assert error.code in ("08P01", "28P01")
+        assert client.at_end()
+    gate.next_failure()
+    assert gate.failures.empty() and gate.counts.total == 0
+
+
 def test_client_that_waits_for_a_password_prompt_leaves_quietly(frontend: Frontend, gate: FakeGate) -> None:
     gate.rules = LoginRules(auth_type="md5")
     with frontend.connect() as client:

@@ -30,3 +30,11 @@ def test_users_of_one_limit_wait_alike(loads: list[Load]) -> None:
     assert result.ratio < 2.0, result
     assert result.use > 0.9, result
     assert result.logins < 2000, result  # 100 a second, over 20 servers
+
+
+def test_more_clients_than_servers_lose_nothing() -> None:
+    """pgdog #1361: throughput collapsed as soon as one more client came than there are servers."""
+    crowds = (20, 22, 40, 1000)
+    uses = [Simulation([Load("ann", crowd, 0.010)], limit=20, login=0.010, seed=2).run(3.0, 1.0).use for crowd in crowds]
+    assert min(uses) > 0.9 * max(uses), dict(zip(crowds, uses, strict=True))
+    assert min(uses) > 0.9

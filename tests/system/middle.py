@@ -14,8 +14,6 @@ from types import TracebackType
 from tests.system import wire
 from tests.system.rawclient import Address
 
-CANCEL = wire.cancel_request(0, b"")[4:8]
-
 
 class Middle:
     """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once."""
@@ -25,7 +23,7 @@ class Middle:
         self.answers: dict[bytes, bytes] = {}
         # What becomes of a message of the server's login; by default nothing.
         self.login: Callable[[wire.Message], bytes] = whole
-        self.connections = 0
+        self.asked: list[bytes] = []  # the bodies of all messages to servers, after their logins
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = Address(*self._listening.getsockname())
         self._sockets: list[socket.socket] = []
@@ -70,11 +68,11 @@ class Middle:
             while data := client.recv(65536):
                 buffer += data
                 if not started and len(buffer) >= 8 and len(buffer) >= (size := int.from_bytes(buffer[:4], "big")):
-                    self.connections += buffer[4:8] != CANCEL
                     server.sendall(buffer[:size])
                     del buffer[:size]
                     started = True
                 for message in wire.split(buffer) if started else ():
+                    self.asked.append(message.body)
                     asked = next((piece for piece in self.answers if piece in message.body), None)
                     if asked is None:
                         server.sendall(whole(message))

@@ -8,7 +8,7 @@ import pytest
 
 from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
-from tests.system.middle import Middle
+from tests.system.middle import Middle, whole
 from tests.system.rawclient import Address, RawClient, ServerError
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="what the executable under test does with it is known")
@@ -193,3 +193,30 @@ def test_a_lie_to_the_pooler_itself_changes_no_session(
         client.vanish()
     news = behind.log[seen:]
     assert "Traceback" not in news and "internal error" not in news, news
+
+
+@pytest.mark.parametrize("key", [None, b"\0\0\0\x2a"], ids=["no key", "a key without a secret"])
+def test_a_server_without_a_key_has_clients_with_one(behind: stack.Pooler, middle: Middle, key: bytes | None) -> None:
+    """teleport #68711: clients were given the server's key of no length; theirs is the pooler's own, and works as far as it can."""
+
+    def keyless(message: wire.Message) -> bytes:
+        if message.kind == "K":
+            return b"" if key is None else wire.raw(b"K", key)
+        return whole(message)
+
+    middle.login = keyless
+    try:
+        with behind.connect("two", user=stack.OTHER) as client, behind.connect("two", user=stack.OTHER) as second:
+            with behind.connect("two", user=stack.OTHER) as waiting:
+                for each in (client, second, waiting):
+                    assert each.pid and len(each.secret) == 4
+                client.query("begin")
+                second.query("begin")
+                waiting.send(wire.query("select 'never'"))
+                stack.wait_taken(waiting)
+                waiting.cancel()
+                assert wire.errors(waiting.until("Z")) == ["57014"]
+                client.cancel()
+                assert client.ask("select 'not cancelled'") == "not cancelled"
+    finally:
+        middle.login = whole

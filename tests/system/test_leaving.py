@@ -118,6 +118,20 @@ def test_client_leaves_while_query_runs(pooler: stack.Pooler, way: str) -> None:
     next_client_is_served(pooler)
 
 
+@ways_out
+def test_begin_whose_answer_nobody_heard_is_undone(pooler: stack.Pooler, admin: RawClient, way: str) -> None:
+    """supavisor #1172: the reply to BEGIN READ ONLY came when its client had gone, and the next one was in that transaction."""
+    client = pooler.connect("one")
+    text = f"select pg_sleep(0.2); begin read only /* {way} */"
+    client.send(wire.query(text))
+    stack.wait_backend(admin, f"query = '{text.replace(chr(39), chr(39) * 2)}' and state = 'active'")
+    WAYS_OUT[way](client)
+    with pooler.connect("one") as stranger:
+        assert stranger.ask("show transaction_read_only") == "off"
+        reply = stranger.query("create temp table mine (n int) on commit drop")
+        assert wire.errors(reply) == [] and reply[-1].body == b"I"
+
+
 def test_reset_cancels_running_query(pooler: stack.Pooler, admin: RawClient) -> None:
     """A client whose connection is reset has its query cancelled: nobody would read the result."""
     client = pooler.connect("one")

@@ -108,6 +108,36 @@ def test_long_values_are_applied(pooler: stack.Pooler, length: int) -> None:
             assert client.ask("show application_name") == "v" * min(length, 63)
 
 
+@pytest.mark.parametrize("length", [64, 127, 128, 300, 65_000])
+@pytest.mark.parametrize("name", ["search_path", "app.value"])
+def test_long_values_replace_each_other(pooler: stack.Pooler, name: str, length: int) -> None:
+    """Compared whole, whatever their length, at login and by SET."""
+    alike = ["x" * (length - 1) + last for last in "abAB"]
+    clients = [pooler.connect("one", **({name: value} if length < 300 else {})) for value in alike]
+    for client, value in zip(clients, alike, strict=True):
+        if length >= 300:  # more than a startup packet holds
+            assert wire.errors(client.query(f"set {name} = '{value}'")) == []
+    for _ in range(2):
+        for client, value in zip(clients, alike, strict=True):
+            assert (client.ask(f"show {name}") or "").strip('"') == value
+    for client in clients:
+        client.leave()
+
+
+def test_values_that_differ_in_case_are_different(pooler: stack.Pooler) -> None:
+    """Not every setting is a word: compared without case one client got the other's."""
+    pairs = [
+        {"application_name": "Web", "search_path": '"Foo"', "app.tenant": "ACME"},
+        {"application_name": "web", "search_path": "foo", "app.tenant": "acme"},
+    ]
+    clients = [pooler.connect("one", **pair) for pair in pairs]
+    for _ in range(2):
+        for client, pair in zip(clients, pairs, strict=True):
+            assert {name: client.ask(f"show {name}") for name in pair} == pair
+    for client in clients:
+        client.leave()
+
+
 def test_text_is_read_in_own_encoding(pooler: stack.Pooler) -> None:
     """Bytes mean what the client's own client_encoding says, after another client's."""
     with (

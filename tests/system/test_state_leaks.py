@@ -192,6 +192,76 @@ def test_role_switch_leaves_login_user(pooler: stack.Pooler) -> None:
         assert client.ask("select current_user = session_user and current_user = 'story_owner'") == "t"
 
 
+RESETS = [
+    "reset role",
+    "reset session authorization",
+    "set session authorization default",
+    "reset all",
+    "discard all",
+    "rollback",
+    "reset role; discard all; select 1/0",
+]
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("switch", [f"set role {stack.OTHER}", f"set session authorization {stack.OTHER}"])
+def test_after_any_reset_everybody_is_themselves(pooler: stack.Pooler, switch: str, reset: str) -> None:
+    """pgdog #1341: by value and by the catalog, for a superuser, who may switch to anybody."""
+    who = "select concat_ws(' ', current_user, session_user, current_setting('role'), current_setting('session_authorization'))"
+    with pooler.connect("one", stack.ADMIN) as client, pooler.connect("one", stack.ADMIN) as other:
+        assert client.ask(who) == "postgres postgres none postgres"
+        client.query(f"begin; {switch}" if reset == "rollback" else switch)
+        client.query(reset)
+        assert other.ask(who) == "postgres postgres none postgres"
+        client.query("reset session authorization; reset role")
+        assert client.ask(who) == "postgres postgres none postgres"
+        assert other.ask(who) == "postgres postgres none postgres"
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["text", "prepared"])
+def test_row_security_follows_the_role(pooler: stack.Pooler, admin: RawClient, named: bool) -> None:
+    """CVE-2024-10976, 10978: a plan made for one role must not show another role's rows, on whatever server it runs."""
+    for sql in (
+        "create table if not exists secured (owner text)",
+        "delete from secured",
+        f"insert into secured values ('{stack.OWNER}'), ('{stack.OTHER}')",
+        "alter table secured enable row level security",
+        "drop policy if exists own on secured",
+        "create policy own on secured using (owner = current_user)",
+        f"grant select on secured to {stack.OWNER}, {stack.OTHER}",
+    ):
+        assert wire.errors(admin.query(sql)) == []
+    look = "select string_agg(owner, ',') from secured"
+
+    def rows(client: RawClient) -> bytes | None:
+        if named:
+            return wire.values(client.exchange(wire.bind("", "look"), wire.execute(), wire.sync()))[0]
+        return wire.values(client.query(look))[0]
+
+    with pooler.connect("one") as owner, pooler.connect("one") as switched, pooler.connect("one", stack.OTHER) as other:
+        for client in (owner, switched, other):
+            client.exchange(wire.parse("look", look), wire.sync())
+        assert wire.errors(switched.query(f"set role {stack.OTHER}")) == []
+        for _ in range(7):  # more often than PostgreSQL makes a plan of its own each time
+            assert rows(owner) == stack.OWNER.encode()
+            assert rows(switched) == stack.OTHER.encode()
+            assert rows(other) == stack.OTHER.encode()
+
+
+def test_no_answer_is_kept_for_anybody(pooler: stack.Pooler, admin: RawClient) -> None:
+    """A pooler that kept answers showed them to users without the right to ask: each question is asked."""
+    look = "select string_agg(word, ',') from asked"
+    admin.query("create table if not exists asked (word text)")
+    admin.query(f"delete from asked; insert into asked values ('one'); grant select on asked to {stack.OWNER}")
+    with pooler.connect("one") as client, pooler.connect("one", stack.OTHER) as stranger:
+        assert client.ask(look) == "one"
+        assert wire.errors(stranger.query(look)) == ["42501"]
+        admin.query("update asked set word = 'two'")
+        assert client.ask(look) == "two"
+        admin.query(f"revoke select on asked from {stack.OWNER}")
+        assert wire.errors(client.query(look)) == ["42501"]
+
+
 def test_users_do_not_share_servers(pooler: stack.Pooler) -> None:
     """Two users of one database get servers of their own identity."""
     with pooler.connect("one") as first, pooler.connect("one", stack.OTHER) as second:

@@ -255,6 +255,20 @@ def test_direct_tls_byte_by_byte(pooler: Pooler, trusting: MakeContext) -> None:
         assert tls.selected_alpn_protocol() == ALPN
 
 
+def test_clear_text_behind_a_direct_hello_is_nobodys(pooler: Pooler, trusting: MakeContext) -> None:
+    """A whole login in the segment of the hello: it is no record of TLS, and never a word of the client's."""
+    seen = len(pooler.log)
+    outgoing = ssl.MemoryBIO()
+    tls = trusting(alpn=ALPN).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection((pooler.host, pooler.port), timeout=10) as sock:
+        sock.sendall(outgoing.read() + wire.startup({"user": USER, "database": "app"}) + wire.query("select 1"))
+        everything(sock)
+    pooler.wait_for_log("closing because: TLS handshake failed")
+    assert "login attempt" not in pooler.log[seen:]
+
+
 @pytest.mark.parametrize("alpn", [None, "http/1.1"])
 def test_direct_tls_without_the_protocols_name_is_refused(pooler: Pooler, trusting: MakeContext, alpn: str | None) -> None:
     """Else a browser could be led to speak to us with the certificate of a web server of the same name."""

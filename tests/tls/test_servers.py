@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,8 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import Pooler, PostgresServer
+from pgwire import AuthenticationOk, ReadyForQuery
+from tests.system.rawclient import Address
 from tests.tls.conftest import CERT_USER, PLAIN_USER, SSL_REQUEST, USER, ask, target, uri, wait_running
 from tests.tls.pki import Authority, Identity
 from tests.tls.wiretap import Wiretap
@@ -74,7 +77,7 @@ def start(shared: Pooler, authority: Authority) -> Start:
     numbers = itertools.count(1)
 
     def start_one(
-        server: PostgresServer | Pooler | Wiretap, mode: str, where: dict[str, object] | None = None, **settings: object
+        server: PostgresServer | Pooler | Wiretap | Address, mode: str, where: dict[str, object] | None = None, **settings: object
     ) -> Front:
         database = f"db_{shared.port}_{len(shared.log)}_{next(numbers)}"
         shared.databases = {database: target(server, **(where or {}))}
@@ -170,6 +173,38 @@ def test_prefer_does_not_try_again_in_clear_text(tls_postgres: PostgresServer, s
     """As PgBouncer, unlike libpq: whoever can make a login fail must not be able to switch encryption off."""
     assert "password authentication failed" in start(tls_postgres, "prefer").refused(PLAIN_USER)
     assert start(tls_postgres, "disable").ask(user=PLAIN_USER) == 1
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-full"])
+def test_clear_text_behind_the_servers_yes_is_refused(start: Start, mode: str) -> None:
+    """CVE-2021-3935, CVE-2021-43767: a whole login in clear text behind the S would pass for something said under encryption."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        heard: list[bytes] = []
+
+        def forge() -> None:
+            sock, _ = listening.accept()
+            with sock:
+                heard.append(sock.recv(8))
+                sock.sendall(b"S" + AuthenticationOk().encode() + ReadyForQuery("I").encode())
+                while words := sock.recv(4096):
+                    heard.append(words)
+
+        thread = threading.Thread(target=forge)
+        thread.start()
+        pooler = start(Address(*listening.getsockname()), mode)
+        assert "received unencrypted data after SSL response" in pooler.refused()
+        thread.join(10)
+    assert heard == [SSL_REQUEST], "nothing is said to it, neither a name nor a password"
+
+
+def test_a_reload_that_changes_nothing_closes_nothing(tls_postgres: PostgresServer, start: Start) -> None:
+    """pgbouncer #1157: each reload made all servers with TLS anew."""
+    pooler = start(tls_postgres, "verify-full")
+    with psycopg.connect(pooler.uri, autocommit=True) as client:
+        before = client.execute("select pg_backend_pid(), pg_backend_pid()").fetchone()
+        pooler.change()
+        assert client.execute("select pg_backend_pid(), pg_backend_pid()").fetchone() == before
+    assert "closing because: database configuration changed" not in pooler.log
 
 
 def test_protocols_bind(tls_postgres: PostgresServer, start: Start) -> None:
