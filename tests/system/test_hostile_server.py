@@ -197,7 +197,7 @@ def test_a_lie_to_the_pooler_itself_changes_no_session(
 
 @pytest.mark.parametrize("key", [None, b"\0\0\0\x2a"], ids=["no key", "a key without a secret"])
 def test_a_server_without_a_key_has_clients_with_one(behind: stack.Pooler, middle: Middle, key: bytes | None) -> None:
-    """teleport #68711: clients were given the server's key of no length; theirs is the pooler's own, and works as far as it can."""
+    """teleport #68711: clients were given a key of no length; theirs is the pooler's own, and works as far as it can."""
 
     def keyless(message: wire.Message) -> bytes:
         if message.kind == "K":
