@@ -176,8 +176,9 @@ def lists(world: World) -> Iterator[Row]:
     yield ("free_servers", 0)
     yield ("used_servers", servers)
     yield ("dns_names", sum(1 for _ in world.dns_hosts()))
-    for name in ("dns_zones", "dns_queries", "dns_pending"):
-        yield (name, 0)
+    yield ("dns_zones", sum(1 for _ in world.dns_zones()))
+    yield ("dns_queries", world.dns_queries)
+    yield ("dns_pending", 0)  # a question is asked at once
 
 
 STATE = columns("key value")
@@ -212,6 +213,5 @@ def dns_hosts(world: World) -> Iterator[Row]:
 
 
 def dns_zones(world: World) -> Iterator[Row]:
-    """Zones are not followed by their serial numbers."""
-    return iter(())
+    return iter(world.dns_zones())
 

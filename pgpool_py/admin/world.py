@@ -188,6 +188,15 @@ class World(Protocol):
         """Names that were looked up and are remembered: the name, seconds left, the addresses."""
         ...
 
+    def dns_zones(self) -> Iterable[tuple[str, int, int]]:
+        """The zones of these names: the zone, its serial number, how many names."""
+        ...
+
+    @property
+    def dns_queries(self) -> int:
+        """Questions about names and zones that are not answered yet."""
+        ...
+
     @property
     def orders(self) -> Orders: ...
     def clock(self) -> float:

@@ -50,7 +50,7 @@ class Broker:
         self.places: dict[Any, Place] = {}  # by pool
         self.counts = ClientCounts()
         self.timeouts = Timeouts(config)
-        self.names = Names(self._addresses_gone)
+        self.names = Names(self._addresses_gone, log.log)
         self.listening = ListeningConnections(self)
         self.servers: dict[tuple[Any, int], Server] = {}  # by database and process id
         self.configure(config)
@@ -66,7 +66,7 @@ class Broker:
         self.config, main = config, config.pgbouncer
         self.timeouts.configure(config)
         self.listening.reload()
-        self.names.configure(main.dns_max_ttl, main.dns_nxdomain_ttl, main.dns_zone_check_period)
+        self.names.configure(main.dns_max_ttl, main.dns_nxdomain_ttl, main.dns_zone_check_period, main.resolv_conf)
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run *coroutine* in the background; an unexpected failure is logged, never lost."""
@@ -155,14 +155,15 @@ class Broker:
                 who = label("S", 0, place.pool.database, place.pool.user, login.address)
                 self.log.warning(f"connect_query failed: {failure}", who)
 
-    def _addresses_gone(self, gone: set[ServerAddress]) -> None:
-        """Names do not lead there any more: these servers serve their transactions to the end, and no others."""
+    def _addresses_gone(self, host: str, gone: set[ServerAddress]) -> None:
+        """*host* does not lead there any more: these servers serve their transactions to the end, and no others."""
         for place in self.places.values():
-            for server in place.pool.servers():
-                if real_member(server).address in gone:
-                    server.close_needed = True
+            if host in place.fleet.hosts:
+                for server in place.pool.servers():
+                    if real_member(server).address.at(0) in gone:
+                        server.close_needed = True
         for connection in self.listening:
-            if connection.address in gone:
+            if host in self.places[connection.pool].fleet.hosts and connection.opened and connection.address.at(0) in gone:
                 connection.lost("its address is gone")
 
     def _adopt(self, place: Place, login: ServerLogin, started: float) -> None:

@@ -212,6 +212,13 @@ class Desk:
         names = self._pooler.broker.names
         return names.shown(asyncio.get_running_loop().time())
 
+    def dns_zones(self) -> Iterable[tuple[str, int, int]]:
+        return self._pooler.broker.names.shown_zones()
+
+    @property
+    def dns_queries(self) -> int:
+        return self._pooler.broker.names.under_way
+
     async def check_auth(self, user: str, database: str, address: str | None) -> tuple[str, str]:
         return await check_auth(self._pooler.gate, self, user, database, address)
 

@@ -57,6 +57,12 @@ class ServerAddress:
     # How the connection was encrypted, None for not at all: a cancel request goes the same way.
     tls: ServerTls | None = field(default=None, compare=False)
 
+    def at(self, port: int) -> ServerAddress:
+        """The same with another port; a Unix socket has none."""
+        if not isinstance(self.sockaddr, tuple):
+            return self
+        return ServerAddress(self.family, (self.sockaddr[0], port, *self.sockaddr[2:]), self.tls)
+
     def __str__(self) -> str:
         if isinstance(self.sockaddr, tuple):
             host, port = self.sockaddr[:2]

@@ -36,6 +36,9 @@ def check(config: Config) -> Iterator[Problem]:
             yield _main_problem(config, "auth_type", '"cert" needs client_tls_sslmode = verify-full')
         if not main.client_tls_ca_file:
             yield _main_problem(config, "auth_type", '"cert" needs client_tls_ca_file')
+    for name in ("resolv_conf", "dns_zone_check_period"):
+        if getattr(main, name) and (missing := _missing_dns()):
+            yield _main_problem(config, name, f"needs the package dnspython ({missing})")
     if main.auth_dbname == ADMIN_DATABASE:
         yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
     if not main.listen_addr and not main.unix_socket_dir and not os.environ.get("LISTEN_FDS"):
@@ -44,6 +47,24 @@ def check(config: Config) -> Iterator[Problem]:
         if database.auth_dbname == ADMIN_DATABASE:
             text = f"cannot be {quoted(ADMIN_DATABASE)}, the admin console"
             yield Problem(_origin(config, "databases", name), text, "databases", (name, "auth_dbname"))
+
+
+def _missing_dns() -> str | None:
+    """Why name servers cannot be asked, if so. Everything is imported here, at start: later the process may be a user who
+    cannot read it, and dnspython takes a type of record it cannot import for one that nobody knows."""
+    try:
+        import dns.asyncbackend
+        import dns.asyncresolver
+        import dns.rdata
+        from dns.rdataclass import IN
+        from dns.rdatatype import AAAA, CNAME, OPT, SOA, A
+
+        dns.asyncbackend.get_backend("asyncio")
+        for kind in (A, AAAA, CNAME, OPT, SOA):
+            dns.rdata.get_rdata_class(IN, kind)  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        return str(error)
+    return None
 
 
 _IGNORED = "accepted, but this version does not act on it"

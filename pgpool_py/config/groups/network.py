@@ -17,11 +17,13 @@ class Dns(Settings):
     dns_nxdomain_ttl: Seconds = setting(15.0, "How long a failed lookup is remembered.")
     dns_zone_check_period: Seconds = setting(
         0.0,
-        "How often to look names up again, used or not, to close connections to addresses they no longer have. 0: never."
-        " PgBouncer asks for the zone's serial number instead, and looks names up again when that has changed.",
+        "How often to ask for the serial number of each zone, and to look its names up again, used or not, when that has changed:"
+        " connections to addresses a name no longer has are replaced. A name without a zone is looked up each time. 0: never.",
     )
     resolv_conf: File = setting(
-        "", "Resolver file instead of the system's.", changeable=False, moot="names are looked up by the system's own resolver"
+        "",
+        "Resolver file (as /etc/resolv.conf) for the names of servers. Empty: names are looked up by the system's own resolver.",
+        changeable=False,
     )
 
 
