@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pgpool_py.config import ConfigError, load
 
     try:
-        config = load(path)
+        config = load(path, starting=not options.check)
         Encryption.of(config)  # its files are part of what may be at fault
     except ConfigError as error:
         for problem in error.problems:

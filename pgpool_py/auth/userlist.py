@@ -16,16 +16,17 @@ MAX_USER_BYTES = 127
 MAX_SECRET_BYTES = 65531
 
 _QUOTED = r'"((?:[^"]|"")*)"'
-# Between name and secret blanks are needed: `"a""b"` is one name with a quote in it.
-_LINE = re.compile(rf"{_QUOTED}[ \t]+{_QUOTED}")
+# Between name and secret there may be anything but a quote, and must be something: `"a""b"` is one name with a quote in it.
+_LINE = re.compile(rf'{_QUOTED}[^"]+{_QUOTED}')
 
 
 class UserListError(Exception):
-    """The file cannot be used; `problems` has a line per reason, with file and line, never with a secret."""
+    """The file is at fault; `problems` has a line per reason, with file and line, never with a secret. `usable` is the rest."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], usable: UserList) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.usable = usable
 
 
 class UserList(Mapping[str, tuple[Secret, ...]]):
@@ -72,7 +73,7 @@ def parse_userlist(text: str, name: str) -> UserList:
             continue
         secrets[user] = (*secrets.get(user, ()), Secret(secret))
     if problems:
-        raise UserListError(problems)
+        raise UserListError(problems, UserList(secrets))
     return UserList(secrets)
 
 

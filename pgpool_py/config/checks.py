@@ -22,8 +22,6 @@ def check(config: Config) -> Iterator[Problem]:
     """Every rule that *config* breaks."""
     yield from _refused(config)
     main = config.pgbouncer
-    if main.auth_type is AuthType.HBA and not main.auth_hba_file:
-        yield _main_problem(config, "auth_type", 'needs auth_hba_file when it is "hba"')
     if main.server_tls_negotiation is Negotiation.DIRECT and main.server_tls_sslmode not in INSISTENT:
         yield _main_problem(config, "server_tls_negotiation", '"direct" needs server_tls_sslmode = require or more')
     for rule in config.hba.rules:
@@ -65,6 +63,13 @@ def _missing_dns() -> str | None:
     except ImportError as error:
         return str(error)
     return None
+
+
+def doubts(config: Config) -> Iterator[Problem]:
+    """What is taken as it stands, and is hardly what was meant."""
+    mode = config.pgbouncer.unix_socket_mode
+    if mode > 0o777:
+        yield _main_problem(config, "unix_socket_mode", f"is 0{mode:o}: without a leading 0 it is read as decimal")
 
 
 _IGNORED = "accepted, but this version does not act on it"

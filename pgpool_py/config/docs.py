@@ -29,7 +29,8 @@ with file, line and setting, and what was expected.
 
 ## The file
 
-- Sections are `[pgbouncer]`, `[databases]`, `[users]` and `[peers]`, each begun once in a file.
+- Sections are `[pgbouncer]`, `[databases]`, `[users]` and `[peers]`. One of the last three goes on where it begins
+  again; a second `[pgbouncer]` makes the first one forgotten, as in PgBouncer, which start-up warns of.
 - A line is a comment when its first character that is not blank is `;` or `#`. Later in a line they belong
   to the value.
 - `%include FILE` reads another file at that place; a relative name starts at the working directory.
@@ -44,8 +45,10 @@ with file, line and setting, and what was expected.
   database's, and that before `[pgbouncer]`. An entry's value always counts: 0 in an entry means what 0
   means in `[pgbouncer]`, where PgBouncer takes some of them for "not set". -1, like leaving the key out, is
   "not set".
-- What PgBouncer takes but garbles is refused: `pool_size=ten` (0 there), numbers too large, ports beyond
-  65535, `unix_socket_mode=777` (decimal there), and an `auth_file` that cannot be read.
+- What PgBouncer takes but garbles is refused: `pool_size=ten` (0 there), numbers below 0 or too large, ports
+  beyond 65535. `unix_socket_mode=777` is decimal, as there, which start-up warns of.
+- A file of users or rules that cannot be read, or has a bad line, does not keep the pooler from starting, as in
+  PgBouncer: start-up warns, and who is not known is refused. A reload with it changes nothing.
 
 `auth_file` has one `"user" "secret"` pair a line, a double quote inside written twice; the rest of the line
 is ignored, and lines that begin with `;` are comments. A secret is a plain password, `md5` with a hash, or

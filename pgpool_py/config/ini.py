@@ -32,11 +32,12 @@ class Value:
 
 @dataclass(slots=True)
 class IniFile:
-    """Everything that was read: values in order, where each section first began, and the faults."""
+    """Everything that was read: values in order, where each section first began, the faults, and what is strange."""
 
     values: list[Value] = field(default_factory=list)
     sections: dict[str, Origin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def read_ini(path: str | Path) -> IniFile:
@@ -89,10 +90,11 @@ class _Reader:
     def begin_section(self, name: str, origin: Origin) -> None:
         self.section = name
         first = self.result.sections.setdefault(name, origin)
-        # A second [pgbouncer] makes PgBouncer forget the first one's settings. The lists may go on in
-        # another file.
-        if first is not origin and (name == "pgbouncer" or first.file == origin.file):
-            self.fault(origin, f"[{name}]: section already began at {first}")
+        # The lists go on where they begin again, the settings begin anew: so it is in PgBouncer.
+        if first is not origin and name == "pgbouncer":
+            self.result.values = [value for value in self.result.values if value.section != name]
+            text = f"[{name}]: begins again, and what was set in it from {first} on is forgotten, as in PgBouncer"
+            self.result.warnings.append(Problem(origin, text))
 
     def value(self, match: re.Match[str], text: str, origin: Origin) -> None:
         in_quotes, bare = match.groups()

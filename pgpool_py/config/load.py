@@ -17,7 +17,7 @@ from pgpool_py.auth.hba import Hba, read_hba
 from pgpool_py.auth.ident import IdentFile, read_ident
 from pgpool_py.auth.ldap_options import LdapOptionsError, parse_ldap_options
 from pgpool_py.auth.userlist import UserList, UserListError, read_userlist
-from pgpool_py.config.checks import check
+from pgpool_py.config.checks import check, doubts
 from pgpool_py.config.config import ADMIN_DATABASE, Config
 from pgpool_py.config.errors import ConfigError, Origin, Problem, quoted
 from pgpool_py.config.ini import ConnectionStringError, IniFile, Value, parse_connection_string, read_ini
@@ -32,13 +32,16 @@ _SECRET_KEYS = frozenset({"password", "auth_ldap_options"})
 S = TypeVar("S", bound=Settings)
 
 
-def load(path: str | Path) -> Config:
-    """The configuration at *path* with its includes and its user list. Raises ConfigError naming every"
-    " fault."""
+def load(path: str | Path, *, starting: bool = False) -> Config:
+    """The configuration at *path* with its includes and its user list. Raises ConfigError naming every fault.
+
+    With *starting*, what is wrong with the files of users and rules is a warning: PgBouncer starts without them, too, and
+    whoever is not in them is refused.
+    """
     ini = read_ini(path)
     loader = _Loader(ini)
     config = loader.config(str(path))
-    return _finished(config, [*ini.problems, *loader.problems])
+    return _finished(config, [*ini.problems, *loader.problems], starting=starting)
 
 
 def change_setting(config: Config, name: str, text: str) -> Config:
@@ -56,18 +59,24 @@ def change_setting(config: Config, name: str, text: str) -> Config:
         shown = "" if name in _SECRET_KEYS else f", got {quoted(text)}"
         raise ConfigError([f"{name}: {reason}{shown}"]) from None
     origins = {**config.origins, ("pgbouncer", name): Origin("SET", 0)}
-    return _finished(config.model_copy(update={"pgbouncer": main, "origins": origins}), [])
+    return _finished(config.model_copy(update={"pgbouncer": main, "origins": origins, "warnings": ()}), [])
 
 
-def _finished(config: Config, problems: list[Problem]) -> Config:
+def _finished(config: Config, problems: list[Problem], *, starting: bool = False) -> Config:
     """*config* with the files it names, or ConfigError with *problems* and what else is wrong."""
-    config = _with_ldap(_with_hba(config, problems), problems)
+    of_files: list[Problem] = []
+    config = _with_ldap(_with_hba(config, of_files), problems)
     problems += check(config)
-    userlist, userlist_faults = _userlist(config, problems)
+    userlist, userlist_faults = _userlist(config, of_files)
+    warnings = [*config.warnings, *map(str, doubts(config))]
+    if starting:
+        warnings += [*map(str, of_files), *userlist_faults]
+        of_files, userlist_faults = [], []
+    problems += of_files
     if problems or userlist_faults:
         _in_order_of_the_file(problems)
         raise ConfigError([*(str(problem) for problem in problems), *userlist_faults])
-    return config.model_copy(update={"userlist": userlist})
+    return config.model_copy(update={"userlist": userlist, "warnings": tuple(warnings)})
 
 
 def _userlist(config: Config, problems: list[Problem]) -> tuple[UserList, list[str]]:
@@ -79,7 +88,7 @@ def _userlist(config: Config, problems: list[Problem]) -> tuple[UserList, list[s
     except OSError as error:
         problems.append(_unreadable(config, "auth_file", error))
     except UserListError as error:
-        return UserList(), error.problems
+        return error.usable, error.problems
     return UserList(), []
 
 
@@ -88,6 +97,9 @@ def _with_hba(config: Config, problems: list[Problem]) -> Config:
     main = config.pgbouncer
     if main.auth_type is not AuthType.HBA:
         return config
+    if not main.auth_hba_file:
+        origin = config.origins.get(("pgbouncer", "auth_type"), Origin(config.path, 0))
+        problems.append(Problem(origin, 'needs auth_hba_file when it is "hba"', "pgbouncer", ("auth_type",)))
     idents, hba = IdentFile({}), Hba()
     try:
         if main.auth_ident_file:
@@ -99,7 +111,7 @@ def _with_hba(config: Config, problems: list[Problem]) -> Config:
             hba = read_hba(main.auth_hba_file, idents.maps)
     except OSError as error:
         problems.append(_unreadable(config, "auth_hba_file", error))
-    return config.model_copy(update={"hba": hba, "warnings": (*idents.problems, *hba.problems)})
+    return config.model_copy(update={"hba": hba, "warnings": (*config.warnings, *idents.problems, *hba.problems)})
 
 
 def _with_ldap(config: Config, problems: list[Problem]) -> Config:
@@ -139,6 +151,7 @@ class _Loader:
             databases=self.databases(),
             users=self.users(),
             peers=self.peers(),
+            warnings=tuple(map(str, self.ini.warnings)),
             origins=self.origins,
         )
 

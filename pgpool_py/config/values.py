@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
@@ -135,7 +136,9 @@ def c_float(text: str) -> float:
     """*text* as strtod reads a finite number."""
     stripped = text.strip()
     if not _C_FLOAT.fullmatch(stripped):
-        return float(c_integer(stripped))  # hexadecimal, or ValueError
+        if stripped.lstrip("+-")[:2].lower() != "0x":
+            raise ValueError(text)
+        return float.fromhex(stripped)
     return float(stripped)
 
 
@@ -210,6 +213,11 @@ def _name(limit: int) -> Callable[[object], object]:
     return validate
 
 
+def _seconds(value: object) -> object:
+    seconds = _any_seconds(value)
+    return min(seconds, MAX_SECONDS) if isinstance(seconds, int | float) else seconds
+
+
 def _secret(value: object) -> object:
     if isinstance(value, str):
         if len(value.encode("utf-8", "surrogateescape")) > MAX_SECRET_BYTES:
@@ -223,6 +231,7 @@ def _optional_word(*words: str) -> Callable[[object], object]:
     return lambda value: None if value is None else validate(value)
 
 
+MAX_SECONDS = 1e9  # thirty years; what is longer is as long
 MAX_NAME_BYTES = 63
 MAX_USER_BYTES = 127
 MAX_SECRET_BYTES = 65531
@@ -244,12 +253,12 @@ def _values_of(kind: type[StrEnum]) -> list[str]:
 _COUNT = "an integer of 0 or more"
 _SECONDS = "a number of seconds, 0 or more"
 _count = _integer(0, INT_MAX, _COUNT)
-_seconds = _number(c_float, 0, 1e9, f"expected {_SECONDS}", whole=False)
+_any_seconds = _number(c_float, 0, sys.float_info.max, f"expected {_SECONDS}", whole=False)
 _port = _integer(0, 65535, "a port number from 0 to 65535")
 _server_port = _integer(1, 65535, "a port number from 1 to 65535", decimal_integer)
 _entry_count = _or_unset(_integer(0, INT_MAX, _COUNT, decimal_integer))
 _iterations = _integer(1, 1_000_000, "an integer from 1 to 1000000")
-_octal = _integer(0, 0o777, "a file mode such as 0777 (a leading 0 makes it octal)")
+_octal = _integer(0, 0o7777, "a file mode such as 0777 (a leading 0 makes it octal)")
 _peer_id = _integer(0, 16383, "an integer from 0 to 16383")
 
 Count = Annotated[int, BeforeValidator(_count), Shape("integer")]
@@ -291,7 +300,7 @@ ServerPort = Annotated[int, BeforeValidator(_server_port), Shape("port")]
 OptionalText = Annotated[str | None, Shape("text")]
 EntryCount = Annotated[int | None, BeforeValidator(_entry_count), Shape("integer")]
 EntrySeconds = Annotated[float | None, BeforeValidator(_or_unset(_seconds)), Shape("seconds")]
-DatabaseName = Annotated[str | None, BeforeValidator(_name(MAX_NAME_BYTES)), Shape("name")]
+DatabaseName = Annotated[str | None, Shape("name")]  # of any length: PostgreSQL cuts a longer one itself
 UserName = Annotated[str | None, BeforeValidator(_name(MAX_USER_BYTES)), Shape("name")]
 EntryPoolMode = Annotated[PoolMode | None, BeforeValidator(_optional_word(*_values_of(PoolMode))), Shape(", ".join(PoolMode))]
 LoadBalanceName = Annotated[LoadBalance, BeforeValidator(_word(*_values_of(LoadBalance))), Shape(", ".join(LoadBalance))]

@@ -32,9 +32,9 @@ _DHEPARAMS = ("none", "auto", "legacy")
 
 def context_for_clients(options: TlsOptions) -> ssl.SSLContext | None:
     """What clients' handshakes are done with; None when the mode is `disable`."""
-    _check_words(options)
     if options.mode == DISABLE:
         return None
+    _check_words(options)
     for name in ("key_file", "cert_file"):
         if not getattr(options, name):
             raise TlsSettingError(name, "is needed to offer TLS to clients, and is not set")
@@ -56,9 +56,9 @@ def context_for_clients(options: TlsOptions) -> ssl.SSLContext | None:
 
 def context_for_servers(options: TlsOptions) -> ssl.SSLContext | None:
     """What handshakes with servers are done with; None when the mode is `disable`."""
-    _check_words(options)
     if options.mode == DISABLE:
         return None
+    _check_words(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = options.mode == VERIFY_FULL
     if options.mode in VERIFYING:
@@ -92,7 +92,7 @@ def trusts_everybody(options: TlsOptions) -> bool:
 
 
 def _check_words(options: TlsOptions) -> None:
-    """Words are judged whether TLS is on or not, as PgBouncer does when it reads them."""
+    """Words are judged where TLS is on, as in PgBouncer."""
     parse_protocols(options.protocols)
     if options.dheparams and options.dheparams.lower() not in _DHEPARAMS:
         raise TlsSettingError("dheparams", f'expected one of {", ".join(_DHEPARAMS)}, got "{options.dheparams}"')

@@ -76,7 +76,6 @@ def test_every_fault_of_the_syntax_is_named(problems: Problems) -> None:
             "[databases]",
             "[other]",
             "whatever = 1",
-            "[databases]",
         )
     )
     assert problems(text) == [
@@ -90,15 +89,24 @@ def test_every_fault_of_the_syntax_is_named(problems: Problems) -> None:
         "pgbouncer.ini:9: expected a name of letters, digits and _.-* (anything else in double quotes),"
         ' got "ü"',
         'pgbouncer.ini:11: expected one of [pgbouncer], [databases], [users], [peers], got "[other]"',
-        "pgbouncer.ini:13: [databases]: section already began at pgbouncer.ini:10",
     ]
 
 
-def test_a_second_main_section_is_refused_even_if_included(problems: Problems) -> None:
-    """[run] PgBouncer forgets the first one's settings."""
-    assert problems("[pgbouncer]\n%include more.ini\n", more__ini="[pgbouncer]\n") == [
-        "more.ini:1: [pgbouncer]: section already began at pgbouncer.ini:1"
-    ]
+def test_a_second_main_section_begins_anew(loaded: Load) -> None:
+    """[run] PgBouncer forgets the first one's settings, and says nothing; here that is a warning."""
+    text = "[pgbouncer]\nverbose = 2\nstats_period = 5\n%include more.ini\npool_mode = statement\n"
+    config = loaded(text, more__ini="[pgbouncer]\nverbose = 1\n")
+    main = config.pgbouncer
+    assert (main.verbose, main.stats_period, main.pool_mode) == (1, 60, "statement")
+    assert config.warnings == (
+        "more.ini:1: [pgbouncer]: begins again, and what was set in it from pgbouncer.ini:1 on is forgotten, as in PgBouncer",
+    )
+
+
+def test_lists_go_on_where_they_begin_again(loaded: Load) -> None:
+    """[run] So fragments can be put one behind the other."""
+    config = loaded("[pgbouncer]\n[databases]\na = host=h\n[users]\nu = pool_size=1\n[databases]\nb = host=h\n[users]\nv =\n")
+    assert (list(config.databases), list(config.users), config.warnings) == (["a", "b"], ["u", "v"], ())
 
 
 def test_the_main_section_is_needed(problems: Problems) -> None:

@@ -40,7 +40,7 @@ def test_other_integers_are_refused(problems: Problems, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.5", 0.5), (".5", 0.5), ("1e2", 100.0), ("0x10", 16.0), ("007", 7.0), ("3600", 3600.0)],
+    [("0.5", 0.5), (".5", 0.5), ("1e2", 100.0), ("0x10", 16.0), ("0x1p3", 8.0), ("007", 7.0), ("3600", 3600.0), ("1e99", 1e9)],
 )
 def test_times_are_seconds_with_fractions(loaded: Load, text: str, value: float) -> None:
     assert loaded(f"[pgbouncer]\nserver_lifetime = {text}\n").pgbouncer.server_lifetime == value
@@ -77,9 +77,16 @@ def test_a_wrong_word_lists_the_right_ones(problems: Problems) -> None:
 
 
 def test_file_modes_are_octal_by_their_zero(loaded: Load, problems: Problems) -> None:
-    assert loaded("[pgbouncer]\nunix_socket_mode = 0770\n").pgbouncer.unix_socket_mode == 0o770
-    (problem,) = problems("[pgbouncer]\nunix_socket_mode = 777\n")
-    assert 'expected a file mode such as 0777 (a leading 0 makes it octal), got "777"' in problem
+    """[run] PgBouncer takes 777 as decimal, too; here that is a warning."""
+    octal = loaded("[pgbouncer]\nunix_socket_mode = 0770\n")
+    assert (octal.pgbouncer.unix_socket_mode, octal.warnings) == (0o770, ())
+    decimal = loaded("[pgbouncer]\nunix_socket_mode = 777\n")
+    assert decimal.pgbouncer.unix_socket_mode == 0o1411
+    assert decimal.warnings == (
+        "pgbouncer.ini:2: [pgbouncer] unix_socket_mode: is 01411: without a leading 0 it is read as decimal",
+    )
+    (problem,) = problems("[pgbouncer]\nunix_socket_mode = rwx\n")
+    assert 'expected a file mode such as 0777 (a leading 0 makes it octal), got "rwx"' in problem
 
 
 def test_lists_are_split_at_commas(loaded: Load) -> None:

@@ -121,10 +121,12 @@ def test_half_an_identity_towards_servers_is_refused(usable: TlsOptions) -> None
     assert context_for_servers(replace(usable, key_file="", cert_file=""))
 
 
-def test_wrong_words_are_refused_though_tls_is_off() -> None:
-    with pytest.raises(TlsSettingError):
-        context_for_clients(TlsOptions(protocols="tlsv2"))
-    assert context_for_clients(TlsOptions()) is None
+def test_words_are_judged_where_tls_is_on(usable: TlsOptions) -> None:
+    """[run] PgBouncer starts with any words where they are not used."""
+    assert context_for_clients(TlsOptions(protocols="tlsv2", dheparams="none of these")) is None
+    for make in (context_for_clients, context_for_servers):
+        with pytest.raises(TlsSettingError):
+            make(replace(usable, protocols="tlsv2"))
 
 
 @pytest.mark.parametrize("name", ["key_file", "cert_file", "ca_file"])

@@ -65,6 +65,7 @@ class Process(Settings):
         "pgbouncer",
         "Name of the Windows service.",
         changeable=False,
+        alias="service_name",
         moot="it names a Windows service",
     )
     suspend_timeout: Seconds = setting(
