@@ -215,7 +215,7 @@ class Console:
         self.say(pgwire.CommandComplete(result.tag.encode()))
 
     def _refuse(self, refusal: Refused) -> None:
-        self.world.log(f"console: {refusal.message}", self.who)
+        self.world.refused(refusal.message, self.who)
         self.say(pgwire.ErrorResponse.make("ERROR", refusal.sqlstate, refusal.message, refusal.detail, refusal.hint))
 
     async def rows(self, columns: Columns, rows: Iterator[Row], formats: tuple[int, ...] = (), most: int | None = None) -> bool:

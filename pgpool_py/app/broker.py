@@ -15,7 +15,7 @@ from typing import Any
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.listening import ListeningConnections
-from pgpool_py.app.place import NOT_READ, Place
+from pgpool_py.app.place import NOT_READ, AuthPlace, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.app.tunnel import Tunnel
@@ -86,7 +86,9 @@ class Broker:
         """Carry out what a pool asks for."""
         for action in actions:
             match action:
-                case Launch(pool):
+                case Launch(pool, from_reserve):
+                    if from_reserve:
+                        self._log_reserve(pool)
                     self.begin(self._launch(self.places[pool]))
                 case HandOver(client, server):
                     real_member(client).linked(server)
@@ -98,6 +100,11 @@ class Broker:
                     real_member(client).refuse("08P01", message)
         self.relay.reap()
 
+    def _log_reserve(self, pool: Any) -> None:
+        longest = next(iter(pool.waiting), None)
+        who = self.client_label(longest) if isinstance(longest, Client) else ""
+        self.log.warning("taking connection from reserve_pool", who)
+
     def _check_query(self) -> bytes:
         text = self.config.pgbouncer.server_check_query
         return b"" if text == "<empty>" else text.encode()
@@ -108,10 +115,13 @@ class Broker:
         try:
             login = await place.connect(self.config, self.names)
         except ServerConnectError as error:
-            who = label("S", 0, pool.database, pool.user, place.target(self.config))
-            self.log.warning(f"closing because: {error.reason}: {error.message}", who)
+            self._log_launch_failed(place.target(self.config), place, f"{error.reason}: {error.message}", started)
             pool.connect_failed(error.message, clock())
-            self.perform(pool.activate(clock()))
+            actions = pool.activate(clock())
+            # Whoever is not logged in yet hears nothing of how auth_query's servers are logged in to.
+            if error.reason == "login failed" and not isinstance(place, AuthPlace):
+                actions = [action for action in actions if not _told(action, pool, error)]
+            self.perform(actions)
             return
         try:
             await self._look_at_catalogs(place, login)
@@ -119,12 +129,15 @@ class Broker:
         except Exception as error:
             # Whatever it was, the pool must know that this connection will not come.
             login.sock.close()
-            who = label("S", 0, pool.database, pool.user, login.address)
-            self.log.warning(f"closing because: reading the catalogs failed: {error!r}", who)
+            self._log_launch_failed(login.address, place, f"reading the catalogs failed: {error!r}", started)
             pool.connect_failed(f"server conn crashed? {error}", clock())
             self.perform(pool.activate(clock()))
             return
         self._adopt(place, login, started)
+
+    def _log_launch_failed(self, address: object, place: Place, why: str, started: float) -> None:
+        who = label("S", self.next_server_number(), place.pool.database, place.pool.user, address)
+        self.log.warning(f"closing because: {why} (age={int(clock() - started)}s)", who)
 
     async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
         """At each new server: what its settings are, and has the database's code changed since it was read?"""
@@ -416,6 +429,14 @@ class Broker:
 def real_member(member: Any) -> Any:
     """A pool's client or server as what it is here: the relay's, or an errand; the pool knows a few attributes only."""
     return member
+
+
+def _told(action: Action, pool: Any, error: ServerConnectError) -> bool:
+    """Whether this client waited for the login that the server has just refused: it is told so in the server's own words."""
+    if not isinstance(action, FailClient) or real_member(action.client).pool is not pool:
+        return False
+    real_member(action.client).refuse(error.sqlstate, error.message)
+    return True
 
 
 def _why_closed(server: Server, now: float) -> str:

@@ -227,3 +227,8 @@ class Desk:
 
     def log(self, text: str, who: str = "") -> None:
         self._pooler.log.log(text, who)
+
+    def refused(self, message: str, who: str) -> None:
+        self._pooler.log.error(message, who)
+        if self.config.pgbouncer.log_pooler_errors:
+            self._pooler.log.warning(f"pooler error: {message}", who)

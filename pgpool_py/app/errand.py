@@ -20,7 +20,11 @@ from pgwire.expected import Owed
 
 
 class ErrandFailed(Exception):
-    """No server could be had: the pool's message to those who wait."""
+    """No server could be had: the pool's message to those who wait, or the server's own."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class Errand(Connection):
@@ -127,11 +131,11 @@ class Errand(Connection):
         server.client = None
         server.let_go()
 
-    def fail_with(self, message: str) -> None:
+    def fail_with(self, message: str, sqlstate: str = "08P01") -> None:
         """No server is to be had."""
         self.server = None
         if not self.outcome.done():
-            self.outcome.set_exception(ErrandFailed(message))
+            self.outcome.set_exception(ErrandFailed(message, sqlstate))
 
     def server_gone(self, told: bool) -> None:
         self.fail_with("server conn crashed?")
@@ -141,4 +145,4 @@ class Errand(Connection):
 
     def refuse(self, code: str, message: str) -> None:
         """What a pool's FailClient asks for."""
-        self.fail_with(message)
+        self.fail_with(message, code)

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker
@@ -19,7 +19,7 @@ from pgpool_py.app.place import Place
 from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.auth.secret import Secret
 from pgpool_py.backend.query import QueryFailed
-from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings
+from pgpool_py.config import ADMIN_DATABASE, Config, DatabaseSettings, SessionState
 from pgpool_py.frontend.errors import LoginRefused, PoolerStopping
 from pgpool_py.frontend.gate import ClientLogin, Credentials, Database, LoginRules, Peer, Welcome
 from pgpool_py.frontend.limits import ClientCounts
@@ -35,6 +35,13 @@ from pgpool_py.session.settings import Settings
 MAX_ENTRIES = 1000  # database entries remembered as logins see them
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
 MAX_APPLICATION_NAME = 63  # bytes
+# Startup parameters that PgBouncer takes: the settings it tracks (those of its next version). In lower case.
+TRACKED = frozenset(
+    {
+        *("application_name", "client_encoding", "datestyle", "default_transaction_read_only", "intervalstyle"),
+        *("scram_iterations", "search_path", "session_authorization", "standard_conforming_strings", "timezone"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Gatehouse:
         self.auth_query = auth_query
         self.desk = desk
         self.slowdown = Slowdown()
-        self.rules = self._rules(broker.config, broker.encryption)
+        self.reload()
         self._mock_key = self.rules.mock_key
         self._entries: dict[str, Entry] = {}
 
@@ -85,7 +92,14 @@ class Gatehouse:
 
     def reload(self) -> None:
         """Take over what the configuration says now."""
-        self.rules = self._rules(self.broker.config, self.broker.encryption)
+        config = self.broker.config
+        self.rules = self._rules(config, self.broker.encryption)
+        tracked = TRACKED | {name.lower() for name in config.pgbouncer.track_extra_parameters}
+        self._narrow_rules = replace(self.rules, startup_parameters=tracked)
+        levels = [config.pgbouncer.session_state]
+        levels += [entry.session_state for entry in config.databases.values() if entry.session_state is not None]
+        levels += [entry.session_state for entry in config.users.values() if entry.session_state is not None]
+        self._any_narrow = SessionState.PGBOUNCER in levels
 
     @staticmethod
     def _rules(config: Config, encryption: Encryption) -> LoginRules:
@@ -122,6 +136,15 @@ class Gatehouse:
             self._entries.clear()
         self._entries[name] = found
         return found
+
+    def startup_rules(self, database: str, user: str) -> LoginRules:
+        """The rules that startup parameters are judged by: at session_state = pgbouncer few are taken."""
+        config = self.broker.config
+        entry = config.find_database(database) if self._any_narrow else None
+        if entry is None or database == ADMIN_DATABASE:
+            return self.rules
+        level = config.effective(entry, config.pool_user(entry, user), "session_state")
+        return self._narrow_rules if level is SessionState.PGBOUNCER else self.rules
 
     def admit(self, request: StartupRequest, peer: Peer) -> None:
         if self.broker.stopping and request.database != ADMIN_DATABASE:
@@ -194,7 +217,7 @@ class Gatehouse:
         except QueryFailed as failure:
             raise LoginRefused(failure.error.message, failure.error.code or "22023") from None
         except ErrandFailed as failure:
-            raise LoginRefused(str(failure), "08P01") from None
+            raise LoginRefused(str(failure), failure.sqlstate) from None
 
     def new_key(self, length: int) -> tuple[int, bytes]:
         while True:
@@ -263,9 +286,13 @@ class Gatehouse:
         if self.broker.config.pgbouncer.log_connections or not text.startswith("login attempt"):
             self.broker.log.client(who, text)
 
-    def log_failure(self, who: str, reason: str, age: float, explanation: str) -> None:
-        detail = f": {explanation}" if explanation else ""
-        self.broker.log.client(who, f"closing because: {reason}{detail} (age={int(age)}s)")
+    def log_failure(self, who: str, reason: str, age: float, explanation: str, *, told: bool) -> None:
+        main = self.broker.config.pgbouncer
+        if main.log_disconnections:
+            detail = f": {explanation}" if explanation else ""
+            self.broker.log.client(who, f"closing because: {reason}{detail} (age={int(age)}s)")
+        if told and main.log_pooler_errors:
+            self.broker.log.warning(f"pooler error: {reason}", who)
 
 
 def _add_host(settings: dict[str, str], peer: Peer) -> None:

@@ -83,7 +83,8 @@ class Orders:
             if suspended:
                 self._thaw()
         else:
-            self._must_exist(database, "resume")
+            if database != ADMIN_DATABASE:
+                self._must_exist(database, "resume")
             if database not in self.paused:
                 raise Refused(f"database {database} is not paused")
             self.paused.discard(database)
@@ -147,6 +148,8 @@ class Orders:
                 place.learn_reported(None)
         self._pooler.broker.perform(self._pooler.pools.reconnect(clock(), database))
         self._stop_listening(database, "database configuration changed")
+        for tunnel in self._tunnels(database):
+            tunnel.end("database configuration changed")
 
     def wait_close(self, database: str | None) -> Wait:
         self._must_exist(database, "wait in")

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pgpool_py.admin.errors import Refused
 from pgpool_py.app import systemd
@@ -24,10 +25,19 @@ from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
 from pgpool_py.observe.statistics import log_line
 from pgpool_py.observe.syslog import Syslog
+from pgpool_py.pool.actions import FailClient
 from pgpool_py.pool.pools import Pools
 from pgpool_py.relay._io import clock
 
 TICK = 0.333  # seconds between two rounds of maintenance
+# What these signals do, for the log.
+FORETOLD = {
+    signal.SIGHUP: "re-reading config",
+    signal.SIGTERM: "shutting down, waiting for all clients disconnect",
+    signal.SIGINT: "shutting down, waiting for all servers connections to be released",
+    signal.SIGQUIT: "fast exit",
+}
+RESUMED = {"paused": "continuing from PAUSE", "suspended": "continuing from SUSPEND"}
 
 
 class Pooler:
@@ -195,30 +205,38 @@ class Pooler:
     # --- signals ---
 
     def _signal(self, number: signal.Signals, action: object) -> None:
-        stopping = (self._waiting_for or self.desk.orders.mode == "suspended") and number in (signal.SIGTERM, signal.SIGINT)
-        if self._waiting_for and number in (signal.SIGUSR1, signal.SIGUSR2):
-            self.log.log(f"got {number.name} while shutting down, ignoring")
-            return
-        self.log.log(f"got {number.name}{', stopping now' if stopping else ''}")
-        if stopping:
+        ends = number in (signal.SIGTERM, signal.SIGINT)
+        if ends and self.desk.orders.mode == "suspended":
+            self.log.log(f"got {number.name}, suspend was in progress, going down immediately")
             self.stop_now()
+        elif ends and self._waiting_for:
+            self.log.log(f"got {number.name} while shutting down, fast exit")
+            self.stop_now()
+        elif self._waiting_for and number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.log.log(f"got {number.name} while shutting down, ignoring")
         else:
+            self.log.log(f"got {number.name}, {self._foretold(number)}")
             assert callable(action)
             action()
 
+    def _foretold(self, number: signal.Signals) -> str:
+        """What a signal is about to do, in PgBouncer's words."""
+        mode = self.desk.orders.mode
+        if number == signal.SIGUSR1:
+            return "pausing all activity" if mode == "active" else "but already paused/suspended"
+        if number == signal.SIGUSR2:
+            return RESUMED.get(mode, "but not paused/suspended")
+        return FORETOLD[number]
+
     def pause(self) -> None:
         """SIGUSR1: as PAUSE; nobody waits for its end."""
-        self._obey(lambda: self.desk.orders.pause(None))
+        with suppress(Refused):
+            self.desk.orders.pause(None)
 
     def resume(self) -> None:
         """SIGUSR2: as RESUME."""
-        self._obey(lambda: self.desk.orders.resume(None))
-
-    def _obey(self, order: Callable[[], object]) -> None:
-        try:
-            order()
-        except Refused as refusal:
-            self.log.warning(refusal.message)
+        with suppress(Refused):
+            self.desk.orders.resume(None)
 
     def stop_after_clients(self) -> None:
         """SIGTERM: no new clients; end when the last one has left, or after drain_timeout."""
@@ -267,11 +285,19 @@ class Pooler:
             logins = self.listener.logins if self.listener is not None else 0
             left = len(self.broker.clients) + len(self.broker.tunnels) + logins
         elif self._waiting_for == "servers":
+            self._fail_waiting()
             left = self.pools.busy_count()
         else:
             return
         if not left:
             self._done.set()
+
+    def _fail_waiting(self) -> None:
+        """Nobody gets a server any more: whoever waits for one can go where there are some."""
+        for action in self.pools.fail_waiting("server shutting down", clock()):
+            if isinstance(action, FailClient):
+                real_member(action.client).refuse("57P01", action.message)
+        self.broker.relay.reap()
 
     async def _close(self) -> None:
         self.broker.stopping = self.broker.closing = True
@@ -353,6 +379,9 @@ class Pooler:
                 place.learn_reported(None)
                 self.broker.perform(pool.reconnect(now))
                 self.broker.listening.close("database configuration changed", pool)
+                # A stream of replication may never end by itself.
+                for tunnel in [t for t in self.broker.tunnels.values() if t.place is place]:
+                    tunnel.end("database configuration changed")
         self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")
         return change.needs_restart
 

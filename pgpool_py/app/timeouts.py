@@ -1,9 +1,10 @@
 """How long clients may run, idle and wait: a sweep over the connections at each tick, by stamps the relay leaves on them.
 
 Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify`,
-`pin_timeout` and, behind a forced user, `query_wait_timeout`; and whom each applies to: the client's own user's entry goes
-before [pgbouncer]. Nothing of it is on the path of a transaction, so a timeout is acted on up to a third of a second late.
-What becomes of the server of a client that is sent away is `Server.let_go`: a query that still runs is cancelled.
+`pin_timeout` and, behind a forced user, `query_wait_timeout`; and whom each applies to. The client's own user's entry goes
+before that of a forced user, which counts for what its servers are held for, and that before [pgbouncer]. Nothing of it is on
+the path of a transaction, so a timeout is acted on up to a third of a second late. What becomes of the server of a client that
+is sent away is `Server.let_go`: a query that still runs is cancelled.
 """
 
 from __future__ import annotations
@@ -51,15 +52,22 @@ class Timeouts:
         self.config = config
         self.default = _times(config, None)
         self.by_user = {name: _times(config, name) for name in config.users}
+        self._behind: dict[tuple[str, str], Times] = {}  # by own and forced user
         every = [self.default, *self.by_user.values()]
         self.any_busy = any(times.watches_servers for times in every)
         self.any_idle = any(times.client_idle for times in every)
         self.any_waiting = any(times.query for times in every)
         self.by_client = any(times.query_wait is not None for times in every)
 
-    def of(self, client: Client) -> Times:
-        """What holds for this client."""
-        return self.by_user.get(client.user, self.default)
+    def of(self, client: Client, forced: str | None = None) -> Times:
+        """What holds for this client, which may be another user on the server."""
+        if forced is None or forced not in self.by_user or forced == client.user:
+            return self.by_user.get(client.user, self.default)
+        key = (client.user if client.user in self.by_user else "", forced)
+        times = self._behind.get(key)
+        if times is None:
+            times = self._behind[key] = _times(self.config, *key)
+        return times
 
     def sweep_idle(self, clients: Iterable[Client], now: float) -> None:
         """Send away the clients that hold nothing, ask nothing, and have done so for too long."""
@@ -78,7 +86,7 @@ class Timeouts:
                 assert isinstance(server, Server)
                 client = server.client
                 if isinstance(client, Client) and not client.ending:
-                    self._look(client, server, now)
+                    self._look(client, server, self.of(client, place.entry.user), now)
         if main.pin_timeout:
             for server in list(place.pool.pinned):
                 assert isinstance(server, Server)
@@ -89,8 +97,8 @@ class Timeouts:
         if place.pool.waiting and (self.any_waiting or forced or main.query_wait_notify):
             self._sweep_queue(place, forced, now)
 
-    def _look(self, client: Client, server: Server, now: float) -> None:
-        reason = overdue(self.of(client), client, server, now)
+    def _look(self, client: Client, server: Server, times: Times, now: float) -> None:
+        reason = overdue(times, client, server, now)
         if reason is not None:
             client.refuse("08P01", reason)
         elif (
@@ -107,7 +115,7 @@ class Timeouts:
         for client in list(place.pool.waiting):
             if not isinstance(client, Client):
                 continue  # an errand
-            times = self.of(client)
+            times = self.of(client, place.entry.user)
             waited = now - client.wait_start
             patience = 0.0
             if forced:
@@ -145,15 +153,17 @@ def overdue(times: Times, client: Client, server: Server, now: float) -> str | N
     return "transaction timeout" if 0 < times.transaction < now - begun else None
 
 
-def _times(config: Config, user: str | None) -> Times:
-    def of(key: str) -> float:
-        return float(config.effective(None, user, key))
-
+def _times(config: Config, user: str | None, forced: str | None = None) -> Times:
     entry = config.users.get(user) if user is not None else None
+
+    def of(key: str) -> float:
+        own = getattr(entry, key, None)
+        return float(config.effective(None, forced, key) if own is None else own)
+
     return Times(
         query=of("query_timeout"),
         transaction=of("transaction_timeout"),
         idle_transaction=of("idle_transaction_timeout"),
-        client_idle=of("client_idle_timeout"),
+        client_idle=float(config.effective(None, user, "client_idle_timeout")),
         query_wait=entry.query_wait_timeout if entry is not None else None,
     )

@@ -140,6 +140,10 @@ class Gate(Protocol):
         """The entry for *name*, the fallback entry included."""
         ...
 
+    def startup_rules(self, database: str, user: str) -> LoginRules:
+        """`rules`, as far as they say which startup parameters this user may give for this database."""
+        ...
+
     def admit(self, request: StartupRequest, peer: Peer) -> None:
         """Refuse before authentication: the pooler is stopping, the address is unwanted."""
         ...
@@ -177,6 +181,6 @@ class Gate(Protocol):
         """Write one line about a client; *who* is in PgBouncer's layout."""
         ...
 
-    def log_failure(self, who: str, reason: str, age: float, explanation: str) -> None:
-        """Write the one line about a login that failed; the client heard *reason* unless it was gone."""
+    def log_failure(self, who: str, reason: str, age: float, explanation: str, *, told: bool) -> None:
+        """Write about a login that failed; with *told* the client heard *reason*, else it was gone."""
         ...

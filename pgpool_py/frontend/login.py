@@ -143,7 +143,7 @@ class _Login:
             raise EncryptionRequired
         self.progress.user = startup.parameters.get("user", "") or self.progress.user
         self.progress.database = startup.parameters.get("database", "") or self.progress.user
-        request = read_startup(startup.parameters, self.rules)
+        request = read_startup(startup.parameters, self.gate.startup_rules(self.progress.database, self.progress.user))
         database = self.gate.find_database(request.database)
         is_console = database is not None and database.is_console
         if not is_console:
@@ -248,7 +248,7 @@ class _Login:
         return pid, key
 
     def _refuse(self, refusal: LoginRefused) -> None:
-        self._log_failure(refusal.message, refusal.explanation)
+        self._log_failure(refusal.message, refusal.explanation, told=True)
         error = ErrorResponse.make("FATAL", refusal.sqlstate, refusal.message)
         try:
             wire = self.talk.side.send(error)
@@ -256,9 +256,9 @@ class _Login:
             return  # after a cancel request nothing is said
         self.talk.last_words(wire)
 
-    def _log_failure(self, reason: str, explanation: str = "") -> None:
+    def _log_failure(self, reason: str, explanation: str = "", *, told: bool = False) -> None:
         age = time.time() - self.connect_time
-        self.gate.log_failure(self.who, printable(reason), age, printable(explanation))
+        self.gate.log_failure(self.who, printable(reason), age, printable(explanation), told=told)
 
 
 def printable(text: str) -> str:

@@ -153,6 +153,8 @@ def test_signals_pause_and_resume(shared: Pooler) -> None:
         with asking(client, "select 'later'") as reply:
             pooler.send_signal(signal.SIGUSR2)
             assert wire.values(reply()) == [b"later"]
+    for line in ("got SIGUSR1, pausing all activity", "got SIGUSR2, continuing from PAUSE"):
+        pooler.wait_for_log(line)
 
 
 def test_disable_refuses_new_clients_only(shared: Pooler) -> None:
@@ -251,7 +253,9 @@ def test_replication_is_shown_paused_for_and_killed(shared: Pooler) -> None:
     assert shown(pooler, "SERVERS", replication="physical") == []
     pooler.order("RESUME two")
     assert wire.kinds(late.until("Z")).endswith("Z")
-    late.vanish()
+    assert pooler.order("RECONNECT two") == "RECONNECT"  # its stream might never end by itself
+    assert late.rest() == []
+    pooler.wait_for_log("closing because: database configuration changed")
 
 
 def test_suspend_freezes_and_resume_loses_nothing(shared: Pooler) -> None:
@@ -352,6 +356,7 @@ def test_a_signal_to_a_suspended_pooler_ends_it(start_pooler: Start) -> None:
     console.query("SUSPEND")
     pooler.send_signal(signal.SIGTERM)
     assert pooler.wait(10) == 0
+    pooler.wait_for_log("got SIGTERM, suspend was in progress, going down immediately")
     client.vanish()
     console.vanish()
 

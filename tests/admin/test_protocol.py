@@ -50,6 +50,7 @@ def test_the_hello_is_pgbouncers(pooler: Pooler) -> None:
         ("PAUSE nowhere", "no such database: nowhere"),
         ("RESUME nowhere", "no such database: nowhere"),
         ("RESUME app", "database app is not paused"),
+        ("RESUME pgbouncer", "database pgbouncer is not paused"),
         ("RESUME", "pooler is not paused/suspended"),
         ("PAUSE pgbouncer", "cannot pause admin db: pgbouncer"),
         ("KILL pgbouncer", "cannot kill admin db: pgbouncer"),

@@ -22,7 +22,9 @@ def test_login_notify_message_is_said_at_each_login(shared: Pooler) -> None:
     [
         ("log_connections", "login attempt: db=two user=story_owner"),
         ("log_disconnections", "closing because: client close request"),
-        ("log_pooler_errors", 'pooler error: transaction blocks not allowed in statement pooling mode'),
+        ("log_disconnections", "closing because: no such database: nowhere"),
+        ("log_pooler_errors", "pooler error: transaction blocks not allowed in statement pooling mode"),
+        ("log_pooler_errors", "pooler error: no such database: nowhere"),
     ],
 )
 def test_log_lines_can_be_switched_off(shared: Pooler, setting: str, line: str) -> None:
@@ -35,6 +37,10 @@ def test_log_lines_can_be_switched_off(shared: Pooler, setting: str, line: str) 
         broken = shared.connect("statement")
         broken.query("begin")
         broken.vanish()
+        lost = shared.raw("nowhere")
+        lost.send(wire.startup(lost.startup))
+        assert lost.refused().sqlstate == "3D000"
+        lost.vanish()
         with shared.console() as console, pytest.raises(psycopg.Error):
             console.execute(f"PAUSE {marker}")
         shared.wait_for_log(f"no such database: {marker}")

@@ -59,6 +59,9 @@ class FakeGate:
     def find_database(self, name: str) -> Database | None:
         return self.databases.get(name)
 
+    def startup_rules(self, database: str, user: str) -> LoginRules:
+        return self.rules
+
     def admit(self, request: StartupRequest, peer: Peer) -> None:
         self.requests.append(request)
         if self.not_admitted:
@@ -93,7 +96,7 @@ class FakeGate:
     def log(self, who: str, text: str) -> None:
         self.lines.append((who, text))
 
-    def log_failure(self, who: str, reason: str, age: float, explanation: str) -> None:
+    def log_failure(self, who: str, reason: str, age: float, explanation: str, *, told: bool) -> None:
         assert age >= 0
         self.failures.put((who, reason, explanation))
 

@@ -175,6 +175,7 @@ def test_reserve_pool_helps_long_waiters(start_pooler: Callable[..., stack.Poole
     clients[0].until("Z")
     clients[1].until("Z")
     assert backends(admin, "reserve") == 2
+    pooler.wait_for_log("WARNING C-0x.*: reserved/.* taking connection from reserve_pool")
     for client in clients[:2]:
         client.query("commit")
     clients[2].until("Z")

@@ -23,6 +23,7 @@ USERS = {
     "sleeper": "client_idle_timeout=0.5",
     "hasty": "query_wait_timeout=0.5",
     "hurried": "query_timeout=0.5",
+    stack.OTHER: "query_timeout=0.5 client_idle_timeout=0.5",
     "patient": "query_wait_timeout=0 query_timeout=0 idle_transaction_timeout=0 client_idle_timeout=0 transaction_timeout=0",
 }
 
@@ -31,7 +32,9 @@ USERS = {
 def pooler(start_pooler: Start) -> stack.Pooler:
     """No timeout for everybody, one for each of these users."""
     forced = f"user={stack.OWNER}"
+    behind = f"pool_size=8 user={stack.OTHER}"
     databases = {"many": f"pool_size=8 {forced}", "single": f"pool_size=1 {forced}", "keep": f"{forced} pool_mode=session"}
+    databases["behind"] = behind
     return start_pooler({"auth_type": "any", "query_wait_notify": 0}, databases, USERS)
 
 
@@ -162,6 +165,20 @@ def test_client_idle_timeout_applies_to_its_user_only(pooler: stack.Pooler) -> N
         assert sleeper.ask("select 'served'") == "served"
         assert told(sleeper) == "client_idle_timeout"
         assert other.ask("select 'still here'") == "still here"
+
+
+def test_the_forced_users_entry_holds_for_what_its_servers_do(pooler: stack.Pooler, bystander: RawClient) -> None:
+    """As in PgBouncer; a client's own entry goes before it, idleness is the client's own affair, and others are let alone."""
+    runner, other = pooler.connect("behind", "somebody"), pooler.connect("behind", "patient")
+    other.send(wire.query("select 'ran' from pg_sleep(1.2)"))
+    runner.send(wire.query("select pg_sleep(60)"))
+    assert told(runner) == "query timeout"
+    assert wire.values(other.until("Z")) == [b"ran"]
+    with pooler.connect("behind", "somebody") as idler:
+        idler.query("select 1")
+        time.sleep(1.2)
+        assert idler.ask("select 'still here'") == "still here"
+    other.leave()
 
 
 def test_query_wait_timeout_is_the_clients_own(pooler: stack.Pooler) -> None:
