@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from pgpool_py.app.place import Catalogs, Place, fresh_settings
 from pgpool_py.app.timeouts import Timeouts
-from pgpool_py.config import Config, UserSettings
+from pgpool_py.config import Config, DatabaseSettings, UserSettings
 from pgpool_py.config.setting import setting_fields
+from pgpool_py.pool.pools import Pools
 
 from .conftest import Load
 
+TIMES = {"query_timeout", "transaction_timeout", "idle_transaction_timeout", "client_idle_timeout"}  # see the test of these
 TEXT = """\
 [pgbouncer]
 pool_mode = transaction
@@ -92,3 +95,45 @@ def test_an_entry_for_one_user_changes_nothing_for_another(loaded: Load, key: st
         assert Timeouts(within).by_user.get(user) == Timeouts(without).by_user.get(user)
     assert Timeouts(within).default == Timeouts(without).default
     assert within.effective("forced", "x", key) != without.effective("forced", "x", key)
+
+
+CONTEXT = ("pooling", "statement_pooling", "watching", "keeping", "pin_mode", "pin_timeout", "reset_query")
+VALUES = {
+    "pool_mode": "statement",
+    "session_state": "reset",
+    "session_pin": "error",
+    "load_balance_hosts": "disable",
+    "target_session_attrs": "primary",
+}
+
+
+def as_in_force(config: Config, database: str, user: str) -> list[str]:
+    """What a pool of this database and user, and its servers, are made of."""
+    entry = config.find_database(database)
+    assert entry is not None
+    place = Place(entry, config.pool_user(entry, user), Pools().get(database, user, fresh_settings()), Catalogs())
+    place.configure(config)
+    context = {name: getattr(place.context, name) for name in CONTEXT}
+    limits = (config.max_db_connections(entry), config.max_user_connections(user))
+    clients = [config.effective(entry, user, f"max_{whose}_client_connections") for whose in ("db", "user")]
+    return [repr(part) for part in (place.pool.settings, context, place.mode, place.target(config), entry, limits, clients)]
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        *(("databases", key) for key in setting_fields(DatabaseSettings)),
+        *(("users", key) for key in setting_fields(UserSettings) if key not in TIMES),
+    ],
+)
+def test_an_entry_is_about_nobody_else(loaded: Load, section: str, key: str) -> None:
+    """Each key changes something for who is named, and nothing for any other database and user."""
+    bare = "[pgbouncer]\npool_mode = transaction\n[databases]\nx = host=h,g\ny = host=h,g\n* = host=h\n[users]\nu =\nv =\n"
+    without = loaded(bare)
+    name, line = ("x", "x = host=h,g") if section == "databases" else ("u", "u =")
+    value = VALUES.get(key, "7")
+    within = loaded(bare.replace(f"{line}\n", f"{line} {key}={value}\n"))
+    others = [("y", "v"), ("made", "v"), ("y", "u" if name == "x" else "v"), ("x" if name == "u" else "y", "v")]
+    for database, user in others:
+        assert as_in_force(within, database, user) == as_in_force(without, database, user)
+    assert as_in_force(within, "x", "u") != as_in_force(without, "x", "u")

@@ -181,6 +181,29 @@ def test_ignored_parameters_are_dropped(start_pooler: Callable[..., stack.Pooler
         assert client.ask("select 1") == "1"
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="PgBouncer knows no levels")
+def test_at_the_level_of_pgbouncer_untracked_parameters_are_refused(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """For the database and user that have this level, in PgBouncer's words; for their neighbours nothing changes."""
+    databases = {"narrow": "session_state=pgbouncer", "wide": "", "bare": ""}
+    users = {stack.OTHER: "session_state=pgbouncer"}
+    settings = {"ignore_startup_parameters": "extra_float_digits", "track_extra_parameters": "work_mem"}
+    pooler = start_pooler(settings, databases, users)
+    for database, user in (("narrow", stack.OWNER), ("wide", stack.OTHER)):
+        for extra, words in (
+            ({"statement_timeout": "5s"}, "unsupported startup parameter: statement_timeout"),
+            ({"options": "-c lock_timeout=5s"}, "unsupported startup parameter in options: lock_timeout"),
+        ):
+            client = pooler.raw(database, user)
+            client.send(wire.startup({**client.startup, **extra}))
+            error = client.refused()
+            assert (error.sqlstate, error.fields["M"]) == ("08P01", words)
+            client.vanish()
+        with pooler.connect(database, user, DateStyle="German", work_mem="7MB", extra_float_digits="3") as client:
+            assert [client.ask(f"show {name}") for name in ("DateStyle", "work_mem")] == ["German, DMY", "7MB"]
+    with pooler.connect("wide", statement_timeout="5s", options="-c lock_timeout=6s") as client:
+        assert [client.ask(f"show {name}") for name in ("statement_timeout", "lock_timeout")] == ["5s", "6s"]
+
+
 def test_drivers_log_in_with_their_parameters(pooler: stack.Pooler) -> None:
     """psycopg with options of its own and asyncpg with server settings log in and keep them."""
     with psycopg.connect(pooler.uri("one"), application_name="py", prepare_threshold=None) as connection:
