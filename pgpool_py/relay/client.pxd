@@ -13,7 +13,7 @@ cdef object BATCH, LETTERS
 cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED
 cdef int HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED
 cdef int REFUSAL
-cdef long OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
+cdef long BACK, OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
 
 cdef class Client(Keeper):
     cdef public int number
@@ -79,6 +79,7 @@ cdef class Client(Keeper):
     cdef tuple misled(self)
     @cython.locals(server=Server)
     cpdef transaction_ended(self)
+    cdef bint discards(self, Server server, bytes text)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)
     cdef bytes place_unnamed(self, Server server)

@@ -22,6 +22,7 @@ from pgpool_py.relay.server import DIFFERENCE, Server
 from pgpool_py.relay.subscription import Subscription, needs_channels
 from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
+from pgpool_py.session.defaults import Completed, discards_all
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name, names_statements, parse_there
 from pgpool_py.session.settings import TRACKED, UNSETTLED, difference
 from pgwire import PeerViolation
@@ -76,6 +77,7 @@ READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
 READS = READS_SEQUENCE | NAMES_STATEMENTS
 UNKNOWN = flags.UNKNOWN
+BACK = keeping.BACK
 KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
 KEEPS_NAMED = keeping.KEEPS_NAMED
 NOTED = flags.NOTED
@@ -197,6 +199,7 @@ class Client(Keeper):
         context = self.context
         pooling = context.pooling
         refusal: Any = None
+        completed: Any = None
         if server is not None and not self.query_start:
             self.query_start = self.relay.now
             if not self.transaction_start:
@@ -308,7 +311,9 @@ class Client(Keeper):
                         self.relay.broker.catalogs_changed(self)
                     verdict |= OPAQUE
                 if verdict:
-                    if self.differing and verdict & (TRANSACTION_END | STATEMENT):
+                    if self.differing and (
+                        verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and self.discards(server, piece(pos + 5, end - 1)))
+                    ):
                         self.keep(server, stage, start, pos, stop)
                         return
                     if pooling:
@@ -350,8 +355,18 @@ class Client(Keeper):
                             self.note(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", None, None)
                     if verdict & (UNSETTABLE | CHANGES):
                         self.mark(server, verdict)
+                    if verdict & BACK and whole and context.keeping and self.startup is not context.table.empty:
+                        completed = self.completed(server, piece(pos + 5, end - 1))
+                        if completed is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            text = completed.text
+                            stage.append(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+                            start = end
                 server.ready = False
-                server.expected.add(OWED_QUERY, refusal)
+                server.expected.add(OWED_QUERY, refusal if completed is None else completed)
                 refusal = None
                 self.unnamed = None
                 server.unnamed = None
@@ -364,6 +379,12 @@ class Client(Keeper):
                     self.kept = piece(end, stop) if whole else b""
                     if not whole:
                         self.passing = end - stop
+                    return
+                completed = None
+                if verdict & CLEANUP and whole and self.discards(server, piece(pos + 5, end - 1)):
+                    # What follows finds the client's own start in force, not the server's.
+                    self.awaiting = AWAITS_READY
+                    self.keep(server, stage, start, end, stop)
                     return
 
             elif self.differing:
@@ -457,12 +478,16 @@ class Client(Keeper):
                             self.note(server, verdict, text, statement, piece(pos, end) if whole else None)
                         if statement.verdict & (UNSETTABLE | CHANGES):
                             self.mark(server, statement.verdict)
+                        if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
+                            self.portal_bound(server, piece(pos + 5, portal_end), statement)
                         if statement.verdict & CLEANUP and names is not None:
                             if statement.deallocates is not None:
                                 names.forget(server, statement.deallocates)
                             elif clears_statements(statement.body):
                                 note = names.clear_all(server)
                                 self.cleared_ahead += 1
+                    if self.going_back is not None and (statement is None or not statement.verdict & BACK):
+                        self.portal_bound(server, piece(pos + 5, portal_end), None)
                     server.expected.add(OWED_BIND, note)
                 else:
                     server.expected.add(OWED_BIND, None)
@@ -472,6 +497,12 @@ class Client(Keeper):
                 server.expected.add(OWED_EXECUTE, None)
                 context.query_count += 1
                 self.query_count += 1
+                if self.going_back is not None and whole:
+                    if stage is None:
+                        stage = []
+                    stage.append(piece(start, end))
+                    stage.extend(self.way_back(server, piece(pos + 5, end)))
+                    start = end
 
             elif kind == PARSE:
                 if pooling:
@@ -902,6 +933,11 @@ class Client(Keeper):
         if self.names is not None:
             self.names.still_there(server, names)
 
+    def discards(self, server: Server, text: bytes) -> bool:
+        """Whether a Query is a DISCARD ALL that does not lead to the client's own start."""
+        context = self.context
+        return context.keeping and self.startup is not context.table.empty and discards_all(text) and bool(self.own_start(server))
+
     def mark(self, server: Server, verdict: int) -> None:
         """Note what no reset clears, and that the catalogs may have changed."""
         if verdict & UNSETTABLE:
@@ -960,6 +996,9 @@ class Client(Keeper):
     def own_names(self, message: bytes, note: Any) -> bytes:
         if isinstance(note, tuple) and note[0] == REFUSAL:
             return error_response("ERROR", note[2], note[3])
+        if isinstance(note, Completed):
+            message = note.error(message)
+            note = None
         if self.names is not None:
             message = self.names.translate(message, note)
         return b"E" + (len(message) + 4).to_bytes(4, "big") + message
@@ -974,8 +1013,8 @@ class Client(Keeper):
             # The third net: a setting changed, and no text said so.
             if not server.dirty & EXPLAINED:
                 server.dirty |= OPAQUE
-            own = self.goes_back(name)
-            if own is not None and own != value:
+            own = self.startup.values.get(name) if self.all_back else None
+            if own is not None and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:
                 # What the client started with, not what the server did, is in force when it looks again.
                 self.told = self.context.reported(server.reported, name, own)
                 return b"" if own == before else parameter_status(name, own)
@@ -1107,6 +1146,9 @@ class Client(Keeper):
         if self.subscription is not None and not self.subscription.settle(server):
             return
         if self.kept is not None:
+            if self.kept and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
+                self.restore(server)
+                return
             self.go_on()
             if self.server is not server or not server.ready or self.kept is not None:
                 return

@@ -4,7 +4,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING
+cdef long BACK, NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING
 cdef int CAUSE, IDLE
 
 cdef class Keeper(Connection):
@@ -24,6 +24,7 @@ cdef class Keeper(Connection):
     cdef public bint blind
     cdef public bint makes_names
     cdef public bint makes_events
+    cdef public dict going_back
     cdef public bint all_back
     cdef public int deviation
     cdef public bint differing
@@ -41,6 +42,8 @@ cdef class Keeper(Connection):
     cpdef abandon(self, Server server)
     cpdef tuple refusal(self, bytes text)
     cpdef unpin(self, Server server)
-    cpdef bytes goes_back(self, bytes name)
+    cpdef list way_back(self, Server server, bytes executed)
+    cpdef portal_bound(self, Server server, bytes portal, Statement statement)
+    cpdef object completed(self, Server server, bytes text)
     cpdef restore(self, Server server)
     cpdef forget(self, Server server)

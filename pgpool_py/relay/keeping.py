@@ -18,10 +18,12 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
+from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.effects import Effects, effects, local_names, makes_code, makes_names
+from pgpool_py.session.inline import command
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
-from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, deviation, difference
+from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, UNSETTLED, deviation, difference
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 from pgwire import DataRow, PeerViolation
 
@@ -39,6 +41,8 @@ HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASE
 BARE = flags.BARE
 DEVIATING = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
+# ... that may send a setting back to the session's start.
+BACK = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.CLEANUP
 SETTINGS = flags.SETTINGS
 TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
 STATEMENT = flags.STATEMENT
@@ -51,6 +55,8 @@ RESET = flags.RESET
 KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
 KEEPS_PINNED = 4
+WHO = (ROLE, AUTHORIZATION)
+CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
 ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
@@ -64,9 +70,10 @@ class Keeper(Connection):
     `asked`                the question under way
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
-    `blind`                its transaction changed the catalogs: its own texts are judged without them; `makes_names`, `makes_events`:
-                           it created code that makes names, or an event trigger
+    `blind`                its transaction changed the catalogs: its own texts are judged without them
+    `makes_names`          it created code that makes names; `makes_events`: an event trigger
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
+    `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
     `all_back`             its DISCARD ALL was carried out in this transaction
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
     `differing`            its settings are being put in force: what it says waits
@@ -92,6 +99,7 @@ class Keeper(Connection):
         self.blind = False
         self.makes_names = False
         self.makes_events = False
+        self.going_back: dict[bytes, list[bytes]] | None = None
         self.all_back = False
         self.deviation = AS_OF_SESSION
         self.differing = False
@@ -183,14 +191,12 @@ class Keeper(Connection):
         # What ends with the transaction leaves nothing but a definition, and that only the first time.
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
-            names.update([name.lower() for name in server.in_force.values])
+            names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
         custom = {name for name in names if is_custom(name)}
         if custom:
             server.placeholders = (server.placeholders or frozenset()) | custom
         if names or found.whole or question.whole:
             question.names |= names
-            question.resets |= found.resets
-            question.resets_all |= found.resets_all
             question.whole |= found.whole
             question.unknowable |= found.unknowable
             if found.whole:
@@ -257,9 +263,11 @@ class Keeper(Connection):
         actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
         server.in_force = context.table.get(actual)
         owned = dict(actual)
-        for name, value in self.startup.values.items():
-            if (question.resets_all or name.lower() in question.resets) and not actual.get(name):
-                owned[name] = value
+        if question.whole:
+            # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)
+            for name, value in self.startup.values.items():
+                if name in self.settings.values and name not in actual and name not in WHO and not is_custom(name):
+                    owned[name] = value
         self.settings = context.table.get(owned)
         custom = {name for name, value in finding.values.items() if value is not None and is_custom(name)}
         if custom:
@@ -348,15 +356,59 @@ class Keeper(Connection):
         """For how long it has kept its server, in seconds; 0.0 without a pin."""
         return self.relay.now - self.pin_start if self.pins else 0.0
 
-    def goes_back(self, name: bytes) -> bytes | None:
-        """What the client started with, if this transaction sent that setting back to it."""
-        own: bytes | None = self.startup.values.get(name)
-        if own is None or self.all_back:
-            return own
-        question = self.question
-        if question is not None and (question.resets_all or name.lower() in question.resets):
-            return own
-        return None
+    def way_back(self, server: Server, executed: bytes) -> list[bytes]:
+        """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
+        assert self.going_back is not None
+        texts = self.going_back.pop(executed[: executed.find(b"\0")], [])
+        if not self.going_back:
+            self.going_back = None
+        return [command(server, text) for text in texts]
+
+    def portal_bound(self, server: Server, portal: bytes, statement: Statement | None) -> None:
+        """*portal* is bound to *statement*: note what must follow when it is executed."""
+        texts: list[bytes] = []
+        if statement is not None and statement.verdict & BACK:
+            texts = single_way_back(statement.body[: statement.body.find(b"\0")], self.own_start(server))
+        if texts:
+            if self.going_back is None:
+                self.going_back = {}
+            self.going_back[portal] = texts
+        elif self.going_back is not None:
+            self.going_back.pop(portal, None)
+
+    def completed(self, server: Server, text: bytes) -> Completed | None:
+        """A Query's *text* with what leads back to the client's own start; None if it resets nothing of that."""
+        start = self.own_start(server)
+        if not start:
+            return None
+        conforming = encoding = b""
+        # Where nothing of the client's is under way the server's state is known: a question of ours changes none of it.
+        quiet = self.differing or server.expected.size() == (0 if self.asked is None else 1)
+        if self.differing:
+            conforming, encoding = [
+                self.settings.values.get(name) or server.defaults.get(name, (b"", b""))[1] for name in (CONFORMING, ENCODING)
+            ]
+        elif quiet:
+            conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
+        alone = quiet and server.status == IDLE
+        try:
+            found = completed(text, start, conforming == b"on", encoding, alone)
+            own = self.startup.values.get(ENCODING) or server.defaults.get(ENCODING, (b"", b""))[1]
+            if found is not None and encoding != own and not all(value.isascii() for _, value in start.values()):
+                raise Unclear
+        except Unclear:
+            server.dirty |= OPAQUE  # the look finds it at the end of the transaction
+            return None
+        return found
+
+    def own_start(self, server: Server) -> dict[bytes, tuple[bytes, bytes]]:
+        """What the client started with, as far as it is not what the server did."""
+        start = {}
+        for name, value in self.startup.values.items():
+            lower = name.lower()
+            if server.defaults.get(lower, (b"", None))[1] != value:
+                start[lower] = (name, value)
+        return start
 
     def restore(self, server: Server) -> None:
         """Put the client's settings in force on a server that it keeps: a RESET there went to the server's own."""
@@ -369,7 +421,13 @@ class Keeper(Connection):
 
     def forget(self, server: Server) -> None:
         """The client's own DISCARD ALL was carried out: its session is as it began."""
-        self.question = None
+        if server.expected.size() == 1:
+            self.question = None
+        elif self.startup.values:
+            # What follows in the same batch, the way back among it, has been noted or will be.
+            self.question = self.question or Question()
+            self.question.names.update([name.lower() for name in self.startup.values])
+            server.dirty |= SETTINGS
         self.all_back = True
         self.unknowable = False
         self.prepared = 0

@@ -67,7 +67,7 @@ cdef class Server(Connection):
     cdef undo_dropped(self)
     cdef bytes on_error(self, int pos, int end)
     cdef bytes on_parameter(self, int pos, int end)
-    cdef on_tag(self, bytes tag)
+    cdef bytes on_tag(self, bytes tag)
     cpdef lost(self)
     cpdef doubt(self, str what)
     cpdef close(self, str reason)

@@ -16,6 +16,7 @@ from typing import Any
 from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
+from pgpool_py.session.defaults import TAGS, Completed
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
@@ -218,7 +219,7 @@ class Server(Connection):
             elif kind == COMMAND_COMPLETE and whole:
                 tag = u32(pos + 5)
                 if tag != SELECT and tag not in PLAIN_TAGS:
-                    self.on_tag(piece(pos + 5, end - 1))
+                    replaced = self.on_tag(piece(pos + 5, end - 1))
             elif kind == NOTIFICATION_RESPONSE and whole and client is not None:
                 replaced = client.notified(piece(pos, end))
             elif (kind == ROW_DESCRIPTION or kind == NO_DATA) and whole and client is not None:
@@ -343,7 +344,7 @@ class Server(Connection):
             return None
         if head == OWED_QUERY + SKIP:
             self.step_error = body
-        elif self.client is not None and self.context.token in body:
+        elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
             return self.client.own_names(body, expected.head_note())
         elif self.client is not None and b"RRevalidateCachedQuery\0" in body:
             self.client.plan_changed(expected.head_note())
@@ -363,10 +364,13 @@ class Server(Connection):
             return self.client.parameter_changed(name, value)
         return None
 
-    def on_tag(self, tag: bytes) -> None:
-        """A command other than the plain ones was carried out."""
+    def on_tag(self, tag: bytes) -> bytes | None:
+        """A command other than the plain ones was carried out; empty if the client must not hear of it."""
         if self.expected.head() & SKIP:
-            return
+            return None
+        note = self.expected.head_note()
+        if isinstance(note, Completed) and tag in TAGS and note.own_tag():
+            return b""
         if tag == b"DISCARD ALL":
             self.in_force = self.context.table.empty
             if self.expected.size() == 1:
@@ -382,6 +386,7 @@ class Server(Connection):
             foreseen = FORESEEN.get(tag, flags.DDL | flags.SETTINGS)
             if foreseen != -1 and not self.dirty & (foreseen | OPAQUE):
                 self.dirty |= OPAQUE
+        return None
 
     # --- when something ends ---
 

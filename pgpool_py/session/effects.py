@@ -10,12 +10,13 @@ names of custom settings that the text could mean, since no catalog lists those 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgpool_py.session import flags
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
 
-_TOKEN = re.compile(
+_LEXEME = re.compile(
     rb"""
       (?P<space>\s+|--[^\n\r]*)
     | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*')
@@ -46,7 +47,6 @@ _SPECIAL = {b"names": b"client_encoding", b"schema": b"search_path", b"seed": b"
 class Effects:
     """Names in lower case; `passing` ones end with the transaction, except that a custom one stays defined.
 
-    `resets`      names that go back to the session's start
     `resets_all`  RESET ALL: every name does, role and session authorization apart
     `parameters`  parameters, from 0, whose value is a name given to set_config
     `listens`     the text has LISTEN or UNLISTEN of a channel
@@ -58,7 +58,6 @@ class Effects:
 
     names: frozenset[bytes] = frozenset()
     passing: frozenset[bytes] = frozenset()
-    resets: frozenset[bytes] = frozenset()
     resets_all: bool = False
     parameters: tuple[int, ...] = ()
     listens: bool = False
@@ -129,28 +128,28 @@ def effects(text: bytes, verdict: int) -> Effects:
             unknowable=bool(verdict & flags.DYNAMIC) or makes_names(text),
             single=False,
         )
-    reader = _Reader()
-    statements = 0
-    for statement in _statements(text):
-        if statement is None:
-            return Effects(whole=True, candidates=candidates(text), listens=True, unknowable=True, single=False)
-        if statement:
-            statements += 1
-            reader.read(statement)
+    reader = Reader()
+    count = 0
+    read = statements(text)
+    if read is None:
+        return Effects(whole=True, candidates=candidates(text), listens=True, unknowable=True, single=False)
+    for tokens, _ in read:
+        if tokens:
+            count += 1
+            reader.read(tokens)
     settings = verdict & flags.SETTINGS
     found = reader.names or reader.passing or reader.resets or reader.resets_all or reader.parameters
     whole = reader.whole or bool(settings and not found)
     return Effects(
         names=frozenset(reader.names | reader.resets),
         passing=frozenset(reader.passing - reader.names),
-        resets=frozenset(reader.resets),
         resets_all=reader.resets_all,
         parameters=tuple(reader.parameters),
         listens=reader.listens,
         whole=whole,
         candidates=candidates(text) if whole else frozenset(),
         unknowable=whole,
-        single=statements == 1,
+        single=count == 1,
     )
 
 
@@ -158,25 +157,35 @@ def effects(text: bytes, verdict: int) -> Effects:
 _Token = tuple[str, bytes]
 
 
-def _statements(text: bytes) -> list[list[_Token] | None]:
-    """The statements of *text* as tokens; None where its end is not sure."""
-    result: list[list[_Token] | None] = []
-    current: list[_Token] = []
+def lexemes(text: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """What stands in *text* between spaces and comments: kind, text, end. Of kind "unclosed" is a comment without an end."""
     at = 0
     while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            return [None]
+        match = _LEXEME.match(text, at)
+        assert match is not None  # there is an "other"
         at = match.end()
-        kind = match.lastgroup
-        value = match[0]
-        if kind == "space":
-            continue
+        kind = match.lastgroup or ""
         if kind == "comment":
             at = _comment_end(text, at)
             if at < 0:
-                return [None]
-        elif kind == "word":
+                yield "unclosed", b"", len(text)
+                return
+        elif kind != "space":
+            yield kind, match[0], at
+
+
+def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
+    """The statements of *text* as tokens, each with where its last token ends; None if a comment has no end."""
+    result: list[tuple[list[_Token], int]] = []
+    current: list[_Token] = []
+    last = 0
+    for kind, value, end in lexemes(text):
+        if value == b";":
+            result.append((current, last))
+            current = []
+            continue
+        last = end
+        if kind == "word":
             current.append(("w", value.lower()))
         elif kind == "quoted":
             current.append(("q", value[1:-1].replace(b'""', b'"')))
@@ -187,12 +196,11 @@ def _statements(text: bytes) -> list[list[_Token] | None]:
         elif kind in ("estring", "tag", "dollar"):
             plain = kind == "estring" and b"\\" not in value
             current.append(("s", value[2:-1].replace(b"''", b"'")) if plain else ("o", value))
-        elif value == b";":
-            result.append(current)
-            current = []
+        elif kind == "unclosed":
+            return None
         else:
             current.append(("o", value))
-    result.append(current)
+    result.append((current, last))
     return result
 
 
@@ -209,14 +217,20 @@ def _comment_end(text: bytes, at: int) -> int:
     return at
 
 
-class _Reader:
-    """Gathers the effects of one statement after the other."""
+class Reader:
+    """Gathers the effects of one statement after the other.
+
+    `local_resets`  names that SET LOCAL sends back to the session's start, for this transaction
+    `discards`      there is a DISCARD ALL
+    """
 
     def __init__(self) -> None:
         self.names: set[bytes] = set()
         self.passing: set[bytes] = set()
         self.resets: set[bytes] = set()
         self.resets_all = False
+        self.local_resets: set[bytes] = set()
+        self.discards = False
         self.parameters: list[int] = []
         self.listens = False
         self.whole = False
@@ -227,6 +241,8 @@ class _Reader:
             self._set(tokens[1:])
         elif lead == ("w", b"reset"):
             self._reset(tokens[1:])
+        elif tokens == [("w", b"discard"), ("w", b"all")]:
+            self.discards = True
         elif lead in (("w", b"listen"), ("w", b"unlisten")):
             self.listens = self.listens or tokens[-1] != ("o", b"*")
         for i, token in enumerate(tokens):
@@ -243,28 +259,35 @@ class _Reader:
         elif rest[:1] == [("w", b"session")] and rest[1:2] != [("w", b"authorization")]:
             rest = rest[1:]
         into = self.passing if passing else self.names
+        back = self.local_resets if passing else self.resets
         words = [value if kind == "w" else b"" for kind, value in rest[:3]]
         dotted = len(rest) > 1 and rest[1] == ("o", b".")
         if words[:2] == [b"session", b"authorization"]:
             into.update((AUTHORIZATION, ROLE))
+            if words[2:] == [b"default"]:
+                back.update((AUTHORIZATION, ROLE))
         elif words[:2] == [b"time", b"zone"]:
             into.add(b"timezone")
-            if words[2:] in ([b"default"], [b"local"]) and not passing:
-                self.resets.add(b"timezone")
+            if words[2:] in ([b"default"], [b"local"]):
+                back.add(b"timezone")
         elif words[:1] == [ROLE]:
             into.add(ROLE)
+            if rest[2:] == [("w", b"default")]:
+                back.add(ROLE)
         elif words[:1] in ([b"transaction"], [b"constraints"]) and not dotted:
             return
         elif words and words[0] in _SPECIAL and not dotted and words[1:2] != [b"to"] and rest[1:2] != [("o", b"=")]:
             into.add(_SPECIAL[words[0]])
+            if words[0] == b"names" and words[1:] in ([], [b"default"]):
+                back.add(b"client_encoding")
         else:
             name, rest = _name(rest)
             if name is None:
                 self.whole = True
                 return
             into.add(name)
-            if rest[1:] == [("w", b"default")] and not passing:
-                self.resets.add(name)
+            if rest[1:] == [("w", b"default")]:
+                back.add(name)
 
     def _reset(self, rest: list[_Token]) -> None:
         words = [value if kind == "w" else b"" for kind, value in rest[:2]]

@@ -24,6 +24,7 @@ def command(server: Any, text: bytes, note: object = None) -> bytes:
         (PARSE_SKIP, b"P", name + b"\0" + text + b"\0\0\0", None),
         (BIND_SKIP, b"B", name + b"\0" + name + b"\0\0\0\0\0\0\0", None),
         (EXECUTE_SKIP, b"E", name + b"\0\0\0\0\0", note),
+        (CLOSE_SKIP, b"C", b"P" + name + b"\0", None),
         (CLOSE_SKIP, b"C", b"S" + name + b"\0", None),
     ):
         if server.expected.add(code, about):

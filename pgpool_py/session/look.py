@@ -53,8 +53,6 @@ class Question:
 
     names: set[bytes] = field(default_factory=set)
     candidates: set[bytes] = field(default_factory=set)  # names to ask for as well, if the look is whole
-    resets: set[bytes] = field(default_factory=set)  # names that were to go back to the session's start
-    resets_all: bool = False
     unknowable: bool = False  # names may have been made that nobody can ask for
     whole: bool = False
     objects: bool = False

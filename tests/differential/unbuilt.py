@@ -11,7 +11,6 @@ from collections.abc import Container, Iterable
 import pytest
 
 NOT_YET: dict[str, str] = {
-    "startup_defaults": "RESET within a text goes to the server's default for the rest of that text, not to the client's own",
     "sequences": "the owner loses currval and lastval",
     "temp_buffers": "a server that has had temporary tables refuses temp_buffers",
 }

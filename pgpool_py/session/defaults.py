@@ -1,0 +1,186 @@
+"""The way back to a client's own start: where RESET, SET ... TO DEFAULT and DISCARD ALL lead though servers started otherwise.
+
+A server's RESET goes to what the server itself started with. So the statements that put the client's values in force go out
+right behind it: in the text of a Query as further statements, whose answers are swallowed (`Completed`); behind an Execute
+as messages of the pooler's own. Whatever ends or undoes the client's statement takes them along: they run in its transaction.
+
+Decides about texts only. A reset by code (DO, functions) is not seen here: `relay.keeping` finds it when the transaction ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pgpool_py.session.effects import Reader, lexemes, statements
+from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal, quoted
+
+# Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
+_LISTS = frozenset((b"search_path", b"temp_tablespaces", b"local_preload_libraries", b"session_preload_libraries"))
+# A list as SET would spell it, so that one literal for each element makes the same value again.
+_ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
+_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")
+_ELEMENTS = re.compile(_ELEMENT)
+_WORDS = re.compile(rb"reset|default|local|names|discard", re.IGNORECASE)
+# Encodings in which every character is one byte.
+_SINGLE_BYTE = re.compile(rb"SQL_ASCII|LATIN|ISO_8859|WIN|KOI8")
+
+# Statements whose tags are counted: those that are added have them, too.
+_COUNTED = (("w", b"reset"), ("w", b"set"), ("w", b"do"))
+TAGS = frozenset((b"RESET", b"SET", b"DO"))
+
+Start = Mapping[bytes, tuple[bytes, bytes]]  # name in lower case: name, value
+
+
+class Unclear(Exception):
+    """Where the statements of a text end is not certain."""
+
+
+class Completed:
+    """A Query's text with the statements that lead back to the client's start, and what their answers are to become.
+
+    `text`      what the server gets, without a closing zero byte
+    `swallowed` for each command tag of TAGS to come, the last one first: whether the statement is one of the pooler's own
+    `added`     where statements were added, in characters of the client's text, and how many characters
+    """
+
+    def __init__(self, text: bytes, swallowed: list[bool], added: list[tuple[int, int]]) -> None:
+        self.text = text
+        self.swallowed = swallowed[::-1]
+        self.added = added
+
+    def own_tag(self) -> bool:
+        """Whether the statement with one of TAGS that was carried out now is one that the client did not say."""
+        return bool(self.swallowed) and self.swallowed.pop()
+
+    def error(self, body: bytes) -> bytes:
+        """The fields of an error with its position in the client's own text; without one if it lies in what was added."""
+        fields = []
+        for field in body.split(b"\0"):
+            if field[:1] == b"P" and field[1:].isdigit():
+                position = self._position(int(field[1:]))
+                if position is None:
+                    continue
+                field = b"P%d" % position
+            fields.append(field)
+        return b"\0".join(fields)
+
+    def _position(self, position: int) -> int | None:
+        for at, size in self.added:
+            if position <= at:
+                break
+            if position <= at + size:
+                return None
+            position -= size
+        return position
+
+
+def statement(name: bytes, value: bytes, local: bool) -> bytes:
+    """One statement that sets *name* to exactly *value*, returns nothing and, where possible, needs no snapshot.
+
+    (A SELECT of set_config would forbid a SET TRANSACTION ISOLATION LEVEL behind it.)
+    """
+    if name.lower() not in _LISTS:
+        values = literal(value)
+    elif _LIST.fullmatch(value):
+        elements = [e[1:-1].replace(b'""', b'"') if e[:1] == b'"' else e for e in _ELEMENTS.findall(value)]
+        values = b", ".join(map(literal, elements))
+    else:
+        call = b"pg_catalog.set_config(" + literal(name) + b", " + literal(value) + (b", true)" if local else b", false)")
+        return b"DO LANGUAGE plpgsql " + literal(b"BEGIN PERFORM " + call + b"; END")
+    return (b"SET LOCAL " if local else b"SET ") + quoted(name) + b" = " + values
+
+
+def way_back(said: Reader, start: Start) -> list[bytes]:
+    """The statements that must follow what one statement said, so that it leads to *start*."""
+    if said.discards:
+        names = set(start)
+    elif said.resets_all:
+        names = start.keys() - {ROLE, AUTHORIZATION}
+    else:
+        names = start.keys() & said.resets
+    # client_encoding first: what follows may be read by it. The role last: it may not be allowed the others.
+    ordered = sorted(names, key=lambda name: (name != b"client_encoding", name == ROLE, name))
+    local = sorted(start.keys() & said.local_resets)
+    return [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
+
+
+def single_way_back(text: bytes, start: Start) -> list[bytes]:
+    """The same for the text of a Parse."""
+    if not _WORDS.search(text):
+        return []
+    for tokens, _ in statements(text) or ():
+        if tokens:
+            said = Reader()
+            said.read(tokens)
+            return way_back(said, start)
+    return []
+
+
+def completed(text: bytes, start: Start, conforming: bool, encoding: bytes, alone: bool) -> Completed | None:
+    """*text* with what leads back to *start*; None if it resets nothing of that.
+
+    *conforming*: standard_conforming_strings is known to be on; *encoding*: the client's, or empty if it is not known.
+    *alone*: no transaction is under way, so a single SET LOCAL does nothing but warn. Raises Unclear.
+    """
+    if not _WORDS.search(text):
+        return None
+    read = statements(text)
+    if read is None:
+        return None  # the server does not find its end either
+    pieces: list[bytes] = []
+    swallowed: list[bool] = []
+    added: list[tuple[int, int]] = []
+    done = 0
+    single = sum(bool(tokens) for tokens, _ in read) == 1
+    for tokens, end in read:
+        if not tokens:
+            continue
+        said = Reader()
+        said.read(tokens)
+        if tokens[0] in _COUNTED and tokens[:2] != [("w", b"set"), ("w", b"constraints")]:
+            swallowed.append(False)
+        if said.discards or (said.local_resets and single and alone):
+            continue
+        back = way_back(said, start)
+        if back:
+            more = b"".join([b"; " + each for each in back])
+            pieces += [text[done:end], more]
+            added.append((characters(text[:end], encoding), characters(more, encoding)))
+            swallowed += [True] * len(back)
+            done = end
+    if not added:
+        return None
+    if b"\\" in text and not _certain(text, conforming):
+        raise Unclear
+    return Completed(b"".join(pieces) + text[done:], swallowed, added)
+
+
+def discards_all(text: bytes) -> bool:
+    """Whether *text* is a DISCARD ALL."""
+    if not _WORDS.search(text):
+        return False
+    said = Reader()
+    for tokens, _ in statements(text) or ():
+        if tokens:
+            said.read(tokens)
+    return said.discards
+
+
+def characters(text: bytes, encoding: bytes) -> int:
+    """How many characters *text* has; Unclear where a byte that looks like ASCII may be a part of one."""
+    if text.isascii() or _SINGLE_BYTE.match(encoding):
+        return len(text)
+    if encoding != b"UTF8":
+        raise Unclear
+    return sum(byte & 0xC0 != 0x80 for byte in text)
+
+
+def _certain(text: bytes, conforming: bool) -> bool:
+    """Whether every plain string of *text* ends where it seems to: a backslash means nothing in it."""
+    string = False
+    for kind, value, _ in lexemes(text):
+        if kind == "string" and b"\\" in value and (string or not conforming):
+            return False  # the next line of an E'' string is one, too
+        string = kind in ("string", "estring")
+    return True

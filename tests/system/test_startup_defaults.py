@@ -1,0 +1,73 @@
+"""A client's startup values are where its RESET and DISCARD ALL lead, however its messages reach the pooler."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not keep settings")
+
+PIPELINE = [
+    wire.query("set work_mem = '6MB'"),
+    wire.query("reset work_mem"),
+    wire.query("show work_mem"),
+    wire.query("set application_name = 'changed'; set work_mem = '7MB'"),
+    wire.query("discard all"),
+    wire.query("show work_mem"),
+    wire.run("set application_name = 'changed'"),
+    wire.parse("", "reset all") + wire.bind("p", "") + wire.execute("p") + wire.run("show application_name"),
+    wire.run("discard all"),
+    wire.query("select current_setting('work_mem') || current_setting('application_name')"),
+]
+SHOWN = [b"5MB", b"5MB", b"mine", b"5MBmine"]
+
+
+def connect(pooler: stack.Pooler) -> RawClient:
+    return pooler.connect("one", work_mem="5MB", application_name="mine")
+
+
+def test_pipeline_finds_own_start(pooler: stack.Pooler) -> None:
+    """What is sent behind RESET and DISCARD ALL, without waiting, finds the client's startup values in force."""
+    with pooler.connect("one") as other, connect(pooler) as client:
+        for sent in (b"".join(PIPELINE), b"".join(PIPELINE[4:])):
+            other.ask("select 1")
+            client.send(sent)
+            replies = client.until("Z", len([m for m in wire.split(bytearray(sent)) if m.kind in "QS"]))
+            assert wire.errors(replies) == []
+            assert wire.values(replies) == SHOWN[-wire.kinds(replies).count("D") :]
+            assert [m.body for m in replies if m.kind == "C"].count(b"RESET\0") == (2 if sent == b"".join(PIPELINE) else 1)
+            assert client.parameters["application_name"] == "mine"
+        assert other.ask("show work_mem") != "5MB"
+
+
+def test_pipeline_in_pieces(pooler: stack.Pooler) -> None:
+    """The same when the bytes come in pieces of any size."""
+    whole = b"".join(PIPELINE)
+    for size in (1, 7, 61):
+        with pooler.connect("one") as other, connect(pooler) as client:
+            other.ask("select 1")
+            for at in range(0, len(whole), size):
+                client.send(whole[at : at + size])
+            assert wire.values(client.until("Z", len(PIPELINE))) == SHOWN
+
+
+def test_leaving_behind_discard_all(pooler: stack.Pooler) -> None:
+    """A client that says DISCARD ALL and goes leaves nothing behind, and no server is lost."""
+    for last in (wire.terminate(), wire.query("select 1") + wire.terminate(), b""):
+        client = connect(pooler)
+        client.send(wire.query("set work_mem = '6MB'"), wire.query("discard all"), last)
+        if not last:
+            client.half_close()
+        client.until("Z", 2)
+        client.sock.close()
+        with pooler.connect("one") as other:
+            assert other.ask("show work_mem") == "4MB"
+
+
+def test_error_position_is_in_own_text(pooler: stack.Pooler) -> None:
+    """The position of an error behind a RESET counts in what the client sent."""
+    with connect(pooler) as client:
+        error = next(m for m in client.query("reset work_mem; select nosuch") if m.kind == "E")
+        assert error.fields["P"] == "24"
