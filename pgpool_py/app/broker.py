@@ -248,15 +248,17 @@ class Broker:
         """A client has to wait: perhaps a server must be started."""
         self.perform(client.pool.activate(self.relay.now))
 
-    def exchange(self, client: Client, server: Server) -> Server | None:
-        """The pool gave *client* a server with custom settings that others defined: another one instead, or None, it waits."""
+    def exchange(self, client: Client | Errand, server: Server) -> Server | None:
+        """The pool gave *client* a server that does not fit: another one instead, or None, it waits."""
         pool = server.pool
         for other in reversed(list(pool.idle)):
             if not other.close_needed and client.fits(other):
                 pool.exchange(client, server, other)
                 return real_server(other)
         pool.wait_first(client, self.relay.now)
-        server.close("custom settings of other clients are defined on it")
+        custom = server.takes_buffers(client.settings)
+        what = "custom settings of other clients are defined" if custom else "temp_buffers can no longer be set"
+        server.close(f"{what} on it")
         return None
 
     def catalogs_changed(self, client: Client) -> None:

@@ -14,7 +14,7 @@ from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.server import DIFFERENCE
 from pgpool_py.session import flags
-from pgpool_py.session.settings import Settings, difference
+from pgpool_py.session.settings import TEMP_BUFFERS, Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
 from pgwire.expected import Owed
 
@@ -55,8 +55,16 @@ class Errand(Connection):
         self.rows = Rows()
         self.outcome: asyncio.Future[tuple[list[Row], dict[bytes, bytes]]] = asyncio.get_running_loop().create_future()
 
+    def fits(self, server: Any) -> bool:
+        """Whether the settings can be put in force on the server."""
+        return TEMP_BUFFERS not in self.settings.values or bool(server.takes_buffers(self.settings))
+
     def linked(self, server: Any) -> None:
         """The pool has a server for us."""
+        if not self.fits(server):
+            server = self.relay.broker.exchange(self, server)
+            if server is None:
+                return
         self.server = server
         server.client = self
         texts = difference(server.in_force, self.settings)

@@ -22,7 +22,6 @@ cdef class Client(Keeper):
     cdef public object peer
     cdef public int cancel_key
     cdef public bytes cancel_secret
-    cdef public bytes kept
     cdef public bytes difference_error
     cdef public bint skipping
     cdef public bint ending

@@ -16,7 +16,7 @@ from typing import Any
 from pgpool_py.relay import keeping
 from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.keeping import Keeper
+from pgpool_py.relay.keeping import OBJECTS, Keeper, says_buffers
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, Server
 from pgpool_py.relay.subscription import Subscription, needs_channels
@@ -110,7 +110,6 @@ class Client(Keeper):
         self.wait_start = 0.0
         self.last_server: Any = None
         # what it holds and waits for
-        self.kept: bytes | None = None
         self.difference_error: bytes | None = None
         self.skipping = False
         self.ending = False
@@ -252,8 +251,11 @@ class Client(Keeper):
                     self.violation(f"invalid frontend message type {kind}")
                     return
                 server = self.pool.acquire(self, self.relay.now)
-                if server is not None and server.placeholders is not None and not self.fits(server):
-                    server = self.relay.broker.exchange(self, server)
+                if server is not None and server.placeholders is not None:
+                    if server.temporary and not context.sets_buffers and says_buffers(piece(pos, end if whole else stop)):
+                        context.sets_buffers = True
+                    if not self.fits(server):
+                        server = self.relay.broker.exchange(self, server)
                 if server is None:
                     self.kept = piece(pos, stop)
                     if self.pool.may_grow():
@@ -772,8 +774,11 @@ class Client(Keeper):
     def linked(self, server: Connection) -> None:
         """The wait is over: go on with what was kept."""
         assert isinstance(server, Server)
-        if not self.fits(server) and self.relay.broker.exchange(self, server) is None:
-            return
+        if not self.fits(server):
+            other: Server | None = self.relay.broker.exchange(self, server)
+            if other is None:
+                return
+            server = other
         if self.relay.now > self.wait_start:
             self.wait_time += self.relay.now - self.wait_start
         stage = self.take(server)
@@ -1270,6 +1275,8 @@ class Client(Keeper):
             self.unpin(server)
         if self.question is not None or self.asked is not None:
             self.abandon(server)
+        if server.dirty & OBJECTS:
+            server.had_temporary()
         if not self.context.pooling:
             server.dirty |= self.context.session_reset
         server.let_go()

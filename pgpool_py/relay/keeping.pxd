@@ -18,6 +18,7 @@ cdef class Keeper(Connection):
     cdef public object asked
     cdef public tuple pins
     cdef public double pin_start
+    cdef public bytes kept
     cdef public bytes cause
     cdef public long prepared
     cdef public bint unknowable

@@ -23,7 +23,7 @@ from pgpool_py.session.effects import Effects, effects, local_names, makes_code,
 from pgpool_py.session.inline import command
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
-from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, UNSETTLED, deviation, difference
+from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation, difference
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
 from pgwire import DataRow, PeerViolation
 
@@ -68,6 +68,7 @@ class Keeper(Connection):
     `told`                 the reported settings it was told, by identity a server's `reported`
     `question`             what the transaction at hand gives to ask, None: nothing
     `asked`                the question under way
+    `kept`                 what it said and has not been sent yet
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
@@ -93,6 +94,7 @@ class Keeper(Connection):
         self.asked: Any = None
         self.pins: tuple[str, ...] = ()
         self.pin_start = 0.0
+        self.kept: bytes | None = None
         self.cause = b""
         self.prepared = 0
         self.unknowable = False
@@ -106,9 +108,13 @@ class Keeper(Connection):
         self.trouble = ""
 
     def fits(self, server: Server) -> bool:
-        """Whether the client may see what custom settings are defined on the server."""
+        """Whether the client may see what custom settings are defined on the server, and its own can be put in force there."""
         there = server.placeholders
-        return there is None or not self.context.exact or there <= self.settings.custom
+        if there is None:
+            return True
+        if server.temporary and not self.context.sets_buffers and self.kept is not None and says_buffers(self.kept):
+            self.context.sets_buffers = True
+        return (not self.context.exact or there <= self.settings.custom) and server.takes_buffers(self.settings)
 
     def defines(self, server: Server) -> None:
         """The client's custom settings are put in force on the server, and stay defined there."""
@@ -148,6 +154,8 @@ class Keeper(Connection):
                 self.cause = text[:CAUSE]
             if not self.pins:
                 bits &= ~RELEASES
+        elif bits & OBJECTS:
+            server.had_temporary()  # nobody looks
         server.dirty |= bits
 
     def changes_catalogs(self, server: Server) -> None:
@@ -180,6 +188,8 @@ class Keeper(Connection):
         names = set(found.names)
         if found.whole or found.resets_all:
             self.deviation = UNSETTLED
+        if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
+            self.context.sets_buffers = True
         if found.parameters:
             bound = bound_values(bind, found.parameters)
             if bound is None:
@@ -272,6 +282,8 @@ class Keeper(Connection):
         custom = {name for name, value in finding.values.items() if value is not None and is_custom(name)}
         if custom:
             server.placeholders = (server.placeholders or frozenset()) | custom
+        if finding.temporary:
+            server.had_temporary()
         if question.whole:
             server.dirty |= RESET
         if question.unknowable:
@@ -291,6 +303,8 @@ class Keeper(Connection):
             if question is None:
                 continue
             server.dirty |= RESET
+            if question.objects or question.whole:
+                server.had_temporary()
             if question.whole:
                 known = question.candidates | self.context.placeholders | self.settings.custom
                 server.placeholders = (server.placeholders or frozenset()) | known
@@ -435,6 +449,11 @@ class Keeper(Connection):
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:
             server.dirty |= RELEASES
+
+
+def says_buffers(text: bytes) -> bool:
+    """Whether what a client says may set temp_buffers."""
+    return TEMP_BUFFERS in text.lower()
 
 
 def describe(reasons: Iterable[str], cause: bytes) -> str:

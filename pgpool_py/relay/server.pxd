@@ -35,6 +35,7 @@ cdef class Server(Connection):
     cdef public object in_force
     cdef public dict defaults
     cdef public object placeholders
+    cdef public bint temporary
     cdef public dict reported
     cdef public dict statements
     cdef public object unnamed
@@ -55,6 +56,8 @@ cdef class Server(Connection):
 
     @cython.locals(at=cython.int, n=cython.int, client=Connection)
     cpdef on_event(self, int events)
+    cpdef had_temporary(self)
+    cpdef bint takes_buffers(self, object settings)
     @cython.locals(waiter=Connection, pool=Dispenser)
     cpdef settled(self)
     @cython.locals(

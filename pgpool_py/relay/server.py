@@ -17,6 +17,7 @@ from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
+from pgpool_py.session.settings import TEMP_BUFFERS
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
@@ -126,7 +127,10 @@ class Server(Connection):
         self.unsettable = False
         self.in_force: Any = None
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
+        # custom settings that are defined here, None: nothing keeps anybody from this server; and whether it has had temporary
+        # objects (then `placeholders` is at least an empty set)
         self.placeholders: frozenset[bytes] | None = None
+        self.temporary = False
         self.reported: dict[bytes, bytes] = {}
         self.statements: dict[Any, bytes] = {}
         self.unnamed: Any = None
@@ -509,6 +513,19 @@ class Server(Connection):
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None
             self.relay.broker.cancel_server(self)
+
+    def had_temporary(self) -> None:
+        """There are, or may have been, temporary objects: temp_buffers cannot be set any more."""
+        self.temporary = True
+        if self.placeholders is None:
+            self.placeholders = frozenset()
+
+    def takes_buffers(self, settings: Any) -> bool:
+        """Whether temp_buffers can be as these settings have it, and is free to be set where somebody does that."""
+        if not self.temporary:
+            return True
+        wanted = settings.values.get(TEMP_BUFFERS)
+        return not self.context.sets_buffers and (wanted is None or wanted == self.in_force.values.get(TEMP_BUFFERS))
 
     def settled(self) -> None:
         """Nothing owed and nobody's: clean up step by step, then back to the pool."""

@@ -30,6 +30,7 @@ _TEMPORARY = (
     b" AND EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615"
     b" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())"
 )
+_HAD_TEMPORARY = b" UNION ALL SELECT 'b', '', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0"
 _HELD = (
     b" UNION ALL SELECT 'p', 'advisory lock', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_lock_status() l"
     b" WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
@@ -71,7 +72,7 @@ class Question:
         if self.whole:
             query += _SESSION
         if self.objects or self.whole:
-            query += _TEMPORARY
+            query += _TEMPORARY + _HAD_TEMPORARY
         if self.held or self.whole:
             query += _HELD
         if self.statements:
@@ -93,6 +94,7 @@ class Finding:
     pins: list[str] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)
     statements: list[bytes] = field(default_factory=list)
+    temporary: bool = False  # there are, or were, temporary objects
 
 
 def read(rows: Iterable[Row], question: Question) -> Finding:
@@ -115,6 +117,8 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
             finding.pins.append(name.decode())
         elif kind == b"n":
             finding.statements.append(name)
+        elif kind == b"b":
+            finding.temporary = True
         else:
             finding.channels.append(name)
     if not question.names.issubset([*finding.values, *_OF_A_TRANSACTION]):

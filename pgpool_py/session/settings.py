@@ -43,6 +43,8 @@ FOLLOWED = frozenset((ROLE, AUTHORIZATION, b"search_path", b"row_security"))
 # How the settings in force differ from those of the session, as far as they give texts their meaning: not at all; in FOLLOWED
 # ones; in others, or nobody knows.
 AS_OF_SESSION, IN_FOLLOWED, UNSETTLED = range(3)
+# Cannot be set any more once a session has used temporary tables (manual, 20.4.1).
+TEMP_BUFFERS = b"temp_buffers"
 
 
 class Settings:

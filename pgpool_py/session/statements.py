@@ -92,6 +92,7 @@ class SessionContext:
         self.scanner_before: Scanner | None = None  # the one before the catalogs came in doubt
         self.makes_names = False  # a text went out that created code which makes names, and nobody has read it yet
         self.reads_sequences = False
+        self.sets_buffers = False  # somebody sets temp_buffers: nobody gets a server on which that is not possible
         # counters
         self.query_count = 0
         self.transaction_count = 0

@@ -14,6 +14,7 @@ def text(sql: str, conforming: bool = True, encoding: bytes = b"UTF8", alone: bo
     return sql if found is None else found.text.decode()
 
 
+LOCAL = """; SET LOCAL "work_mem" = E'5MB'"""
 MEMORY, ZONE, WHO = """; SET "work_mem" = E'5MB'""", """; SET "TimeZone" = E'UTC'""", """; SET "role" = E'some body'"""
 
 
@@ -25,7 +26,7 @@ MEMORY, ZONE, WHO = """; SET "work_mem" = E'5MB'""", """; SET "TimeZone" = E'UTC
         ("RESET/**/\n\"Work_Mem\" ;select 1", f"RESET/**/\n\"Work_Mem\"{MEMORY} ;select 1"),
         ("reset all; reset role", f"reset all{ZONE}{MEMORY}; reset role{WHO}"),
         ("set session authorization default", f"set session authorization default{WHO}"),
-        ("set local work_mem to default; select 1", f"set local work_mem to default{MEMORY.replace('SET', 'SET LOCAL')}; select 1"),
+        ("set local work_mem to default; select 1", f"set local work_mem to default{LOCAL}; select 1"),
         ("set local work_mem to default", "set local work_mem to default"),
         ("select 'reset work_mem'; reset nosuch", "select 'reset work_mem'; reset nosuch"),
         ("do $$ reset work_mem; $$", "do $$ reset work_mem; $$"),
@@ -84,7 +85,11 @@ def test_backslashes_are_certain_where_they_mean_nothing() -> None:
         (b"application_name", b"it's a \\", rb"""SET "application_name" = E'it\'s a \\'"""),
         (b"app.x", b"", b"""SET "app"."x" = E''"""),
         (b"search_path", b'"$user", public, "a ""b"""', b"""SET "search_path" = E'$user', E'public', E'a "b"'"""),
-        (b"search_path", b"", b"DO LANGUAGE plpgsql E'BEGIN PERFORM pg_catalog.set_config(E\\'search_path\\', E\\'\\', false); END'"),
+        (
+            b"search_path",
+            b"",
+            rb"DO LANGUAGE plpgsql E'BEGIN PERFORM pg_catalog.set_config(E\'search_path\', E\'\', false); END'",
+        ),
     ],
 )
 def test_statement_sets_the_value_exactly(name: bytes, value: bytes, expected: bytes) -> None:
