@@ -314,7 +314,8 @@ class Client(Keeper):
                     verdict |= OPAQUE
                 if verdict:
                     if self.differing and (
-                        verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and self.discards(server, piece(pos + 5, end - 1)))
+                        verdict & (TRANSACTION_END | STATEMENT)
+                        or (verdict & CLEANUP and self.discards(server, piece(pos + 5, end - 1)))
                     ):
                         self.keep(server, stage, start, pos, stop)
                         return

@@ -111,7 +111,7 @@ def client_settings(identity: Identity, authority: Authority) -> dict[str, objec
     }
 
 
-def target(server: PostgresServer | Pooler | Wiretap, **more: object) -> str:
+def target(server: PostgresServer | Pooler | Wiretap | Address, **more: object) -> str:
     """What the [databases] section says of *server*."""
     words = {"host": server.host, "port": server.port, "dbname": "postgres", **more}
     return " ".join(f"{key}={value}" for key, value in words.items())
