@@ -65,6 +65,7 @@ cdef class Server(Connection):
         answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,
     )
     cdef scan(self, int stop)
+    cdef bint is_asked_for(self)
     cdef own_row(self, bytes row)
     cdef send_fakes(self)
     cdef undo_dropped(self)

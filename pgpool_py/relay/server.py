@@ -67,6 +67,7 @@ PLAIN_TAGS = frozenset(
 )  # fmt: skip
 
 SELECT = int.from_bytes(b"SELE", "big")
+NO_COLUMNS = b"\0\0"  # a RowDescription's body
 
 # Tags of commands that change a session, and the verdicts that foresee each.
 FORESEEN = {
@@ -211,7 +212,7 @@ class Server(Connection):
                 and length <= (HOLD if kind != DATA_ROW else HOLD_OWN)
                 and (kind != DATA_ROW or (expected.head() > 0 and expected.head() & SKIP))
                 and kind != COPY_DATA
-                and kind != ROW_DESCRIPTION
+                and (kind != ROW_DESCRIPTION or self.is_asked_for())
                 and kind != NOTICE_RESPONSE
             ):
                 break
@@ -226,11 +227,14 @@ class Server(Connection):
                     replaced = self.on_tag(piece(pos + 5, end - 1))
             elif kind == NOTIFICATION_RESPONSE and whole and client is not None:
                 replaced = client.notified(piece(pos, end))
-            elif (kind == ROW_DESCRIPTION or kind == NO_DATA) and whole and client is not None:
-                if expected.head() & ~SKIP == OWED_DESCRIBE and expected.head_note() is not None:
-                    client.columns_told(expected.head_note(), piece(pos + 5, end) if kind == ROW_DESCRIPTION else None)
-                    if self.closed:
-                        return
+            elif (kind == ROW_DESCRIPTION or kind == NO_DATA) and client is not None and self.is_asked_for():
+                if kind == NO_DATA:
+                    client.columns_told(expected.head_note(), None)
+                else:
+                    # What is too large to be kept is like nothing the client was told.
+                    client.columns_told(expected.head_note(), piece(pos + 5, end) if whole else NO_COLUMNS)
+                if self.closed:
+                    return
             answer = expected.answer(kind)
             if answer == WRONG:
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
@@ -307,6 +311,10 @@ class Server(Connection):
                 self.settled()
         if client is not None and client.awaiting:
             client.answered()
+
+    def is_asked_for(self) -> bool:
+        """Whether the columns that come are those of a statement: its client is to know when they change."""
+        return self.expected.head() & ~SKIP == OWED_DESCRIBE and self.expected.head_note() is not None
 
     def own_row(self, row: bytes | None) -> None:
         """A row that answers a question of the pooler's own; None: too long to be kept."""
