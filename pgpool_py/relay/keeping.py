@@ -51,6 +51,8 @@ LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
 DYNAMIC = flags.DYNAMIC
 RESET = flags.RESET
+SEED = flags.SEED
+SEED_NAME = b"seed"
 # Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named; or a pin.
 KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
@@ -205,6 +207,8 @@ class Keeper(Connection):
         custom = {name for name in names if is_custom(name)}
         if custom:
             server.placeholders = (server.placeholders or frozenset()) | custom
+        if SEED_NAME in names:
+            server.dirty |= SEED  # set_config; a SET is known by its verdict
         if names or found.whole or question.whole:
             question.names |= names
             question.whole |= found.whole
@@ -285,7 +289,7 @@ class Keeper(Connection):
         if finding.temporary:
             server.had_temporary()
         if question.whole:
-            server.dirty |= RESET
+            server.dirty |= RESET | SEED
         if question.unknowable:
             self.unknowable = True
             if context.exact:
@@ -306,6 +310,7 @@ class Keeper(Connection):
             if question.objects or question.whole:
                 server.had_temporary()
             if question.whole:
+                server.dirty |= SEED
                 known = question.candidates | self.context.placeholders | self.settings.custom
                 server.placeholders = (server.placeholders or frozenset()) | known
             if question.unknowable and self.context.exact:

@@ -10,6 +10,7 @@ closes the server.
 
 from __future__ import annotations
 
+import secrets
 import select
 from typing import Any
 
@@ -21,6 +22,7 @@ from pgpool_py.session.settings import TEMP_BUFFERS
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
+random = secrets.SystemRandom()
 WRITE = select.EPOLLOUT
 GONE = select.EPOLLERR | select.EPOLLHUP  # reported whether wanted or not
 DATA_ROW = int(Backend.DATA_ROW)
@@ -57,6 +59,8 @@ LARGEST = 0x7FFFFFFE
 # The bits of a verdict that make a server unfit for the next client.
 UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE
 RESET = flags.RESET
+SEED = flags.SEED
+SEEDED = flags.SEED | flags.OPAQUE
 OPAQUE = flags.OPAQUE
 PLAIN_TAGS = frozenset(
     int.from_bytes(tag, "big")
@@ -387,7 +391,7 @@ class Server(Connection):
             self.in_force = self.context.table.empty
             if self.expected.size() == 1:
                 # What a reset would do, the client has done; nothing else is under way. What it reports now is explained.
-                self.dirty = flags.TRANSACTION_LOCAL
+                self.dirty = flags.TRANSACTION_LOCAL | self.dirty & SEED
         if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":
             if self.client is not None:
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
@@ -572,6 +576,9 @@ class Server(Connection):
             self.own_query(STEP_UNLISTEN, b"UNLISTEN *")
         else:
             self.begin_reset()
+            if self.dirty & SEEDED and self.context.watching:
+                # DISCARD ALL leaves random()'s seed: nobody else is to be able to foretell what comes. If it fails, the reset did.
+                self.query(b"SELECT pg_catalog.setseed(%r)" % random.uniform(-1, 1), None)
             self.own_query(STEP_RESET, self.context.reset_query)
 
     def is_taken(self) -> bool:

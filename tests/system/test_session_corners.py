@@ -1,0 +1,126 @@
+"""Sessions where chance and the protocol's corners decide: cancels at any moment, types by oid, seeds, statement mode."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not keep sessions")
+
+SCHEMA = (
+    "create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$",
+    "create function sets() returns text language sql as $$ select set_config('work_mem', '7MB', false) $$",
+    "create domain setting as int check (sets() is not null)",
+)
+WAYS = ("set work_mem = '{}'", "select run('set work_mem = ''{}''')", "begin; set work_mem = '{}'; commit")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schema(direct: Callable[..., RawClient]) -> None:
+    """A function that runs any text, and a domain whose check sets something."""
+    with direct() as owner:
+        for text in SCHEMA:
+            assert wire.errors(owner.query(text)) == []
+
+
+def test_cancels_lose_and_leak_no_settings(pooler: stack.Pooler) -> None:
+    """Cancels that come before, during and after the pooler's own questions, differences and resets: what was set is set, and
+    what failed is not; the neighbour on the same server is never hit, and sees none of it."""
+    stop = threading.Event()
+    wrong: list[object] = []
+    seen = [0]
+
+    def neighbour() -> None:
+        with pooler.connect("one") as client:
+            before = client.ask("show work_mem")
+            while not stop.is_set():
+                reply = client.query("show work_mem")
+                if wire.errors(reply) or wire.values(reply) != [str(before).encode()]:
+                    wrong.append(reply)
+                seen[0] += 1
+
+    thread = threading.Thread(target=neighbour)
+    thread.start()
+    chance = random.Random(7)
+    try:
+        with pooler.connect("one") as client:
+            expected = b"4MB"
+            for _ in range(80):
+                size = f"{chance.randint(5, 60)}MB"
+                client.send(wire.query(chance.choice(WAYS).format(size)))
+                time.sleep(chance.random() * 0.002)  # random on purpose, see above
+                client.cancel(wait=chance.random() < 0.5)
+                reply = client.until("Z")
+                if not wire.errors(reply):
+                    expected = size.encode()
+                else:
+                    assert wire.errors(reply) == ["57014"]
+                    if reply[-1].body != b"I":
+                        stack.wait_until(lambda: not wire.errors(client.query("rollback")), "it is rolled back")
+                reply = client.query("show work_mem")
+                assert wire.errors(reply) == ["57014"] or wire.values(reply) == [expected]
+    finally:
+        stop.set()
+        thread.join(20)
+    assert wrong == []
+    assert seen[0] > 20
+
+
+def test_parameter_of_a_domain_s_type_runs_its_check(pooler: stack.Pooler) -> None:
+    """The text names nothing: the type comes by its oid in Parse."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        oid = int(str(client.ask("select 'setting'::regtype::oid")))
+        batch = wire.parse("", "select $1", [oid]) + wire.bind("", "", [b"1"]) + wire.execute() + wire.sync()
+        assert wire.errors(client.exchange(batch)) == []
+        assert other.ask("show work_mem") == "4MB"
+        assert client.ask("show work_mem") == "7MB"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select setseed(0.5)",
+        "set seed = 0.5",
+        "do $$ begin perform setseed(0.5); end $$",
+        "select run('select setseed(0.5)')",
+        "select run('select set' || 'seed(0.5)')",
+        "select set_config('seed', '0.5', false)",
+        "select run('set se' || 'ed = 0.5')",
+    ],
+)
+def test_seed_of_one_is_not_another_s(pooler: stack.Pooler, direct: Callable[..., RawClient], text: str) -> None:
+    """Random numbers that somebody else can foretell are his, whatever hid the seed."""
+    with direct() as known:
+        known.query("select setseed(0.5)")
+        foretold = known.ask("select random()")
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query(text)
+        assert other.ask("select random()") != foretold
+
+
+@pytest.mark.parametrize(
+    ("make", "look", "expected"),
+    [
+        ("set work_mem = '7MB'", "show work_mem", "7MB"),
+        ("select run('set work_mem = ''7MB''')", "show work_mem", "7MB"),
+        ("set app.tenant = 'one'", "select current_setting('app.tenant', true)", "one"),
+        ("set role story_other", "select current_user", "story_other"),
+        ("prepare plan as select 'mine'", "execute plan", "mine"),
+        ("create temp table scratch as select 'mine' as word", "select word from scratch", "mine"),
+        ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)", "t"),
+    ],
+)
+def test_statement_mode_keeps_sessions(pooler: stack.Pooler, make: str, look: str, expected: str) -> None:
+    """As in transaction mode."""
+    with pooler.connect("statement") as client, pooler.connect("statement") as other:
+        assert wire.errors(client.query(make)) == []
+        reply = other.query(look)
+        assert wire.errors(reply) or wire.values(reply) != [expected.encode()]
+        assert client.ask(look) == expected
