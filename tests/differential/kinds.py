@@ -212,6 +212,8 @@ KINDS = [
         ways={
             "try": ": select pg_try_advisory_lock(4711)",
             "twice": ": select pg_advisory_lock(4711), pg_advisory_lock_shared(4711)",
+            "shared": ": select pg_advisory_lock_shared(4711)",
+            "conditional": ": select case when random() >= 0 then pg_advisory_lock(4711) end",
         },
     ),
     Kind(
@@ -223,12 +225,54 @@ KINDS = [
         pins=True,
         odd='DECLARE "held" no scroll /* */ Cursor WITH  HOLD for select generate_series(1, 100)',
     ),
+    # Of one transaction: nothing is to stay.
+    Kind(
+        "local",
+        "set local work_mem = '7MB'",
+        "select 1",
+        (MEMORY,),
+        odd="Set /* */ LOCAL work_mem TO 7168",
+        bound="select set_config($1, $2, true) <- work_mem, 7MB",
+        ways={"set_config": ": select set_config('work_mem', '7MB', true)"},
+    ),
+    Kind(
+        "local custom",
+        "set local app.tenant = 'one'",
+        "select 1",
+        (TENANT, "select note from tenants"),
+        needs="settings, placeholders",
+        odd='SET LOCAL "app"."tenant" = one',
+        bound="select set_config($1, $2, true) <- app.tenant, one",
+        nested=False,
+    ),
+    Kind(
+        "transaction lock",
+        "select pg_advisory_xact_lock(4711)",
+        "select 1",
+        (KEY, LOCKS),
+        pins=True,  # two clients in transactions at a time
+        bound="select pg_advisory_xact_lock($1) <- 4711",
+        nested=False,
+    ),
+    Kind(
+        "plain cursor",
+        "declare passing cursor for select generate_series(1, 100)",
+        "close all",
+        ("fetch 2 from passing", "select name, is_holdable from pg_cursors"),
+        nested=False,
+    ),
+    Kind(
+        "passing table",
+        "create temp table scratch on commit drop as select 'mine' as word",
+        "drop table if exists scratch",
+        ("select to_regclass('pg_temp.scratch') is not null",),
+    ),
 ]
 
 
 def scripts() -> list[Script]:
     """All of them."""
-    return [made for kind in KINDS for made in (*_kept(kind), *_left(kind))]
+    return [made for kind in KINDS for made in (*_kept(kind), *_left(kind), *_gone(kind))]
 
 
 def _kept(kind: Kind) -> Iterator[Script]:
@@ -248,11 +292,28 @@ def _kept(kind: Kind) -> Iterator[Script]:
         yield script(f"{kind.name}, {name}", *lines, needs=f"{kind.needs}, {needs}", pool=kind.pool)
 
 
+def _others_look(kind: Kind) -> list[str]:
+    """What others do after the owner has gone; a lock it had is free a moment later, on direct connections too."""
+    return [f"b? t <- {KEY}" if look == KEY else f"b: {look}" for look in kind.looks]
+
+
+def _gone(kind: Kind) -> Iterator[Script]:
+    """The owner makes it in one way after the other, and goes each time; outside of a transaction, and within."""
+    user = ["a! connect user=postgres"] if kind.name == "authorization" else []
+    needs = ",".join({"placeholders"} & set(kind.needs.split(", ")))
+    for state, begin in (("", []), (" in transaction", ["a: begin"])):
+        lines = ["b! connect user=postgres"] if user else []
+        for number, (_, make, _) in enumerate(kind.ways_in()):
+            way = ("Terminate", "RST", "FIN")[number % 3]
+            lines += [*user, *begin, f"a{make}", f"a! {way}", *_others_look(kind)]
+        yield script(f"{kind.name}, all ways in, gone{state}", *lines, "b@", needs=needs)
+
+
 def _left(kind: Kind) -> Iterator[Script]:
     """The owner goes, in every way, and another client comes to its server; nothing needs to be kept for that."""
     user = ["a! connect user=postgres", "b! connect user=postgres"] if kind.name == "authorization" else []
     needs = ",".join({"placeholders"} & set(kind.needs.split(", ")))
-    looks = [f"b? t <- {KEY}" if look == KEY else f"b: {look}" for look in kind.looks]
+    looks = _others_look(kind)
     states = {
         "": [f"a: {kind.make}"],
         " in transaction": ["a: begin", f"a: {kind.make}"],
