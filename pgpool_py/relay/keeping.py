@@ -74,7 +74,7 @@ class Keeper(Connection):
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
-    `makes_names`          it created code that makes names; `makes_events`: an event trigger
+    `makes_names`          ... and created code that makes names; `makes_events`: an event trigger
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
     `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
     `all_back`             its DISCARD ALL was carried out in this transaction

@@ -577,7 +577,7 @@ class Server(Connection):
         else:
             self.begin_reset()
             if self.dirty & SEEDED and self.context.watching:
-                # DISCARD ALL leaves random()'s seed: nobody else is to be able to foretell what comes. If it fails, the reset did.
+                # DISCARD ALL leaves random()'s seed: nobody is to foretell what others draw. If this fails, the reset did.
                 self.query(b"SELECT pg_catalog.setseed(%r)" % random.uniform(-1, 1), None)
             self.own_query(STEP_RESET, self.context.reset_query)
 

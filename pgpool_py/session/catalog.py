@@ -11,8 +11,9 @@ the names that the server really has; the built-in views are trusted (pg_setting
 Limits. Foreign tables, tables under foreign access methods, and functions in C, internal or any language
 but SQL and PL/pgSQL are opaque unless a well-known extension brought them. An operator, cast, operator
 class or base type whose function is not plain makes the whole database uninformed, as such code runs
-without being named; event triggers run with DDL, those at login are not read. Temporary objects are not
-read: only a dirty server has them. A built-in function that a superuser has replaced is not noticed.
+without being named. An event trigger's code is what any DDL does; those at login are not read. Temporary
+objects are not read: only a dirty server has them. A built-in function that a superuser has replaced is
+not noticed.
 
 Freshness. DDL also goes past the pooler, so the fingerprint is compared at each new server, at a bounded
 interval, and after a text with DDL or OPAQUE ran; between the change and the comparison, statements are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -47,12 +47,14 @@ def differential_server() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def pooler_for(server: PostgresServer, settings: dict[str, object]) -> Iterator[Pooler]:
-    """A pooler with the pools of the scripts."""
-    line = f"host={server.host} port={server.port} dbname={POOLED}"
+def pooler_for(
+    server: PostgresServer, settings: dict[str, object], command: Sequence[str] | None = None, database: str = POOLED
+) -> Iterator[Pooler]:
+    """A pooler with the pools of the scripts; *command* runs another one."""
+    line = f"host={server.host} port={server.port} dbname={database}"
     databases = {name: f"{line} pool_size={size}" for name, size in POOLS.items()}
     databases["restored"] = f"host={server.host} port={server.port} dbname={RESTORED} pool_size=2"
-    with Pooler(databases, {name: "" for name in (OWNER, OTHER, ADMIN)}, {**SETTINGS, **settings}) as pooler:
+    with Pooler(databases, {name: "" for name in (OWNER, OTHER, ADMIN)}, {**SETTINGS, **settings}, command=command) as pooler:
         yield pooler
 
 

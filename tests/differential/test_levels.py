@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.differential import kinds
 from tests.differential.conftest import pooler_for
+from tests.differential.player import differences
 from tests.differential.script import Script
-from tests.differential.world import World
+from tests.differential.world import DIRECT, POOLED, World
 
 WAYS = ("simple", "bound", "dynamic function", "RST", "Terminate in transaction")
 SCRIPTS = [script for script in kinds.scripts() if script.name.split(", ")[1] in WAYS]
+
+# Debian's PgBouncer 1.18 knows no statements of the protocol. What newer ones follow too is left out, as is application_name,
+# which PgBouncer leaves to a client that came without one.
+NEWER = ("reported", "characteristics", "authorization")
+LIKE_PGBOUNCER = [
+    script
+    for script in kinds.scripts()
+    if script.name.split(", ")[1] in ("simple", "Terminate") and not script.name.startswith(NEWER)
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +40,30 @@ def test_nothing_leaks_under_reset(resetting: World, script: Script) -> None:
     """Under `reset` the owner may lose its state, and nobody else ever sees it; a custom setting may stay defined, empty."""
     left = [line for line in resetting.run(script, 0.3).left_behind if "[b'placeholder'" not in line or "b'one'" in line]
     assert not left, "\n".join([script.name, str(script), *left])
+
+
+PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+@pytest.fixture(scope="module")
+def peers(world: World) -> Iterator[tuple[World, World]]:
+    """PgBouncer itself, and this pooler as it; behind each a database of its own."""
+    assert PGBOUNCER is not None
+    with pooler_for(world.server, {}, [PGBOUNCER], DIRECT) as original:
+        with pooler_for(world.server, {"session_state": "pgbouncer"}) as ours:
+            made = World(world.server, original), World(world.server, ours)
+            yield made
+            for each in made:
+                each.close()
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+@pytest.mark.parametrize("script", [pytest.param(script, id=script.name) for script in LIKE_PGBOUNCER])
+def test_level_pgbouncer_is_pgbouncer(peers: tuple[World, World], script: Script) -> None:
+    """Under `pgbouncer` each step is answered as PgBouncer answers it, leaks included."""
+    for world, database in zip(peers, (DIRECT, POOLED), strict=True):
+        world.make_equal(str(script))
+        world.start_anew(database)
+    right, ours = (world.play(script, world.pooled("one"), 0.3) for world in peers)
+    found = differences(script, right, ours)
+    assert not found, "\n".join(found)

@@ -183,12 +183,12 @@ class World:
         sql = f"select count(*) from pg_stat_activity where datname = '{POOLED}' and state <> 'idle'"
         wait_until(lambda: self.admin.ask(sql) == "0", "servers are idle")
 
-    def start_anew(self) -> None:
+    def start_anew(self, database: str = POOLED) -> None:
         """After a failure: the next script finds servers that nobody has used."""
         for clients in self.resident.values():
             for client in clients:
                 client.leave()
         self.resident.clear()
-        which = f"datname = '{POOLED}' and application_name <> 'janitor'"
+        which = f"datname = '{database}' and application_name <> 'janitor'"
         self.admin.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {which}")
         wait_until(lambda: self.admin.ask(f"select count(*) from pg_stat_activity where {which}") == "0", "servers are gone")
