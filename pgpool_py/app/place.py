@@ -190,6 +190,7 @@ class Place:
         context.no_simple_query = main.disable_pqexec
         level = config.effective(entry, user, "session_state")
         context.watching = level is not SessionState.PGBOUNCER
+        context.connect_query = (entry.connect_query or "").encode() if context.pooling and context.watching else b""
         context.keeping = context.pooling and level is SessionState.TRANSPARENT
         context.exact = main.session_placeholders is Placeholders.EXACT
         context.pin_mode = PIN_MODES[config.effective(entry, user, "session_pin")]

@@ -97,8 +97,8 @@ class DatabaseSettings(Settings):
     timezone: OptionalText = setting(None, "`TimeZone` of a new server connection.")
     connect_query: OptionalText = setting(
         None,
-        "Query to run on a new server connection; errors are logged and otherwise ignored. What it sets, the next"
-        " `DISCARD ALL` undoes.",
+        "Query to run on a new server connection; errors are logged and otherwise ignored. In transaction"
+        " and statement mode it runs again after each full reset, which undoes it.",
         recycles=True,
     )
     # How its users are authenticated.

@@ -93,7 +93,7 @@ FORESEEN = {
 }
 
 # Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN = range(5)
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT = range(6)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -392,6 +392,8 @@ class Server(Connection):
             if self.expected.size() == 1:
                 # What a reset would do, the client has done; nothing else is under way. What it reports now is explained.
                 self.dirty = flags.TRANSACTION_LOCAL | self.dirty & SEED
+                if self.context.connect_query:
+                    self.dirty |= RESET
         if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":
             if self.client is not None:
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
@@ -491,6 +493,8 @@ class Server(Connection):
             self.in_force = self.context.table.empty
             self.sequence_owner = None
             self.sequence_mixed = False
+            if self.context.connect_query:
+                self.own_query(STEP_CONNECT, self.context.connect_query)
         elif step == STEP_UNLISTEN:
             if self.step_error is not None or self.status != IDLE:
                 self.close("UNLISTEN failed")
@@ -498,6 +502,8 @@ class Server(Connection):
             self.dirty &= ~CHANNELS
         elif step == STEP_ROLLBACK and self.status != IDLE:
             self.close("rollback failed")
+        elif step == STEP_CONNECT and self.status != IDLE:
+            self.close("connect_query left a transaction open")
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
             self.close("server_check_query failed")
         self.step_error = None

@@ -35,6 +35,7 @@ cdef class SessionContext:
     cdef public bint always_reset
     cdef public bint no_simple_query
     cdef public bytes reset_query
+    cdef public bytes connect_query
     cdef public int max_prepared_statements
     cdef public long long max_packet_size
     cdef public double reset_timeout

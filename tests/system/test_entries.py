@@ -26,6 +26,17 @@ def test_connect_query_runs_on_each_new_server(start_pooler: Start) -> None:
         pooler.wait_for_log('connect_query failed: column "nonsense" does not exist')
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test loses it with DISCARD ALL")
+@pytest.mark.parametrize("reset", ["discard all", "do $$ begin execute 'select 1'; end $$"])
+def test_connect_query_runs_again_after_a_reset(start_pooler: Start, reset: str) -> None:
+    """What it sets holds for whoever comes next."""
+    pooler = start_pooler(databases={"asked": "pool_size=1 connect_query='set lock_timeout = 4242'"})
+    with pooler.connect("asked") as client, pooler.connect("asked") as other:
+        assert client.ask("show lock_timeout") == "4242ms"
+        client.query(reset)
+        assert other.ask("show lock_timeout") == "4242ms"
+
+
 def test_settings_of_an_entry_hold_for_its_servers(start_pooler: Start) -> None:
     """For clients that do not say otherwise."""
     keys = "application_name=entry client_encoding=LATIN1 datestyle='SQL, DMY' timezone=Asia/Tokyo"
