@@ -2,7 +2,7 @@
 
 Without them SIGTERM waits for the clients, as PgBouncer's. With a timeout, clients that are between two transactions are told
 57P01 and closed, evenly over most of the time, so that they do not all come to the next pooler at once; what is left at its end
-is cut off. Knows when and whom; does not know signals.
+is cut off, and what it runs is cancelled. Knows when and whom; does not know signals.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pgpool_py.relay.client import Client
 from pgpool_py.relay.server import Server
 
 SPREAD = 0.8  # of the time, by which every idle client has been told
+CANCELLING = 1.0  # seconds after the time, for the queries of those who were cut off to be cancelled
 IDLE = ord("I")
 WORDS = "terminating connection due to administrator command"
 
@@ -52,10 +53,18 @@ class Drain:
         return waited >= self.timeout
 
 
+def cut_off(clients: Collection[Client]) -> None:
+    """The time is over: close everybody, whatever they are at; their servers are cancelled and rolled back."""
+    for client in list(clients):
+        client.refuse("57P01", WORDS)
+
+
 def _between_transactions(client: Client) -> bool:
     """Whether the client can be told now without losing anything it asked for."""
+    if client.kept is not None or client.tail is not None or client.out is not None:
+        return False  # it has asked for something, or not taken its answer yet
     server = client.server
     if server is None:
-        return client.state is client.relay.client_idle_state and client.kept is None and client.tail is None
+        return client.state is client.relay.client_idle_state
     assert isinstance(server, Server)
-    return bool(server.ready and server.status == IDLE and client.kept is None and client.tail is None)
+    return bool(server.ready and server.status == IDLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from pgpool_py.app import systemd
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
 from pgpool_py.app.desk import Desk
-from pgpool_py.app.drain import Drain
+from pgpool_py.app.drain import CANCELLING, Drain, cut_off
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
@@ -66,6 +67,7 @@ class Pooler:
         self._done = asyncio.Event()
         self._waiting_for = ""
         self._drain: Drain | None = None
+        self._ends_by = math.inf  # when servers are waited for no longer
 
     # --- places ---
 
@@ -279,7 +281,10 @@ class Pooler:
         if self._waiting_for == "clients":
             assert self._drain is not None
             if self._drain.step(self.broker.clients.values(), clock()):
-                self.stop_now()
+                cut_off(self.broker.clients.values())
+                self._ends_by = clock() + CANCELLING
+                self.stop_after_servers()
+                return
             left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting
         elif self._waiting_for == "takeover":
             logins = self.listener.logins if self.listener is not None else 0
@@ -289,7 +294,7 @@ class Pooler:
             left = self.pools.busy_count()
         else:
             return
-        if not left:
+        if not left or clock() > self._ends_by:
             self._done.set()
 
     def _fail_waiting(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.system import stack, wire
+from tests.system.rawclient import RawClient
 
 pytestmark = pytest.mark.skipif(stack.NONE or stack.IS_PEER, reason="PgBouncer has no deadline")
 Start = Callable[..., stack.Pooler]
@@ -74,4 +76,72 @@ def test_waiting_clients_are_served_before_they_go(start_pooler: Start) -> None:
     assert wire.values(waiting.until("Z")) == [b"served"]
     for client in (holder, waiting):
         assert client.refused().sqlstate == "57P01"
+    assert pooler.wait() == 0
+
+
+def test_what_was_asked_for_is_read_first(start_pooler: Start) -> None:
+    """Whoever reads slowly gets the whole of its answers; others, told meanwhile, came after it."""
+    pooler = start_pooler({"drain_timeout": 3})
+    slow = pooler.connect("one")
+    asked = 0
+    while stack.unread(slow) == 0:  # until the pooler waits for it to read
+        asked += 1
+        slow.send(wire.query(f"select '{asked}' || repeat('.', 50000)"))
+        time.sleep(0.001)  # one at a time, as far as the pooler takes them
+    later = pooler.connect("app")
+    later.ask("select 1")
+    pooler.send_signal(signal.SIGTERM)
+    assert later.refused().sqlstate == "57P01"
+    answers = wire.values(slow.until("Z", asked))
+    assert [answer[: answer.index(b".")] for answer in answers if answer] == [b"%d" % number for number in range(1, asked + 1)]
+    assert slow.refused().sqlstate == "57P01"
+    assert pooler.wait() == 0
+
+
+def test_who_listens_or_keeps_a_server_is_told_too(start_pooler: Start) -> None:
+    """Between two transactions they are idle like others, and what they keep does not keep the pooler."""
+    pooler = start_pooler({"drain_timeout": 2})
+    listener, keeper = pooler.connect("app"), pooler.connect("app")
+    listener.query("listen news")
+    keeper.query("create temp table mine (n int)")
+    pooler.send_signal(signal.SIGTERM)
+    for client in (listener, keeper):
+        assert client.refused().sqlstate == "57P01"
+    assert pooler.wait() == 0
+
+
+def test_the_deadline_cancels_what_runs(start_pooler: Start, admin: RawClient, direct: Callable[..., RawClient]) -> None:
+    """Whoever is cut off does not know whether it was done: it was not. Nobody is left behind on the server with locks."""
+    with direct() as owner:
+        owner.query("create table if not exists drained (mark text)")
+        owner.query("truncate drained")
+    pooler = start_pooler({"drain_timeout": 1})
+    busy, open_ended = pooler.connect("app"), pooler.connect("app")
+    open_ended.query("begin; insert into drained values ('open')")
+    text = "select pg_sleep(30) /* drained */; insert into drained values ('busy')"
+    busy.send(wire.query(text))
+    stack.wait_backend(admin, "query like 'select pg_sleep(30) /* drained%' and state = 'active'")
+    pooler.send_signal(signal.SIGTERM)
+    for client in (busy, open_ended):
+        assert client.refused().sqlstate == "57P01"
+    assert pooler.wait() == 0
+    assert admin.ask("select count(*) from pg_stat_activity where query like 'select pg_sleep(30) /* drained%'") == "0"
+    with direct() as owner:
+        assert owner.ask("select count(*) from drained") == "0"
+
+
+def test_who_logs_in_while_the_port_closes_is_told(start_pooler: Start) -> None:
+    """A login under way when the port closes ends with a word, and the pooler does not wait for it."""
+    pooler = start_pooler({"drain_timeout": 3})
+    resident = pooler.connect("app")
+    late = pooler.raw("app")
+    packet = wire.startup(late.startup)
+    late.send(packet[:4])
+    stack.wait_taken(late)
+    pooler.send_signal(signal.SIGTERM)
+    pooler.wait_for_log("SIGTERM")
+    late.send(packet[4:])
+    error = late.refused()
+    assert (error.sqlstate, error.fields["M"]) == ("57P01", "pooler is shutting down")
+    resident.leave()
     assert pooler.wait() == 0
