@@ -32,6 +32,10 @@ class ConfigProblem(LoginRefused):
         super().__init__(CONFIG_ERROR, explanation=explanation)
 
 
+class NotTheUsers(Exception):
+    """What the query gave is not about the user who was asked for: nobody is known by it. The text says what it gave."""
+
+
 class AuthQuery:
     """Looks users up. *place_for* gives the place of an entry and a user that serves nothing else, *forget* gives it up."""
 
@@ -54,6 +58,14 @@ class AuthQuery:
 
     async def ask(self, user: str, entry: DatabaseSettings | None) -> list[str] | None:
         """The secrets of *user*, none if it has no password, or None for an unknown user. Raises LoginRefused."""
+        try:
+            return await self.look_up(user, entry)
+        except NotTheUsers as what:
+            self._broker.log.warning(f'auth_query gave {what} for user "{user}": taken for an unknown user')
+            return None
+
+    async def look_up(self, user: str, entry: DatabaseSettings | None) -> list[str] | None:
+        """The same; but NotTheUsers where there is more to say than that the user is unknown."""
         main = self._broker.config.pgbouncer
         asker = self.user_for(entry)
         if not asker:
@@ -87,7 +99,8 @@ class AuthQuery:
             raise ConfigProblem(f'authentication database "{name}" is not configured.')
         return found
 
-    def _secrets(self, user: str, rows: list[Row]) -> list[str] | None:
+    @staticmethod
+    def _secrets(user: str, rows: list[Row]) -> list[str] | None:
         """What *rows* say of *user*. Never anybody else's identity: that was CVE-2015-6817."""
         if not rows:
             return None
@@ -95,8 +108,8 @@ class AuthQuery:
             raise ConfigProblem(f"auth_query must give a name and a secret, it gave {len(rows[0])} columns")
         name = rows[0][0]
         if len(rows) > 1 or name != user.encode("utf-8", "surrogateescape"):
-            what = f"{len(rows)} rows" if len(rows) > 1 else "another user's row" if name else "a row without a name"
-            self._broker.log.warning(f'auth_query gave {what} for user "{user}": taken for an unknown user')
-            return None
+            raise NotTheUsers(
+                f"{len(rows)} rows" if len(rows) > 1 else "another user's row" if name else "a row without a name"
+            )
         secret = rows[0][1]
         return [] if secret is None else [secret.decode("utf-8", "surrogateescape")]

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pgpool_py.admin.commands import Right, right_of
+from pgpool_py.app.authquery import NotTheUsers
 from pgpool_py.auth.hba import HbaRule, Origin
 from pgpool_py.auth.secret import Secret
 from pgpool_py.config import ADMIN_DATABASE, DatabaseSettings
 from pgpool_py.frontend.errors import LoginRefused
-from pgpool_py.frontend.gate import Database
+from pgpool_py.frontend.gate import Database, LoginRules
 from pgpool_py.frontend.method import WITHOUT_SECRETS
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ async def check_auth(gate: Gatehouse, desk: Desk, user: str, database: str, addr
             raise _Refused(f"no such database: {database} (there is neither an entry nor *)")
         if database == ADMIN_DATABASE:
             return _console(desk, user, found + rule)
+        if gate.broker.stopping:
+            raise _Refused("the pooler is shutting down")
         settings = gate.broker.config.find_database(database)
         assert settings is not None
         _limits(gate, user, entry, settings, method)
@@ -58,20 +61,37 @@ async def check_auth(gate: Gatehouse, desk: Desk, user: str, database: str, addr
 def _method(gate: Gatehouse, user: str, database: str, address: str | None) -> tuple[str, str]:
     """The method that will be asked for, and where it is written."""
     rules = gate.rules
+    over_tls = False
     if rules.auth_type != "hba":
         return rules.auth_type, f" (auth_type={rules.auth_type})"
     if address is None:
         fitting = [rule for rule in rules.hba.rules if _names_fit(rule, database, user)]
         rule = next((rule for rule in fitting if rule.method != "reject"), fitting[0] if fitting else None)
     else:
-        rule = rules.hba.find(Origin(database, user, None if address == "local" else address))
+        rule, over_tls = _deciding_line(rules, database, user, None if address == "local" else address)
     if rule is None:
         where = "from any address" if address is None else f"from {address}"
         raise _Refused(f"no line of {rules.hba.name} is for this user and database {where}")
     if rule.method == "reject":
         raise _Refused(f"{rules.hba.name}:{rule.line} says reject")
-    only = "" if address is not None else f", for {rule.kind} {rule.network or ''}".rstrip()
+    if rule.method == "peer" and address not in (None, "local"):
+        raise _Refused(f"{rules.hba.name}:{rule.line} says peer, which needs a Unix socket")
+    if rule.method == "cert" and (address == "local" or rules.tls.context is None):
+        raise _Refused(f"{rules.hba.name}:{rule.line} says cert, which needs TLS")
+    only = f", for {rule.kind} {rule.network or ''}".rstrip() if address is None else ", over TLS" if over_tls else ""
     return rule.method, f" ({rules.hba.name}:{rule.line}{only})"
+
+
+def _deciding_line(rules: LoginRules, database: str, user: str, host: str | None) -> tuple[HbaRule | None, bool]:
+    """The line for a client from there, and whether that is so over TLS only."""
+    clear = rules.hba.find(Origin(database, user, host))
+    if host is None or rules.tls.context is None:
+        return clear, False
+    secure = rules.hba.find(Origin(database, user, host, encrypted=True))
+    if secure is clear:
+        return clear, False
+    refused = clear is None or clear.method == "reject" or rules.tls.required
+    return (secure, True) if refused else (clear, False)
 
 
 def _names_fit(rule: HbaRule, database: str, user: str) -> bool:
@@ -85,9 +105,11 @@ async def _proof(gate: Gatehouse, user: str, method: str, entry: Database | None
     if method in WITHOUT_SECRETS:
         return "no proof is asked" if method == "any" else f"{method} decides"
     try:
-        stored = await gate.secrets_of(user, entry)
+        stored = await gate.secrets_of(user, entry, why=True)
+    except NotTheUsers as what:
+        raise _Refused(f"auth_query gave {what}, which makes nobody known") from None
     except LoginRefused as refusal:
-        raise _Refused(refusal.explanation or refusal.message) from None
+        raise _Refused(f"{refusal.message} ({refusal.explanation})" if refusal.explanation else refusal.message) from None
     if stored is None:
         raise _Refused(_unknown(gate, entry))
     if method in _OTHER_PROOF:

@@ -150,14 +150,16 @@ class Gatehouse:
         if self.broker.stopping and request.database != ADMIN_DATABASE:
             raise PoolerStopping
 
-    async def secrets_of(self, user: str, database: Database | None) -> Sequence[str] | None:
+    async def secrets_of(self, user: str, database: Database | None, why: bool = False) -> Sequence[str] | None:
+        """With *why*, NotTheUsers says why a user that was looked up is not known."""
+        ask = self.auth_query.look_up if why else self.auth_query.ask
         stored = self.broker.config.userlist.get(user)
         if stored is not None:
             return [secret.reveal() for secret in stored]
         if isinstance(database, Entry):
-            return await self.auth_query.ask(user, database.settings)
+            return await ask(user, database.settings)
         # Of a database that there is not, nobody is asked.
-        return await self.auth_query.ask(user, None) if database is not None and database.is_console else None
+        return await ask(user, None) if database is not None and database.is_console else None
 
     def is_own_user(self, user: str, peer: Peer) -> bool:
         return user == ADMIN_DATABASE and peer.host == "unix" and peer.uid == os.getuid()

@@ -103,6 +103,36 @@ def test_lines_of_the_hba_file(
     assert 'no pg_hba.conf entry for host "127.0.0.1", user "ann", database "mapped", no encryption' in unmatched
 
 
+def test_check_auth_knows_lines_for_tls(
+    start_pooler: StartPooler, database: Database, certificates: Certificates, write_file: WriteFile
+) -> None:
+    """CHECK AUTH: whoever encrypts has another line than whoever does not."""
+    hba = write_file(
+        "hba.conf",
+        "hostssl asked all all scram-sha-256\nhost pgbouncer ann all trust\n"
+        "hostnossl app all all trust\nhost app all all cert\n",
+    )
+    settings = {**certificates.settings(), "auth_type": "hba", "auth_hba_file": hba, "admin_users": "ann"}
+    pooler = start(start_pooler, database, {**settings, "client_tls_sslmode": "prefer"})
+
+    def check(name: str, address: str) -> tuple[str, str]:
+        with psycopg.connect(
+            pooler.dsn("pgbouncer", "ann", ""), autocommit=True, cursor_factory=psycopg.ClientCursor, sslmode="require"
+        ) as console:
+            row = console.execute(f"CHECK AUTH ann {name} {address}".encode()).fetchone()
+            assert row is not None
+            return row[2], row[3]
+
+    asked = "scram-sha-256 is asked, against a plain password in auth_file"
+    assert check("asked", '"10.0.0.1"') == ("ok", f"{asked} ({hba}:1, over TLS)")
+    assert check("asked", "local")[0] == "refused"
+    assert check("app", '"10.0.0.1"') == ("ok", f"no proof is asked ({hba}:3)")
+    pooler.settings["client_tls_sslmode"] = "require"
+    pooler.reload()
+    pooler.wait_for_log("reload done")
+    assert check("app", '"10.0.0.1"') == ("ok", f"the client's certificate decides ({hba}:4, over TLS)")
+
+
 def test_a_certificate_of_another_root_is_no_certificate(
     start_pooler: StartPooler, database: Database, certificates: Certificates, folder: Path
 ) -> None:
