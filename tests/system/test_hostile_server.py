@@ -69,6 +69,17 @@ def behind(middle: Middle) -> Iterator[stack.Pooler]:
         pooler.end_now()
 
 
+@pytest.fixture(scope="module")
+def asking(middle: Middle) -> Iterator[stack.Pooler]:
+    """A pooler that knows users by asking through the man in the middle: there it hears that everybody is one."""
+    settings = {"server_login_retry": 0.1, "server_connect_timeout": 1, "client_login_timeout": 2}
+    query = "select $1::text, ''x'' /* look up */"
+    entry = f"user={stack.OWNER} auth_user={stack.OTHER} auth_query='{query}'"
+    with stack.Pooler(middle.address, settings, {"looked_up": entry}) as pooler:
+        yield pooler
+        pooler.end_now()
+
+
 def others_are_served(pooler: stack.Pooler, others: list[RawClient]) -> None:
     """Each gets its own answers, also those who asked while the server told its lies."""
     assert pooler.running
@@ -220,3 +231,25 @@ def test_a_server_without_a_key_has_clients_with_one(behind: stack.Pooler, middl
                 assert client.ask("select 'not cancelled'") == "not cancelled"
     finally:
         middle.login = whole
+
+
+@pytest.mark.parametrize("lie", FORGED.values(), ids=FORGED)
+def test_a_lie_to_auth_query_lets_nobody_in(asking: stack.Pooler, middle: Middle, lie: bytes) -> None:
+    """The login is refused, and the next one is asked about on a server that tells the truth."""
+    seen = len(asking.log)
+    middle.answers[b"/* look up */"] = wire.raw(b"1") + wire.raw(b"2") + lie
+    stranger = asking.raw("looked_up", "forged")
+    stranger.send(wire.startup(stranger.startup))
+    assert stranger.refused().sqlstate in ("08P01", "F0000")
+    stack.wait_until(lambda: let_in(asking), "a user that is known comes in")
+    news = asking.log[seen:]
+    assert "Traceback" not in news and "internal error" not in news, news
+
+
+def let_in(pooler: stack.Pooler) -> bool:
+    try:
+        with pooler.connect("looked_up", "forged") as client:
+            return client.ask("select current_user") == stack.OWNER
+    except ServerError as error:
+        assert error.sqlstate in ("08P01", "F0000")
+        return False
