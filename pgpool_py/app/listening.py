@@ -49,13 +49,14 @@ class ListeningConnections:
 
     def of(self, client: Any) -> ListeningConnection:
         """The connection for this client, opened if there is none."""
-        return self._get(client.pool, client.told.get(ENCODING, b"UTF8"))
+        return self.get(client.pool, client.told.get(ENCODING, b"UTF8"))
 
     def successor(self, lost: ListeningConnection) -> ListeningConnection:
         """The connection that listens instead of *lost*."""
-        return self._get(lost.pool, lost.encoding)
+        return self.get(lost.pool, lost.encoding)
 
-    def _get(self, pool: Any, encoding: bytes) -> ListeningConnection:
+    def get(self, pool: Any, encoding: bytes) -> ListeningConnection:
+        """The connection for those of *pool* who read that encoding."""
         found = self._known.get((pool, encoding))
         if found in self._retry_at and not found.members:
             found.lost("could not be opened")

@@ -288,7 +288,8 @@ class Pooler:
             left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting
         elif self._waiting_for == "takeover":
             logins = self.listener.logins if self.listener is not None else 0
-            left = len(self.broker.clients) + len(self.broker.tunnels) + logins
+            coming = self._successor.waiting if self._successor is not None else 0
+            left = len(self.broker.clients) + len(self.broker.tunnels) + logins + coming
         elif self._waiting_for == "servers":
             self._fail_waiting()
             left = self.pools.busy_count()

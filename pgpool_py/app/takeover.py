@@ -2,8 +2,9 @@
 
 Each process listens on an abstract Unix socket for its successor, which must be the same system user. The successor gets the
 listening sockets, says when it serves, and is then sent every plain client that holds no server: the descriptor, and what makes
-its session. A client in a transaction follows when that is over; TLS clients, and those that keep a server or listen, stay
-until they leave. Cancel requests for clients that have not come yet go to the old process, which ends with the last of them.
+its session. A client in a transaction follows when that is over; how one that listens does is moving.py's. TLS clients, and
+those that keep a server, stay until they leave. Cancel requests for clients that have not come yet go to the old process, which
+ends with the last of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pgpool_py.app.gatehouse import Entry
+from pgpool_py.app.moving import Arrival, Departures, may_move
 from pgpool_py.auth.secret import Secret
 from pgpool_py.config import Config
 from pgpool_py.frontend.gate import Peer
@@ -42,8 +45,8 @@ _NAMES = """
     again ahead all_back awaiting behind bound broken cancel_key cancel_secret cause cleared_ahead close_needed closed
     connect_time context database deadline difference_error deviation differing ending fd idle_since interest keeps_server kept
     last_server leaving names noticed number out parse_note passing peer pool prepared query_count query_start reading relay
-    request_time server settings skipping startup state tail tls told transaction_count transaction_start transaction_time
-    unnamed user wait_start wait_time
+    request_time server settings skipping startup state subscription tail tls told transaction_count transaction_start
+    transaction_time unnamed user wait_start wait_time
 """
 _KNOWN = frozenset(_NAMES.split())
 
@@ -70,6 +73,14 @@ class Channel:
         """Send, or OSError."""
         socket.send_fds(self.sock, [json.dumps(message).encode()], list(fds))
 
+    def say(self, message: dict[str, Any]) -> bool:
+        """The same without descriptors; False, and nothing sent, where there is no room, or nobody."""
+        try:
+            self.send(message)
+        except OSError:
+            return False
+        return True
+
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next message; None at the end."""
         data, fds, _, _ = socket.recv_fds(self.sock, LARGEST, 4)
@@ -89,6 +100,7 @@ class Successor:
         self.channel = channel
         self.sockets = sockets
         self._pooler: Pooler | None = None
+        self._arrivals: dict[int, Arrival] = {}  # of clients that listen, by the old process' number
 
     @classmethod
     def find(cls, config: Config) -> Successor | None:
@@ -119,12 +131,14 @@ class Successor:
         asyncio.get_running_loop().add_reader(self.channel.sock, self._readable)
         self.channel.send({"ready": True})
 
+    @property
+    def waiting(self) -> int:
+        """Clients that have come and are not let in yet."""
+        return sum(arrival.waiting for arrival in self._arrivals.values())
+
     def cancel(self, pid: int, secret: bytes) -> None:
         """A cancel request for a client that we do not have: perhaps it has not come yet."""
-        try:
-            self.channel.send({"cancel": pid, "secret": secret.hex()})
-        except OSError:
-            pass
+        self.channel.say({"cancel": pid, "secret": secret.hex()})
 
     def _readable(self) -> None:
         assert self._pooler is not None
@@ -139,29 +153,63 @@ class Successor:
                 asyncio.get_running_loop().remove_reader(self.channel.sock)
                 self.channel.close()
                 self._pooler.gate.elsewhere = None
+                for arrival in self._arrivals.values():
+                    arrival.release()
                 self._pooler.log.log("takeover done: the old process has ended")
                 return
-            content, (fd,) = message
-            try:
-                _adopt(self._pooler, content, fd)
-            except Exception as error:  # one client that cannot be taken must not cost the others
-                self._pooler.log.error(f"a client could not be taken over: {error!r}")
-                os.close(fd)
+            content, fds = message
+            if "reserve" in content:
+                self._reserve(content)
+            elif "release" in content:
+                if content["release"] in self._arrivals:
+                    self._arrivals[content["release"]].release()
+            elif content["arrival"] is not None:
+                self._arrivals[content["arrival"]].receive(content, fds[0])
+            else:
+                self._admit(content, fds[0])
+
+    def _reserve(self, request: dict[str, Any]) -> None:
+        """Listen for clients that are about to come."""
+        assert self._pooler is not None
+        number = request["reserve"]
+        try:
+            _, place = _place(self._pooler, request)
+        except LookupError:
+            return  # they stay where they are
+        source = self._pooler.broker.listening.get(place.pool, bytes.fromhex(request["encoding"]))
+        self._arrivals[number] = Arrival(source, request, lambda: self._reserved(number), self._admit)
+
+    def _reserved(self, number: int) -> None:
+        self.channel.say({"reserved": number})
+
+    def _admit(self, record: dict[str, Any], fd: int, arrival: Arrival | None = None) -> None:
+        assert self._pooler is not None
+        try:
+            _adopt(self._pooler, record, fd, arrival)
+        except Exception as error:  # one client that cannot be taken must not cost the others
+            self._pooler.log.error(f"a client could not be taken over: {error!r}")
+            os.close(fd)
 
 
-def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
-    """Make the client of *record* again, with its descriptor."""
-    os.set_blocking(fd, False)
-    os.set_inheritable(fd, False)
-    broker = pooler.broker
+def _place(pooler: Pooler, record: dict[str, Any]) -> tuple[Entry, Place]:
+    """Where a client of *record* belongs, with the credentials that the old process had for it."""
     database = pooler.gate.find_database(record["database"])
-    if database is None or database.is_console:
+    if not isinstance(database, Entry):
         raise LookupError(f"no such database: {record['database']}")
-    place = pooler.place_for(database.settings, database.forced_user or record["user"])  # type: ignore[union-attr]
+    place = pooler.place_for(database.settings, database.forced_user or record["user"])
     if record["scram"] and place.scram_keys is None:
         place.scram_keys = ScramKeys(*map(bytes.fromhex, record["scram"]))
     if record["learned"] and place.learned is None:
         place.learned = Secret(record["learned"])
+    return database, place
+
+
+def _adopt(pooler: Pooler, record: dict[str, Any], fd: int, arrival: Arrival | None) -> None:
+    """Make the client of *record* again, with its descriptor."""
+    os.set_blocking(fd, False)
+    os.set_inheritable(fd, False)
+    broker = pooler.broker
+    database, place = _place(pooler, record)
     context = place.context
     client = Client(broker.relay, fd, place.pool, context)
     client.number = pooler.listener.next_number() if pooler.listener is not None else 0
@@ -185,7 +233,12 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int) -> None:
     broker.clients[client.cancel_key] = client
     client.cancel_secret = bytes.fromhex(record["key"])
     place.pool.client_joined(client)
+    if arrival is not None:
+        arrival.subscribe(client, set(map(bytes.fromhex, record["channels"])))
     broker.relay.add(client, bytes.fromhex(record["leftover"]))
+    if client.subscription is not None:
+        client.subscription.deliver()
+        broker.relay.reap()
 
 
 def _bytes(values: dict[str, str]) -> dict[bytes, bytes]:
@@ -203,6 +256,7 @@ class Predecessor:
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._is_listening = False
         self._channel: Channel | None = None
+        self._departures = Departures(self._say, lambda client, number: self._send(client, number) and client.closed, self._soon)
         self.handing_over = False
 
     def listen(self) -> None:
@@ -268,6 +322,8 @@ class Predecessor:
             self._pooler.log.log("takeover: the new process serves, handing over clients")
             self._pooler.step_down()
             self._again()
+        elif "reserved" in message[0]:
+            self._departures.reserved(message[0]["reserved"])
         elif "cancel" in message[0]:
             secret = bytes.fromhex(message[0]["secret"])
             self._pooler.broker.begin(self._pooler.gate.cancel(message[0]["cancel"], secret, Peer("unix", 0)))
@@ -278,13 +334,18 @@ class Predecessor:
         asyncio.get_running_loop().remove_reader(self._channel.sock)
         self._channel.close()
         self._channel = None
+        self._departures.end()
         self._pooler.log.warning("takeover: the new process has ended")
 
     def _again(self) -> None:
         # More often than the tick: a client that is never idle for long must be met in such a moment.
         if self._channel is not None:
-            self.step()
             asyncio.get_running_loop().call_later(AGAIN, self._again)
+            self.step()
+
+    def _soon(self) -> None:
+        self._pooler.broker.relay.busy = True
+        asyncio.get_running_loop().call_soon(self.step)
 
     def step(self) -> None:
         """Send the clients that can go now, those that wait in their order."""
@@ -293,18 +354,26 @@ class Predecessor:
         broker = self._pooler.broker
         broker.relay.now = clock()
         for client in sorted(broker.clients.values(), key=lambda client: client.wait_start):
-            if _can_go(client) and not self._send(client):
+            if client.subscription is None and _can_go(client) and not self._send(client):
                 return
+        self._departures.step(
+            clock(),
+            lambda: [client for client in broker.clients.values() if may_move(client) and _can_go(client)],
+            lambda client: _place_record(client, broker.places[client.pool]),
+        )
         for place in broker.places.values():
             broker.perform(place.pool.close_unused("takeover"))  # the successor opens its own
 
-    def _send(self, client: Client) -> bool:
+    def _say(self, message: dict[str, Any]) -> bool:
+        return self._channel is not None and self._channel.say(message)
+
+    def _send(self, client: Client, arrival: int | None = None) -> bool:
         """Send one client; False when there is no room for more at the moment."""
         relay, broker = self._pooler.broker.relay, self._pooler.broker
         assert self._channel is not None
         relay.epoll.unregister(client.fd)  # first: the set would go on reporting a descriptor that lives elsewhere
         try:
-            self._channel.send(_record(client, broker.places[client.pool]), client.fd)
+            self._channel.send(_record(client, broker.places[client.pool], arrival), client.fd)
         except OSError as error:
             relay.epoll.register(client.fd, client.interest)
             return isinstance(error, BlockingIOError) is False
@@ -332,11 +401,22 @@ def _descriptors() -> frozenset[str]:
     return frozenset(name for name in names if type(getattr(Client, name)).__name__ == "getset_descriptor")
 
 
-def _record(client: Client, place: Place) -> dict[str, Any]:
-    peer, keys = client.peer, place.scram_keys
+def _place_record(client: Client, place: Place) -> dict[str, Any]:
+    keys = place.scram_keys
     return {
         "database": client.database.name,
         "user": client.user,
+        "scram": (keys.client_key.hex(), keys.server_key.hex()) if keys is not None else None,
+        "learned": place.learned.reveal() if place.learned is not None else None,
+    }
+
+
+def _record(client: Client, place: Place, arrival: int | None) -> dict[str, Any]:
+    peer = client.peer
+    return {
+        **_place_record(client, place),
+        "arrival": arrival,
+        "channels": [name.hex() for name in client.subscription.channels] if client.subscription is not None else [],
         "peer": (peer.host, peer.port, peer.pid, peer.uid),
         "connect_time": client.connect_time,
         "pid": client.cancel_key,
@@ -345,8 +425,6 @@ def _record(client: Client, place: Place) -> dict[str, Any]:
         "startup": _hex(client.startup.values),
         "told": _hex(client.told),
         "statements": list(_statements(client)),
-        "scram": (keys.client_key.hex(), keys.server_key.hex()) if keys is not None else None,
-        "learned": place.learned.reveal() if place.learned is not None else None,
         "leftover": (client.kept or client.tail or b"").hex(),
     }
 

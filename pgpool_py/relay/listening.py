@@ -17,7 +17,7 @@ from typing import Any
 
 from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
-from pgpool_py.session.channels import Listeners
+from pgpool_py.session.channels import Listeners, quoted
 from pgwire import ErrorResponse
 from pgwire.codes import Backend
 
@@ -61,6 +61,7 @@ class ListeningConnection(Connection):
         self._failed = False
         self._waiting: dict[Any, None] = {}
         self._next: dict[Any, None] = {}
+        self._notices: list[bytes] = []
         self._data = b""
 
     def __repr__(self) -> str:
@@ -71,6 +72,11 @@ class ListeningConnection(Connection):
     def ask(self, who: Any) -> None:
         """Tell *who* (`answered`) when all that is committed now has come, and its channels are decided on."""
         self._next[who] = None
+        self.pump()
+
+    def notify(self, channel: bytes) -> None:
+        """Notify *channel*, for other processes that listen to it and for ourselves."""
+        self._notices.append(b"NOTIFY " + quoted(channel))
         self.pump()
 
     def join(self, who: Any) -> None:
@@ -87,10 +93,12 @@ class ListeningConnection(Connection):
 
     def pump(self) -> None:
         """Send the next query, if one is needed and none is under way."""
-        if not self.opened or self._busy or self.closed or not (self._next or self.table.pending):
+        if not self.opened or self._busy or self.closed or not (self._next or self.table.pending or self._notices):
             return
         self._waiting, self._next = self._next, {}
-        self.query(self.table.next_query())
+        listen = self.table.next_query()
+        notices, self._notices = self._notices, []
+        self.query(b"; ".join([listen, *notices] if listen else notices))
 
     def query(self, text: bytes) -> None:
         """Send a query."""

@@ -19,6 +19,7 @@ else's; so a client that listens does not begin on it before the other's notific
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response, ready_for_query
@@ -43,11 +44,13 @@ def needs_channels(text: bytes, verdict: int) -> bool:
 class Subscription:
     """One client's part of a listening connection."""
 
-    def __init__(self, client: Any, source: Any) -> None:
+    def __init__(self, client: Any, source: Any, channels: Iterable[bytes] = ()) -> None:
         self.client = client
         self.source = source
         self.former: Any = None  # the one that listened before, until *source* does
-        self.channels: set[bytes] = set()  # what the session listens to
+        self.halting = False  # once idle the client is not read: it is about to go to another process
+        self.departing = False  # nothing is told any more: the other process does that
+        self.channels = set(channels)  # what the session listens to
         self.foreseen: set[bytes] = set()  # what it may listen to when its transaction commits
         self.mailbox = Mailbox(source.mailbox_size)
         self.warning = b""  # a notice, for the next time the client may be told
@@ -62,6 +65,8 @@ class Subscription:
         self.known = False  # and everything committed before is here
         self.asked = False
         source.join(self)
+        for channel in self.channels:
+            source.table.add(self, channel)
 
     # --- the client's messages ---
 
@@ -183,6 +188,8 @@ class Subscription:
         ready = ready_for_query(IDLE) if client.held else b""
         client.held = False
         client.send_data(self.letters() + ready)
+        if self.halting:
+            client.pause()
         if self.close_if_doomed():
             return
         if not self.channels:
@@ -251,6 +258,8 @@ class Subscription:
         client = self.client
         if self.ending or self.foreseen or client.held or client.closed or client.leaving or client.out is not None:
             return False
+        if self.departing:
+            return False
         server = client.server
         return server is None or (server.ready and server.status == IDLE and client.kept is None)
 
@@ -262,6 +271,22 @@ class Subscription:
     def hears(self, channel: bytes) -> bool:
         """Whether the listening connection brings what comes on *channel*."""
         return channel in self.channels or (channel in self.foreseen and channel not in self.native)
+
+    # --- moving to another process ---
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to it but its channels and its mailbox."""
+        under_way = self.asked or self.ending or self.foreseen or self.native or self.changes or self.placed != NOT_PLACED
+        to_say = self.warning or self.warning_due or self.doomed or self.mailbox.overflown
+        return bool(self.channels and self.covered and not under_way and not to_say and self.former is None)
+
+    def begin_with_a_loss(self, why: str) -> None:
+        """Between two processes notifications were lost."""
+        self.missed(why)
+        # Whoever looks at what was missed must not look too early.
+        self.warning, self.warning_due = b"", self.warning
+        self.ask()
 
     # --- the end ---
 

@@ -174,6 +174,13 @@ class Mailbox:
         self._letters = [letter for letter in self._letters if letter[0] not in channels]
         self.size = sum(len(message) for _, message in self._letters)
 
+    def copy_to(self, other: Mailbox, channels: set[bytes]) -> None:
+        """Keep what is kept here for these channels in *other*, too."""
+        for channel, message in self._letters:
+            if channel in channels:
+                other.put(channel, message)
+        other.overflown = other.overflown or self.overflown
+
     def clear(self) -> None:
         """Forget all."""
         self._letters.clear()

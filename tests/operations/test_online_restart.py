@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from pgpool_py.app.takeover import _unknown
@@ -131,6 +132,92 @@ def test_busy_clients_lose_nothing(running: Program) -> None:
         for thread in threads:
             thread.join()
     assert faults == []
+
+
+def test_a_client_that_listens_moves(running: Program, database: Database) -> None:
+    """It hears what is notified before, between and after, is the same to itself, and may have nothing else of its own."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    client = running.connect()
+    client.query("listen news")
+    client.query('listen "Two Words"')
+    with psycopg.connect(database.dsn, autocommit=True) as sender:
+        sender.execute("notify news, 'before'")
+        assert payloads(client.until("A")) == ["before"]
+        restart(running)
+        assert old.wait(10) == 0
+        sender.execute("notify \"Two Words\", 'after'")
+        assert payloads(client.until("A")) == ["after"]
+        client.send(wire.query("notify news, 'my own'"))
+        reply = client.until("Z")
+        assert wire.kinds(reply) == "CAZ" and payloads(reply) == ["my own"]
+        assert int.from_bytes(reply[1].body[:4], "big") == client.pid
+        assert client.ask("select string_agg(c, ',' order by c) from pg_listening_channels() c") == "Two Words,news"
+        client.query("unlisten news")
+        sender.execute("notify news, 'unheard'")
+        sender.execute("notify \"Two Words\", 'heard'")
+        assert payloads(client.until("A")) == ["heard"]
+    client.leave()
+
+
+def test_notifications_are_heard_once_and_in_order(running: Program, database: Database) -> None:
+    """Two restarts while somebody notifies without a pause, and clients listen idly or at work: none lost, none twice."""
+    running.start("-q")
+    running.wait_for_log("process up")
+    stop = threading.Event()
+    sent = 0
+    listeners = [running.connect("many") for _ in range(8)]
+    heard: list[list[str]] = [[] for _ in listeners]
+    faults: list[Exception] = []
+    for number, client in enumerate(listeners):
+        client.query(f"listen c{number % 3}")
+        client.query("listen everybody")
+
+    def notify() -> None:
+        nonlocal sent
+        with psycopg.connect(database.dsn, autocommit=True) as sender:
+            while not stop.wait(0.002):
+                names = ("c0", "c1", "c2", "everybody")
+                sender.execute(f"notify {names[sent % 4]}, '{sent}'".encode())
+                sent += 1
+            sender.execute("notify everybody, 'end'")
+
+    def listen(client: RawClient, busy: bool, into: list[str]) -> None:
+        try:
+            while "end" not in into[-1:]:
+                if busy and not stop.is_set():
+                    client.send(wire.query("select 1"))
+                    into += payloads(client.until("Z"))
+                else:
+                    into += payloads([client.receive()])
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=notify)]
+    for number, client in enumerate(listeners):
+        threads.append(threading.Thread(target=listen, args=(client, number % 4 == 0, heard[number])))
+    for thread in threads:
+        thread.start()
+    try:
+        for old in range(2):
+            restart(running)
+            assert running.processes[old].wait(20) == 0
+            seen = sent
+            wait_until(lambda seen=seen: sent > seen + 100, "more is notified")  # type: ignore[misc]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert faults == []
+    for number, payload in enumerate(heard):
+        mine = [str(each) for each in range(sent) if each % 4 in (number % 3, 3)]
+        assert payload == [*mine, "end"], number
+    for client in listeners:
+        client.leave()
+
+
+def payloads(messages: list[wire.Message]) -> list[str]:
+    return [message.body[4:].split(b"\0")[1].decode() for message in messages if message.kind == "A"]
 
 
 def test_without_an_old_process_it_starts_as_ever(running: Program) -> None:
