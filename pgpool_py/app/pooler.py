@@ -21,7 +21,7 @@ from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
 from pgpool_py.app.takeover import Predecessor, Successor
-from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, not_yet_effective
+from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, moot_variables, not_yet_effective
 from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
 from pgpool_py.observe.statistics import log_line
@@ -140,7 +140,8 @@ class Pooler:
         ):
             loop.add_signal_handler(number, self._signal, number, action)
         self._prefill()
-        for line in (*self.config.warnings, *not_yet_effective(self.config), *self.broker.encryption.notes):
+        moot = (*not_yet_effective(self.config), *moot_variables(os.environ))
+        for line in (*self.config.warnings, *moot, *self.broker.encryption.notes):
             self.log.warning(line)
         self.log.log(f"process up: listening on {', '.join(map(port_name, sockets))}")
         if self._on_ready is not None:

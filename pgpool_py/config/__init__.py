@@ -1,6 +1,6 @@
 """The settings: PgBouncer's ini file, checked and documented. Start at models.py; `load` is the way in."""
 
-from pgpool_py.config.checks import not_yet_effective
+from pgpool_py.config.checks import moot_variables, not_yet_effective
 from pgpool_py.config.config import ADMIN_DATABASE, FALLBACK, Config
 from pgpool_py.config.errors import ConfigError, Origin, Problem
 from pgpool_py.config.load import change_setting, load
@@ -31,5 +31,6 @@ __all__ = [
     "change_setting",
     "diff",
     "load",
+    "moot_variables",
     "not_yet_effective",
 ]

@@ -6,7 +6,7 @@ Knows the rules only. Values that are wrong by themselves have been reported bef
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pgpool_py.auth.outside import missing_extra
 from pgpool_py.config.config import ADMIN_DATABASE, Config
@@ -87,6 +87,12 @@ def not_yet_effective(config: Config) -> list[str]:
             origin = _origin(config, section, str(key))
             lines += [f"{origin}: [{section}] {key}: {name}: {why}" for name, why in _ignored(entry)]
     return lines
+
+
+def moot_variables(environment: Mapping[str, str]) -> list[str]:
+    """One line for each variable by which PgBouncer's libevent is told what to do."""
+    names = sorted(name for name in environment if name.startswith("EVENT_NO") or name == "EVENT_SHOW_METHOD")
+    return [f"environment: {name}: accepted, it has no meaning here: there is no libevent" for name in names]
 
 
 def _ignored(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -172,6 +172,8 @@ class _Loader:
 
     def main_section(self) -> PgBouncerSettings:
         last = {value.key: value for value in self.values("pgbouncer")}
+        names = aliases(PgBouncerSettings)
+        self.origins |= {("pgbouncer", names[key]): value.origin for key, value in last.items() if key in names}
         where = {key: (value.origin, (key,)) for key, value in last.items()}
         return self.build(PgBouncerSettings, {key: value.text for key, value in last.items()}, where)
 

@@ -75,6 +75,17 @@ def test_server_reset_query_always_resets_each_transaction(shared: Pooler) -> No
             stack.wait_until(lambda: admin.execute(resets, [pid]).fetchone() == ("DISCARD ALL",), "the reset was the last query")
 
 
+def test_server_reset_timeout_closes_a_server_that_takes_too_long(shared: Pooler) -> None:
+    """Between two clients; the next one gets another server at once."""
+    shared.order("SET server_reset_query = 'select pg_sleep(60)'")
+    shared.order("SET server_reset_timeout = 0.3")
+    with shared.connect("session") as client:
+        pid = client.ask("select pg_backend_pid()")
+    with shared.connect("session") as client:
+        assert client.ask("select pg_backend_pid()") != pid
+    shared.wait_for_log("closing because: server reset timed out")
+
+
 def test_max_packet_size_refuses_larger_messages(shared: Pooler) -> None:
     """Whoever sends more than that is told and closed; others notice nothing."""
     with shared.connect("two") as other:

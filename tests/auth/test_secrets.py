@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import Pooler
-from pgwire import ErrorResponse, NegotiateProtocolVersion, ScramSecret, StartupMessage
+from pgwire import AuthenticationSASL, ErrorResponse, NegotiateProtocolVersion, ScramSecret, StartupMessage
 from tests.auth.conftest import WriteFile, refusal
 from tests.conftest import StartPooler
 from tests.fixtures.real_postgres import Database, RealPostgres
@@ -53,6 +53,19 @@ def test_a_warm_server_opens_nothing(start_pooler: StartPooler, database: Databa
             assert "authentication failed" in refusal(pooler.dsn("app", "ann", wrong))
     for unseen in (database.password, secret, secret.split("$")[-1]):
         assert unseen not in pooler.log
+
+
+def test_scram_iterations_make_the_secret_of_a_plain_password(start_pooler: StartPooler, database: Database) -> None:
+    """The client is asked for as many; a secret that is stored keeps its own."""
+    stored = ScramSecret.derive(database.password, 4321).text()
+    users = {"plain": database.password, "stored": stored}
+    pooler = start_pooler({"auth_type": "scram-sha-256", "scram_iterations": 5000}, databases={"app": database.line}, users=users)
+    for user, iterations in (("plain", b",i=5000"), ("stored", b",i=4321")):
+        with connected(pooler) as client:
+            client.startup(user, "app")
+            assert isinstance(client.event(), AuthenticationSASL)
+            client.sock.sendall(b"p\0\0\0\x36SCRAM-SHA-256\0\0\0\0\x20n,,n=,r=abcdefghijklmnopqrstuvwx")
+            assert client.sock.recv(8192).endswith(iterations)
 
 
 def start_for_strangers(start_pooler: StartPooler, database: Database, **settings: object) -> Pooler:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -103,6 +104,13 @@ def test_used_port_is_explained() -> None:
         port = first.getsockname()[1]
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             open_tcp(["127.0.0.1"], port)
+
+
+def test_backlog_is_the_kernels() -> None:
+    """listen_backlog: Linux tells it in the place of the acknowledged segments of a listening socket."""
+    (sock,) = open_tcp(["127.0.0.1"], 0, backlog=7)
+    with sock:
+        assert struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28) == (7,)
 
 
 def test_several_addresses_are_listened_on() -> None:

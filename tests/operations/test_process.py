@@ -16,6 +16,7 @@ import pytest
 from pgpool_py.testing.pooler import own_environment
 from pgpool_py.testing.process import child_environment
 from tests.operations.conftest import Program
+from tests.system.rawclient import Address, RawClient, ServerError
 from tests.system.stack import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
@@ -151,9 +152,48 @@ def test_becoming_somebody_else_needs_root(program: Program) -> None:
     assert "failed to assume identity of user 'daemon': Operation not permitted" in output
 
 
+def test_what_has_no_meaning_here_is_said_once(program: Program) -> None:
+    """Settings of Windows and variables of libevent are accepted; a reload does not say it again."""
+    program.settings |= {"logfile": "log", "service_name": "pool", "pkt_buf": 8192}
+    process = program.start("-q", env={"EVENT_NOEPOLL": "1", "EVENT_SHOW_METHOD": "1"})
+    program.wait_for_log("process up")
+    process.send_signal(signal.SIGHUP)
+    program.wait_for_log("reload done")
+    for words in (
+        "pgbouncer.ini:11: [pgbouncer] job_name: accepted, it has no meaning here: it names a Windows service",
+        "[pgbouncer] pkt_buf: accepted, it has no meaning here: all connections share one buffer",
+        "environment: EVENT_NOEPOLL: accepted, it has no meaning here: there is no libevent",
+        "environment: EVENT_SHOW_METHOD: accepted, it has no meaning here: there is no libevent",
+    ):
+        assert program.log.count(words) == 1
+
+
+def test_a_start_without_its_users(program: Program) -> None:
+    """As PgBouncer: it serves, says what is wrong, and refuses whom it does not know; a reload takes the file when it is right."""
+    program.settings |= {"logfile": "log", "auth_type": "plain", "auth_file": "users"}
+    process = program.start("-q")
+    program.wait_for_log("process up")
+    assert '[pgbouncer] auth_file: cannot read "users": No such file or directory' in program.log
+    with pytest.raises(ServerError, match="password authentication failed"):
+        RawClient(Address("127.0.0.1", program.port), "pgbouncer", "ann", password="secret")
+    process.send_signal(signal.SIGHUP)
+    program.wait_for_log("RELOAD failed")
+    (program.directory / "users").write_text('"ann" "secret"\n')
+    program.account.own(program.directory / "users")
+    process.send_signal(signal.SIGHUP)
+    program.wait_for_log("reload done")
+    with pytest.raises(ServerError, match="not allowed"):  # known, and no operator
+        RawClient(Address("127.0.0.1", program.port), "pgbouncer", "ann", password="secret")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [(("-x",), "--help"), (("other.ini",), "more than one configuration file specified"), (("-h",), "take over")],
+    [
+        (("-x",), "--help"),
+        (("--regservice",), "--help"),
+        (("other.ini",), "more than one configuration file specified"),
+        (("-h",), "take over"),
+    ],
 )
 def test_usage(program: Program, flags: tuple[str, ...], words: str) -> None:
     code, output = program.run(*flags)

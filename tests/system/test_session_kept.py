@@ -96,6 +96,21 @@ def test_untouched_placeholder_is_undefined(pooler: stack.Pooler) -> None:
             assert owner.ask(look) == ""
 
 
+def test_untouched_placeholder_may_be_empty(server: PostgresServer) -> None:
+    """session_placeholders = empty: no server is given up for it, and never is another's value seen."""
+    at = Address(server.host, server.port)
+    with (
+        stack.Pooler(at, {"session_placeholders": "empty"}) as pooler,
+        pooler.connect("one") as owner,
+        pooler.connect("one") as other,
+    ):
+        owner.query("set app.x = 'secret'")
+        assert same_server(owner, other)
+        assert other.ask("select current_setting('app.x', true)") == ""
+        assert owner.ask("select current_setting('app.x', true)") == "secret"
+        assert same_server(owner, other)
+
+
 def same_server(one: RawClient, other: RawClient) -> bool:
     """Whether both are served by the one server of their pool."""
     return one.ask("select pg_backend_pid()") == other.ask("select pg_backend_pid()")
@@ -173,7 +188,8 @@ def strict(server: PostgresServer) -> Iterator[stack.Pooler]:
     """A pooler that refuses to keep servers for clients, or not for long."""
     at = Address(server.host, server.port)
     pools = {"one": "pool_size=1", "short": "pool_size=1 session_pin=allow", "told": "pool_size=1 session_pin=notice"}
-    with stack.Pooler(at, {"session_pin": "error", "pin_timeout": 0.1}, pools) as pooler:
+    users = {stack.OTHER: "session_pin=allow"}
+    with stack.Pooler(at, {"session_pin": "error", "pin_timeout": 0.1}, pools, users) as pooler:
         yield pooler
 
 
@@ -186,6 +202,8 @@ def test_session_pin_error_refuses(strict: stack.Pooler) -> None:
         assert client.ask("select 1") == "1"
         client.send(wire.query("do $$ begin create temp table mine (a int); end $$"))
         assert b"session_pin" in client.refused().body
+    with strict.connect("one", stack.OTHER) as client:  # whose own entry allows it
+        assert not wire.errors(client.query("create temp table mine (a int); drop table mine"))
 
 
 def test_session_pin_notice_tells(strict: stack.Pooler) -> None:
