@@ -25,6 +25,7 @@ cdef class Client(Keeper):
     cdef public bytes difference_error
     cdef public bint skipping
     cdef public bint ending
+    cdef public bint hung_up
     cdef public bint leaving
     cdef public double deadline
     cdef public double query_start
@@ -86,7 +87,7 @@ cdef class Client(Keeper):
     @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, statement=Statement, name=bytes)
     cdef bint batch_needs_channels(self, int pos, int stop)
     cdef bytes listening(self, Server server, bytes text, long verdict)
-    cpdef end(self, str reason)
+    cpdef end(self)
     cpdef finish(self)
     cpdef leave(self, str reason)
     cpdef give_back(self, Server server)

@@ -113,6 +113,7 @@ class Client(Keeper):
         self.difference_error: bytes | None = None
         self.skipping = False
         self.ending = False
+        self.hung_up = False  # without a Terminate
         self.leaving = False
         self.deadline = 0.0
         # what it has used; the two starts are 0.0 while nothing runs
@@ -159,7 +160,8 @@ class Client(Keeper):
             self.request_time = self.relay.now
             self.process(at + n)
         elif n == 0:
-            self.end("client unexpected eof")
+            self.hung_up = True
+            self.end()
         elif n == -2:
             self.drop("client unexpected eof")
 
@@ -245,7 +247,7 @@ class Client(Keeper):
                     pos = start = end
                     continue
                 if kind == TERMINATE:
-                    self.end("client close request")
+                    self.end()
                     return
                 if not self.known(kind):
                     self.violation(f"invalid frontend message type {kind}")
@@ -666,7 +668,7 @@ class Client(Keeper):
 
             elif kind == TERMINATE:
                 self.forward(server, stage, start, pos)
-                self.end("client close request")
+                self.end()
                 return
 
             else:
@@ -1215,7 +1217,7 @@ class Client(Keeper):
 
     def flushed(self) -> None:
         if self.leaving:
-            self.relay.close_client(self, "client close request")
+            self.relay.close_client(self, self.why_left())
             return
         if self.subscription is not None:
             self.subscription.deliver()
@@ -1228,7 +1230,7 @@ class Client(Keeper):
 
     # --- leaving ---
 
-    def end(self, reason: str) -> None:
+    def end(self) -> None:
         """The client says no more: what it asked runs to its end, replies are still delivered."""
         self.ending = True
         self.tail = None
@@ -1245,13 +1247,17 @@ class Client(Keeper):
         server = self.server
         if server is None:
             if self.kept is None or self.state is not self.relay.client_waiting_state:
-                self.leave("client close request")
+                self.leave(self.why_left())
             return
         if self.kept is not None:
             return
         expected = server.expected
         if server.ready or self.passing or expected.owed_ready == 0 or expected.copying_in:
-            self.leave("client close request")
+            self.leave(self.why_left())
+
+    def why_left(self) -> str:
+        """The end in the log's words."""
+        return "client unexpected eof" if self.hung_up else "client close request"
 
     def leave(self, reason: str) -> None:
         """Give back what is held and close once everything is sent."""
@@ -1309,7 +1315,7 @@ class Client(Keeper):
 
     def timed_out(self) -> None:
         """What the client left running has had its time."""
-        self.drop("client close request")
+        self.drop(self.why_left())
 
     def on_broken(self) -> None:
         self.drop("client unexpected eof")

@@ -169,7 +169,7 @@ def test_what_has_no_meaning_here_is_said_once(program: Program) -> None:
 
 
 def test_a_start_without_its_users(program: Program) -> None:
-    """As PgBouncer: it serves, says what is wrong, and refuses whom it does not know; a reload takes the file when it is right."""
+    """As PgBouncer: it serves, says what is wrong, and refuses whom it does not know, until a reload finds the file right."""
     program.settings |= {"logfile": "log", "auth_type": "plain", "auth_file": "users"}
     process = program.start("-q")
     program.wait_for_log("process up")
