@@ -161,6 +161,41 @@ def test_sighup_is_reload(shared: Pooler) -> None:
     wait_until(lambda: value_of(pooler, "default_pool_size") == "7", "the new value is in force")
 
 
+def test_a_database_that_is_gone_is_closed_at_once(shared: Pooler) -> None:
+    """Its clients are told, in a transaction or not; nobody else notices, and the name is unknown from then on."""
+    pooler = shared
+    with pooler.connect("one") as stays:
+        idle, busy = pooler.connect("two"), pooler.connect("two")
+        busy.query("begin")
+        stays.query("begin")
+        del pooler.databases["two"]
+        pooler.write_config()
+        assert pooler.order("RELOAD") == "RELOAD"
+        for client in (idle, busy):
+            assert client.refused().fields["M"] == "database removed"
+            client.vanish()
+        assert stays.query("commit")[-1].body == b"I"
+        late = pooler.raw("two")
+        late.send(wire.startup(late.startup))
+        assert (error := late.refused()).sqlstate == "3D000" and error.fields["M"] == "no such database: two"
+        late.vanish()
+
+
+def test_a_forced_user_can_be_taken_away(shared: Pooler) -> None:
+    """PgBouncer keeps it until the next start."""
+    pooler = shared
+    pooler.databases["forced"] = f"{pooler.databases['one']} user={stack.OTHER}"
+    pooler.write_config()
+    pooler.order("RELOAD")
+    with pooler.connect("forced") as client:
+        assert client.ask("select current_user") == stack.OTHER
+    pooler.databases["forced"] = pooler.databases["one"]
+    pooler.write_config()
+    pooler.order("RELOAD")
+    with pooler.connect("forced") as client:
+        assert client.ask("select current_user") == stack.OWNER
+
+
 def test_conffile_is_read_by_the_next_reload(shared: Pooler) -> None:
     """SET conffile and RELOAD: another file takes over."""
     pooler = shared
