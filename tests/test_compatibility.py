@@ -14,7 +14,8 @@ import pytest
 
 from pgpool_py.admin.commands import COMMANDS, SHOWS
 from pgpool_py.config.models import DatabaseSettings, PeerSettings, PgBouncerSettings, UserSettings
-from pgpool_py.config.setting import setting_fields
+from pgpool_py.config.setting import Settings, aliases, setting_fields
+from pgpool_py.config.values import AuthType
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -80,7 +81,130 @@ def test_every_command_has_a_row() -> None:
     assert {name for name in COMMANDS if name not in words} <= {"show", "start", "end", "abort"}
 
 
+MODELS = (PgBouncerSettings, DatabaseSettings, UserSettings, PeerSettings)
+
+
 def test_rows_of_settings_are_of_settings() -> None:
-    models = (PgBouncerSettings, DatabaseSettings, UserSettings, PeerSettings)
-    known = {name for model in models for name in setting_fields(model)} | {"reserve_pool", "*"}
+    known = {name for model in MODELS for name in (*setting_fields(model), *aliases(model))} | {"*"}
     assert {what.partition("=")[0].rpartition(" ")[2] for what in named("Settings")} <= known
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_setting_has_a_row(model: type[Settings]) -> None:
+    """Of each section, under its name there and under its second one; auth_type has a row for each of its words."""
+    section = "" if model is PgBouncerSettings else f"[{model.section}] "
+    listed = {what.partition("=")[0] for what in named("Settings")}
+    assert [name for name in (*setting_fields(model), *aliases(model)) if f"{section}{name}" not in listed] == []
+
+
+def test_every_word_of_auth_type_has_a_row() -> None:
+    assert {word.value for word in AuthType} == {what.partition("=")[2] for what in named("Settings") if "=" in what}
+
+
+# What clients, operators and analysers match on; a "…" stands for anything.
+MESSAGES = """\
+"trust" authentication failed
+PQexec disallowed
+RELOAD failed, see logs for additional details
+SASL authentication failed
+SET failed
+SET ignored
+SSL required
+No server connection available in postgres backend, client being queued
+a database is required
+admin access needed
+admin forced disconnect
+already suspended/paused
+bad arguments
+cannot pause admin db: pgbouncer
+client connections exceeded (max_db_client_connections)
+client connections exceeded (max_user_client_connections)
+client not found
+client_idle_timeout
+client_login_timeout
+client_login_timeout (server down)
+database "x" is disabled
+database removed
+database x is not paused
+extended query protocol not supported by admin console
+idle transaction timeout
+invalid command '…', use SHOW HELP;
+invalid server parameter
+no more connections allowed (max_client_conn)
+no such database: x
+no such user
+not allowed
+old V2 protocol not supported
+password authentication failed
+pooler is not paused/suspended
+pooler is shutting down
+prepared statement did not exist
+prepared statement name is already in use
+query timeout
+query_timeout
+query_wait_timeout
+server conn crashed?
+server connection closed
+server login has been failing, cached error: … (server_login_retry)
+server shutting down
+transaction blocks not allowed in statement pooling mode
+transaction timeout
+unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed
+unsupported startup parameter in options: x
+unsupported startup parameter: x
+"""
+LINES = """\
+TLS setup failed: …
+cleaning up idle pool …
+got SIGTERM …
+got SIGUSR2 while shutting down, ignoring
+ident map x cannot be matched
+ident map: x does not have a match
+login attempt: db=… user=… tls=…
+new connection to server (from ADDR:PORT)
+no pg_hba.conf entry for …
+pooler error: TEXT
+registered new auto-database: db=…
+stats: … xacts/s, …
+taking connection from reserve_pool
+"""
+REASONS = """\
+SASL authentication failed
+admin forced disconnect
+cancel_wait_timeout
+client close request
+client unexpected eof
+client_idle_timeout
+connect failed
+connect timeout
+database configuration changed
+evicted
+idle transaction timeout
+login failed
+no such database: x
+no such user
+password authentication failed
+query timeout
+server DNS lookup failed
+server conn crashed?
+server idle timeout
+server lifetime over
+server shutting down
+transaction blocks not allowed in statement pooling mode
+transaction timeout
+"""
+
+
+def quoted_words() -> set[str]:
+    """Everything in backquotes in the first column of the messages and the lines of the log."""
+    rows_of_words = (row.what for row in rows() if row.heading in ("Messages", "Log lines"))
+    return {words for what in rows_of_words for words in what.split("`")[1::2]}
+
+
+def test_every_message_has_a_row() -> None:
+    assert [words for words in MESSAGES.splitlines() if words not in quoted_words()] == []
+
+
+def test_every_line_of_the_log_has_a_row() -> None:
+    lines = [*LINES.splitlines(), *(f"closing because: {reason}" for reason in REASONS.splitlines())]
+    assert [words for words in lines if words not in quoted_words()] == []

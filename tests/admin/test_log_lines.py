@@ -99,6 +99,10 @@ def test_clients_that_come_and_go(pooler: Pooler) -> None:
     refused.vanish()
     expect(pooler, "C two/stranger", 'closing because: "trust" authentication failed: no such user')
     expect(pooler, "C two/stranger", 'pooler error: "trust" authentication failed')
+    broken = pooler.connect("statement")
+    broken.query("begin")
+    broken.vanish()
+    expect(pooler, f"C statement/{stack.OWNER}", "closing because: transaction blocks not allowed in statement pooling mode")
 
 
 def test_databases_made_from_the_star(pooler: Pooler) -> None:

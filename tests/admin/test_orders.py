@@ -226,6 +226,7 @@ def test_kill_client_ends_that_client(shared: Pooler) -> None:
         assert pooler.order(f"KILL_CLIENT {number_of(pooler, 'goes')}") == "KILL_CLIENT"
         said = target.rest()
         assert "admin forced disconnect" in str(said) and wire.kinds(said).endswith("E")
+        pooler.wait_for_log("closing because: admin forced disconnect")
         assert stays.ask("select 1") == "1"
     with pooler.connect("pgbouncer", ADMIN, application_name="console") as console:
         assert pooler.order(f"KILL_CLIENT {number_of(pooler, 'console')}") == "KILL_CLIENT"
@@ -345,6 +346,8 @@ def test_shutdown_waits_as_it_is_told(start_pooler: Start, mode: str) -> None:
         client.query("commit")
     assert pooler.wait(10) == 0
     assert "server shutting down" in str(console.rest())
+    if mode == "WAIT_FOR_SERVERS":
+        assert "closing because: server shutting down" in pooler.log
     client.vanish()
 
 

@@ -126,6 +126,7 @@ def test_transaction_timeout_cancels_the_query(pooler: stack.Pooler, admin: RawC
     lingerer = pooler.connect("many", "lingerer")
     lingerer.send(wire.query("select pg_sleep(60), 'lingers'"))
     assert told(lingerer) == "transaction timeout"
+    pooler.wait_for_log("lingerer@.* closing because: transaction timeout")
     stack.wait_no_backend(admin, "query like '%lingers%' and state = 'active' and pid <> pg_backend_pid()")
 
 
@@ -164,6 +165,7 @@ def test_client_idle_timeout_applies_to_its_user_only(pooler: stack.Pooler) -> N
         sleeper.query("select pg_sleep(1)")  # being served is not idling
         assert sleeper.ask("select 'served'") == "served"
         assert told(sleeper) == "client_idle_timeout"
+        pooler.wait_for_log("sleeper@.* closing because: client_idle_timeout")
         assert other.ask("select 'still here'") == "still here"
 
 
