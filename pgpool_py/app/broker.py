@@ -143,6 +143,8 @@ class Broker:
         """At each new server: what its settings are, and has the database's code changed since it was read?"""
         catalogs = place.catalogs
         if catalogs is NOT_READ:
+            async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
+                place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
             return
         known, doubts = catalogs.facts.fingerprint if catalogs.facts else None, catalogs.doubts
         try:
@@ -370,6 +372,7 @@ class Broker:
         self.listening.tick(now)
         for place in list(self.places.values()):
             self.timeouts.sweep(place, now)
+            self.timeouts.sweep_sessions(place, now)
             place.retire_unfit()
             self.perform(place.pool.tick(now))
             if place.catalogs.due(now) and place.pool.connected_count():

@@ -71,6 +71,8 @@ class Errand(Connection):
         server.in_force = self.settings
         if self.settings.custom:
             server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
+        if self.settings.hasty:
+            server.dirty |= flags.HASTY
         for text in texts:
             server.query(text, DIFFERENCE)
         if not texts:

@@ -22,7 +22,7 @@ from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session import flags
 from pgpool_py.session.catalog import DatabaseFacts
-from pgpool_py.session.settings import Settings
+from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, seconds
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
 from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
@@ -113,6 +113,7 @@ class Place:
         self.parameters: dict[bytes, bytes] | None = None
         # what a fresh server's settings are: name in lower case: (name, value)
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
+        self.idle_timeout = 0.0  # idle_session_timeout among them
         # startup settings -> (settings, what the client is told), for those that were tried on a server
         self.startups: dict[frozenset[tuple[str, str]], tuple[Settings, dict[bytes, bytes]]] = {}
         self.mode = PoolMode.SESSION
@@ -137,6 +138,7 @@ class Place:
         defaults = {name.lower(): (name, value or b"") for name, value in rows if name is not None}
         if defaults != self.defaults:
             self.defaults = defaults
+            self.idle_timeout = seconds(defaults.get(IDLE_TIMEOUT, (b"", b""))[1])
 
     def spelled(self, name: str) -> bytes:
         """A setting's name as the server spells it; custom ones in lower case."""

@@ -2,7 +2,8 @@
 
 Knows `query_timeout`, `transaction_timeout`, `idle_transaction_timeout`, `client_idle_timeout`, `query_wait_notify`,
 `pin_timeout` and, behind a forced user, `query_wait_timeout`; and whom each applies to. The client's own user's entry goes
-before that of a forced user, which counts for what its servers are held for, and that before [pgbouncer]. Nothing of it is on
+before that of a forced user, which counts for what its servers are held for, and that before [pgbouncer]. Also PostgreSQL's
+`idle_session_timeout`, which a client has from its session and which must not end a server that is nobody's. Nothing of it is on
 the path of a transaction, so a timeout is acted on up to a third of a second late. What becomes of the server of a client that
 is sent away is `Server.let_go`: a query that still runs is cancelled.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from pgpool_py.app.place import Place
 from pgpool_py.config import Config
+from pgpool_py.pool.states import ServerState
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.server import Server
 from pgwire import NoticeResponse
@@ -77,6 +79,22 @@ class Timeouts:
             limit = self.of(client).client_idle
             if 0 < limit < now - max(client.request_time, client.idle_since) and client.state is client.relay.client_idle_state:
                 client.refuse("08P01", "client_idle_timeout")
+
+    def sweep_sessions(self, place: Place, now: float) -> None:
+        """Act on idle_session_timeout: PostgreSQL does, where a client keeps its server; here, where it has none."""
+        if not place.context.watching or not (place.idle_timeout or place.context.table.timed):
+            return
+        for client in list(place.pool.clients):
+            assert isinstance(client, Client)
+            own: float | None = client.settings.idle_timeout
+            limit = place.idle_timeout if own is None else own
+            if 0 < limit < now - max(client.request_time, client.idle_since) and client.state is client.relay.client_idle_state:
+                client.refuse("57P05", "terminating connection due to idle-session timeout")
+        for server in [*place.pool.used, *place.pool.idle]:
+            assert isinstance(server, Server)
+            if not server.close_needed and server.idle_timeout():
+                place.pool.move(server, ServerState.TESTED)
+                server.stay()
 
     def sweep(self, place: Place, now: float) -> None:
         """Look at the clients of one place that hold a server or wait for one."""

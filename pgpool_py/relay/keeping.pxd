@@ -4,9 +4,9 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long BACK, NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING, SEED
+cdef long BACK, NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING, SEED, HASTY
 cdef bytes SEED_NAME
-cdef int CAUSE, IDLE
+cdef int CAUSE, IDLE, SKIP
 
 cdef class Keeper(Connection):
     cdef public SessionContext context

@@ -53,6 +53,7 @@ DYNAMIC = flags.DYNAMIC
 RESET = flags.RESET
 SEED = flags.SEED
 SEED_NAME = b"seed"
+HASTY = flags.HASTY
 # Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named; or a pin.
 KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
@@ -119,7 +120,9 @@ class Keeper(Connection):
         return (not self.context.exact or there <= self.settings.custom) and server.takes_buffers(self.settings)
 
     def defines(self, server: Server) -> None:
-        """The client's custom settings are put in force on the server, and stay defined there."""
+        """The client's settings are put in force on the server: custom ones stay defined there."""
+        if self.settings.hasty and self.context.watching:
+            server.dirty |= HASTY
         if self.settings.custom:
             server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
 
@@ -276,6 +279,8 @@ class Keeper(Connection):
             return
         actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
         server.in_force = context.table.get(actual)
+        if server.in_force.hasty:
+            server.dirty |= HASTY
         owned = dict(actual)
         if question.whole:
             # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)

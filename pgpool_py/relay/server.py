@@ -18,7 +18,7 @@ from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
-from pgpool_py.session.settings import TEMP_BUFFERS
+from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
@@ -57,7 +57,8 @@ LARGEST = 0x7FFFFFFE
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
 # did not foresee makes the server dirty: the second net.
 # The bits of a verdict that make a server unfit for the next client.
-UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE
+UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY
+HASTY = flags.HASTY
 RESET = flags.RESET
 SEED = flags.SEED
 SEEDED = flags.SEED | flags.OPAQUE
@@ -93,7 +94,7 @@ FORESEEN = {
 }
 
 # Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT = range(6)
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT, STEP_STAY = range(7)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -500,6 +501,12 @@ class Server(Connection):
                 self.close("UNLISTEN failed")
                 return
             self.dirty &= ~CHANNELS
+        elif step == STEP_STAY:
+            if self.step_error is not None or self.status != IDLE:
+                self.close("SET idle_session_timeout failed")
+                return
+            self.dirty &= ~HASTY
+            self.in_force = self.context.table.with_value(self.in_force, IDLE_TIMEOUT, b"0")
         elif step == STEP_ROLLBACK and self.status != IDLE:
             self.close("rollback failed")
         elif step == STEP_CONNECT and self.status != IDLE:
@@ -580,6 +587,9 @@ class Server(Connection):
         elif self.dirty & UNCLEAN == CHANNELS:
             self.begin_reset()
             self.own_query(STEP_UNLISTEN, b"UNLISTEN *")
+        elif self.dirty & UNCLEAN == HASTY:
+            self.begin_reset()
+            self.stay()
         else:
             self.begin_reset()
             if self.dirty & SEEDED and self.context.watching:
@@ -610,6 +620,15 @@ class Server(Connection):
         self.cancels -= 1
         if self.ready and self.client is None and self.step == STEP_NONE and self.is_taken():
             self.settled()
+
+    def idle_timeout(self) -> float:
+        """After how many seconds PostgreSQL ends this session if it stays idle; 0.0: never."""
+        own = self.in_force.idle_timeout
+        return seconds(self.defaults.get(IDLE_TIMEOUT, (b"", b""))[1]) if own is None else own
+
+    def stay(self) -> None:
+        """See to it that PostgreSQL does not end this session for being idle; then the server goes (back) to its pool."""
+        self.own_query(STEP_STAY, b"SET idle_session_timeout = 0")
 
     def check(self, text: bytes) -> None:
         """Run server_check_query; the server then goes back to its pool, or is closed."""

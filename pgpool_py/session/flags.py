@@ -40,11 +40,14 @@ EXECUTES = 1 << 20  # EXECUTE: does what the prepared statement of that name doe
 # Not a verdict's: the server must be reset whatever a look at its catalogs would find.
 RESET = 1 << 22
 
+# Nor this: a short idle_session_timeout is in force, which must end before the server is idle.
+HASTY = 1 << 23
+
 # Nor this: the server listens for its client, and must not for the next one.
 CHANNELS = 1 << 21
 
 # Nor this: the server has its client's prepared statements under the client's own names.
-BARE = 1 << 23
+BARE = 1 << 24
 
 # What is noted of the transaction at hand, and what of that a look at the session settles.
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES

@@ -9,6 +9,7 @@ them; values are the server's canonical text where it was learned, else the clie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,19 +46,35 @@ FOLLOWED = frozenset((ROLE, AUTHORIZATION, b"search_path", b"row_security"))
 AS_OF_SESSION, IN_FOLLOWED, UNSETTLED = range(3)
 # Cannot be set any more once a session has used temporary tables (manual, 20.4.1).
 TEMP_BUFFERS = b"temp_buffers"
+# Ends a session that is idle outside a transaction, and is armed anew after each request (manual, 20.11.1): for the client it is
+# the pooler that keeps it, and no idle server may have it in force.
+IDLE_TIMEOUT = b"idle_session_timeout"
+HASTY = 3.0  # seconds; less than this might pass before the next look at idle servers
+_DURATION = re.compile(rb"(\d+)(ms|s|min|h|d)?")
+_SECONDS = {b"ms": 0.001, b"s": 1.0, b"min": 60.0, b"h": 3600.0, b"d": 86400.0, None: 0.001}
+
+
+def seconds(value: bytes | None) -> float:
+    """A duration as PostgreSQL shows it; 0.0 is none."""
+    match = _DURATION.fullmatch(value or b"")
+    return int(match[1]) * _SECONDS[match[2]] if match else 0.0
 
 
 class Settings:
     """One distinct map of settings; made by `SettingsTable` only.
 
-    `custom`   the names of custom settings among them: those with a dot
-    `meaning`  the map of what gives a text its meaning, mostly this one
+    `custom`        the names of custom settings among them: those with a dot
+    `meaning`       the map of what gives a text its meaning, mostly this one
+    `idle_timeout`  idle_session_timeout in seconds, None: it is not among them
+    `hasty`         it is so short that a server must not become idle with it at all
     """
 
     def __init__(self, values: dict[bytes, bytes], meaning: Settings | None = None) -> None:
         self.values = values
         self.custom = frozenset(name for name in values if b"." in name)
         self.meaning: Settings = meaning or self
+        self.idle_timeout = seconds(values[IDLE_TIMEOUT]) if IDLE_TIMEOUT in values else None
+        self.hasty = bool(self.idle_timeout) and self.idle_timeout < HASTY  # type: ignore[operator]
         # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
         self.statements: dict[bytes, Any] = {}
         # the last of them in each slot of `_io.slot`, found without making bytes of the text first
@@ -76,6 +93,7 @@ class SettingsTable:
         self._limit = limit
         self._known: dict[frozenset[tuple[bytes, bytes]], Settings] = {}
         self.empty = Settings({})
+        self.timed = False  # one of them has had an idle_session_timeout
 
     def get(self, values: dict[bytes, bytes]) -> Settings:
         """The one object for these values."""
@@ -89,6 +107,7 @@ class SettingsTable:
             telling = {name: value for name, value in values.items() if name.lower() not in MEANINGLESS}
             meaning = None if len(telling) == len(values) else self.get(telling)
             found = self._known[key] = Settings(dict(values), meaning)
+            self.timed = self.timed or bool(found.idle_timeout)
         return found
 
     def with_value(self, settings: Settings, name: bytes, value: bytes) -> Settings:
