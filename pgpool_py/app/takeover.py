@@ -46,7 +46,7 @@ _NAMES = """
     connect_time context database deadline difference_error deviation differing ending fd idle_since interest keeps_server kept
     last_server leaving names noticed number out parse_note passing peer pool prepared query_count query_start reading relay
     request_time server settings skipping startup state subscription tail tls told transaction_count transaction_start
-    transaction_time unnamed user wait_start wait_time
+    touched transaction_time unnamed user wait_start wait_time
 """
 _KNOWN = frozenset(_NAMES.split())
 
@@ -217,6 +217,7 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int, arrival: Arrival | N
     client.connect_time, client.cancel_key = record["connect_time"], record["pid"]
     client.request_time = client.idle_since = clock()
     client.state = broker.relay.client_idle_state
+    client.touched = frozenset(map(bytes.fromhex, record.get("touched", ())))  # not from older versions
     client.settings, client.startup = (context.table.get(_bytes(record[key])) for key in ("settings", "startup"))
     client.told = context.same_reported(_bytes(record["told"]))
     for name, text, settings, told in record["statements"]:
@@ -423,6 +424,7 @@ def _record(client: Client, place: Place, arrival: int | None) -> dict[str, Any]
         "key": client.cancel_secret.hex(),
         "settings": _hex(client.settings.values),
         "startup": _hex(client.startup.values),
+        "touched": [name.hex() for name in client.touched],
         "told": _hex(client.told),
         "statements": list(_statements(client)),
         "leftover": (client.kept or client.tail or b"").hex(),

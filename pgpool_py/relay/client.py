@@ -1178,6 +1178,9 @@ class Client(Keeper):
             if server.dirty & LOOKED and self.context.keeping:
                 self.look(server)
                 return
+            if self.question is not None and not self.context.keeping:
+                self.ask(server)
+                return
         if self.keeps_server or not self.context.pooling:
             if self.context.keeping and server.in_force is not self.settings:
                 self.restore(server)

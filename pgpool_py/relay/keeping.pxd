@@ -19,6 +19,7 @@ cdef class Keeper(Connection):
     cdef public object asked
     cdef public tuple pins
     cdef public double pin_start
+    cdef public object touched
     cdef public bytes kept
     cdef public bytes cause
     cdef public long prepared
@@ -39,6 +40,9 @@ cdef class Keeper(Connection):
     cpdef note(self, Server server, long verdict, bytes text, Statement statement, bytes bind)
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
+    cpdef define(self, Server server, object found, bytes bind)
+    cpdef defined(self, Server server, object custom)
+    cpdef ask(self, Server server)
     cpdef look(self, Server server)
     cpdef long dynamic(self, bytes text)
     cpdef abandon(self, Server server)

@@ -71,6 +71,7 @@ class Keeper(Connection):
     `told`                 the reported settings it was told, by identity a server's `reported`
     `question`             what the transaction at hand gives to ask, None: nothing
     `asked`                the question under way
+    `touched`              custom settings that it has made, where nothing else of its session is kept
     `kept`                 what it said and has not been sent yet
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
@@ -97,6 +98,7 @@ class Keeper(Connection):
         self.asked: Any = None
         self.pins: tuple[str, ...] = ()
         self.pin_start = 0.0
+        self.touched: frozenset[bytes] = frozenset()
         self.kept: bytes | None = None
         self.cause = b""
         self.prepared = 0
@@ -117,7 +119,7 @@ class Keeper(Connection):
             return True
         if server.temporary and not self.context.sets_buffers and self.kept is not None and says_buffers(self.kept):
             self.context.sets_buffers = True
-        return (not self.context.exact or there <= self.settings.custom) and server.takes_buffers(self.settings)
+        return (not self.context.exact or there <= self.settings.custom | self.touched) and server.takes_buffers(self.settings)
 
     def defines(self, server: Server) -> None:
         """The client's settings are put in force on the server: custom ones stay defined there."""
@@ -147,20 +149,18 @@ class Keeper(Connection):
                 else:
                     self.prepared |= bits & ~(STATEMENT | flags.CLEANUP)
             if verdict & TOLD:
-                found = None if statement is None else statement.effects
-                if found is None:
-                    found = effects(text, verdict)
-                    if statement is not None:
-                        statement.effects = found
-                bits = self.touch(server, bits, found, bind)
+                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind)
             elif verdict & TRANSACTION_LOCAL and self.deviation != UNSETTLED:
                 self.deviation = max(self.deviation, deviation(local_names(text, verdict)))
             if bits & CAUSES and not self.pins:
                 self.cause = text[:CAUSE]
             if not self.pins:
                 bits &= ~RELEASES
-        elif bits & OBJECTS:
-            server.had_temporary()  # nobody looks
+        else:
+            if bits & OBJECTS:
+                server.had_temporary()  # nobody looks
+            if verdict & TOLD and self.context.exact and self.context.pooling:
+                self.define(server, effects_of(text, verdict, statement), bind)
         server.dirty |= bits
 
     def changes_catalogs(self, server: Server) -> None:
@@ -226,6 +226,39 @@ class Keeper(Connection):
             bits &= ~LISTEN
         return bits
 
+    def define(self, server: Server, found: Effects, bind: bytes | None) -> None:
+        """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
+        names = found.names | found.passing
+        if found.parameters:
+            bound = bound_values(bind, found.parameters)
+            if bound is None:
+                server.unsettable = True
+            else:
+                names |= bound
+        self.defined(server, frozenset(name for name in names if is_custom(name)))
+        if found.unknowable:
+            server.unsettable = True  # nobody knows which to look for
+        elif found.whole:
+            names = found.candidates | self.context.placeholders
+            if server.placeholders is not None:
+                names -= server.placeholders
+            if names:
+                self.question = self.question or Question(timeout=True)
+                self.question.names |= names
+
+    def defined(self, server: Server, custom: frozenset[bytes]) -> None:
+        """The client touched these custom settings on this server."""
+        if custom:
+            server.placeholders = (server.placeholders or frozenset()) | custom
+            self.touched |= custom
+
+    def ask(self, server: Server) -> None:
+        """Ask the server which custom settings unread code has defined; `looked` follows."""
+        self.asked = self.question
+        self.question = None
+        server.rows = []
+        server.query(self.asked.text(), LOOK)
+
     def look(self, server: Server) -> None:
         """Ask the server what the transaction left behind; `looked` follows."""
         dirty = server.dirty
@@ -259,6 +292,15 @@ class Keeper(Connection):
         self.asked = None
         if server is None or question is None:
             return
+        if not self.context.keeping:
+            if error is not None:
+                server.unsettable = True
+                return
+            found = self.answer(server, rows, question)
+            if found is not None:
+                made = [name for name, value in found.values.items() if value is not None and is_custom(name)]
+                self.defined(server, frozenset(made))
+            return
         if error is not None:
             if b"C57014\0" in error:
                 # A cancel that came too late for what it was meant for.
@@ -272,10 +314,8 @@ class Keeper(Connection):
             return
         self.deviation = AS_OF_SESSION
         context = self.context
-        try:
-            finding = read([DataRow.decode(row).values for row in rows], question)
-        except PeerViolation as violation:
-            server.doubt(violation.message)
+        finding = self.answer(server, rows, question)
+        if finding is None:
             return
         actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
         server.in_force = context.table.get(actual)
@@ -306,6 +346,14 @@ class Keeper(Connection):
         if question.held or question.objects or self.unknowable:
             self.pin_for(server, finding)
 
+    def answer(self, server: Server, rows: list[bytes], question: Question) -> Finding | None:
+        """What the rows say; None, and the server is closed, where they are no answer."""
+        try:
+            return read([DataRow.decode(row).values for row in rows], question)
+        except PeerViolation as violation:
+            server.doubt(violation.message)
+            return None
+
     def abandon(self, server: Server) -> None:
         """The client goes before it is known what it leaves: whatever it may be, a reset and no other client may meet it."""
         for question in (self.question, self.asked):
@@ -316,6 +364,9 @@ class Keeper(Connection):
                 server.had_temporary()
             if question.whole:
                 server.dirty |= SEED
+            if not self.context.keeping:
+                self.defined(server, frozenset(question.names))
+            elif question.whole:
                 known = question.candidates | self.context.placeholders | self.settings.custom
                 server.placeholders = (server.placeholders or frozenset()) | known
             if question.unknowable and self.context.exact:
@@ -459,6 +510,16 @@ class Keeper(Connection):
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:
             server.dirty |= RELEASES
+
+
+def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effects:
+    """What the text does to settings; remembered with *statement*."""
+    if statement is None:
+        return effects(text, verdict)
+    found: Effects | None = statement.effects
+    if found is None:
+        found = statement.effects = effects(text, verdict)
+    return found
 
 
 def says_buffers(text: bytes) -> bool:

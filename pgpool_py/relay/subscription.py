@@ -277,7 +277,7 @@ class Subscription:
     @property
     def at_rest(self) -> bool:
         """Whether there is nothing to it but its channels and its mailbox."""
-        under_way = self.asked or self.ending or self.foreseen or self.native or self.changes or self.placed != NOT_PLACED
+        under_way = self.asked or self.ending or self.foreseen or self.native or self.changes or self.placed
         to_say = self.warning or self.warning_due or self.doomed or self.mailbox.overflown
         return bool(self.channels and self.covered and not under_way and not to_say and self.former is None)
 

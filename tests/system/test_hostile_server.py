@@ -251,5 +251,6 @@ def let_in(pooler: stack.Pooler) -> bool:
         with pooler.connect("looked_up", "forged") as client:
             return client.ask("select current_user") == stack.OWNER
     except ServerError as error:
-        assert error.sqlstate in ("08P01", "F0000")
+        if error.sqlstate not in ("08P01", "F0000"):
+            raise
         return False
