@@ -6,6 +6,7 @@ The relay and the pools meet here: launches, closes, checks, hand-overs, cancels
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 import traceback
@@ -22,7 +23,7 @@ from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.backend.cancel import cancel_server
 from pgpool_py.backend.errors import ServerConnectError
 from pgpool_py.backend.hosts import Names
-from pgpool_py.backend.query import QueryFailed, ask
+from pgpool_py.backend.query import QueryFailed, Row, ask
 from pgpool_py.backend.target import ServerAddress, ServerLogin
 from pgpool_py.config import Config
 from pgpool_py.frontend.gate import ClientLogin
@@ -147,19 +148,23 @@ class Broker:
                 place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
             return
         known, doubts = catalogs.facts.fingerprint if catalogs.facts else None, catalogs.doubts
+        defaults: list[Row] = []
         try:
             async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
-                place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
+                defaults += await ask(login.sock, DEFAULTS_QUERY)
                 fingerprint = (await ask(login.sock, FINGERPRINT_QUERY))[0][0] or b""
                 if known is None or known != fingerprint:
                     rows = await ask(login.sock, FACTS_QUERY)
                     catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
                 else:
                     catalogs.learn(catalogs.facts, clock(), doubts)
+                with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
+                    defaults += await ask(login.sock, place.custom_defaults_query())
         except QueryFailed as failure:
             catalogs.learn(None, clock(), doubts)
             who = label("S", 0, place.pool.database, place.pool.user, login.address)
             self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
+        place.learn_defaults(defaults)
 
     async def _connect_query(self, place: Place, login: ServerLogin) -> None:
         if place.entry.connect_query and place.catalogs is not NOT_READ:

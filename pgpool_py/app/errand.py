@@ -70,7 +70,7 @@ class Errand(Connection):
         texts = difference(server.in_force, self.settings)
         server.in_force = self.settings
         if self.settings.custom:
-            server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
+            server.define(self.settings.custom)
         if self.settings.hasty:
             server.dirty |= flags.HASTY
         for text in texts:

@@ -22,7 +22,8 @@ from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session import flags
 from pgpool_py.session.catalog import DatabaseFacts
-from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, seconds
+from pgpool_py.session.catalog_queries import CUSTOM_DEFAULTS_QUERY
+from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, literal, seconds
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
 from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
@@ -132,6 +133,11 @@ class Place:
         if reported is not self.parameters:
             self.parameters = reported
             self.startups.clear()
+
+    def custom_defaults_query(self) -> str:
+        """The question for the custom settings that a new server starts with."""
+        names = b", ".join(map(literal, sorted(self.context.placeholders | self.context.seen))).decode()
+        return names.join(CUSTOM_DEFAULTS_QUERY)
 
     def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take in the settings of a new server, as (name, value)."""

@@ -41,7 +41,7 @@ cdef class Keeper(Connection):
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef define(self, Server server, object found, bytes bind)
-    cpdef defined(self, Server server, object custom)
+    cpdef defined(self, Server server, list custom)
     cpdef ask(self, Server server)
     cpdef look(self, Server server)
     cpdef long dynamic(self, bytes text)

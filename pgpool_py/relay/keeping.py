@@ -126,7 +126,7 @@ class Keeper(Connection):
         if self.settings.hasty and self.context.watching:
             server.dirty |= HASTY
         if self.settings.custom:
-            server.placeholders = (server.placeholders or frozenset()) | self.settings.custom
+            server.define(self.settings.custom)
 
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
@@ -207,9 +207,7 @@ class Keeper(Connection):
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
             names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
-        custom = {name for name in names if is_custom(name)}
-        if custom:
-            server.placeholders = (server.placeholders or frozenset()) | custom
+        self.defined(server, [name for name in names if is_custom(name)])
         if SEED_NAME in names:
             server.dirty |= SEED  # set_config; a SET is known by its verdict
         if names or found.whole or question.whole:
@@ -235,7 +233,7 @@ class Keeper(Connection):
                 server.unsettable = True
             else:
                 names |= bound
-        self.defined(server, frozenset(name for name in names if is_custom(name)))
+        self.defined(server, [name for name in names if is_custom(name)])
         if found.unknowable:
             server.unsettable = True  # nobody knows which to look for
         elif found.whole:
@@ -246,11 +244,13 @@ class Keeper(Connection):
                 self.question = self.question or Question(timeout=True)
                 self.question.names |= names
 
-    def defined(self, server: Server, custom: frozenset[bytes]) -> None:
+    def defined(self, server: Server, custom: list[bytes]) -> None:
         """The client touched these custom settings on this server."""
         if custom:
-            server.placeholders = (server.placeholders or frozenset()) | custom
-            self.touched |= custom
+            server.define(custom)
+            self.context.see(custom)
+            if not self.context.keeping:
+                self.touched |= frozenset(custom)
 
     def ask(self, server: Server) -> None:
         """Ask the server which custom settings unread code has defined; `looked` follows."""
@@ -274,6 +274,7 @@ class Keeper(Connection):
         question.statements = bool(dirty & BARE and dirty & OPAQUE)
         if question.whole:
             question.names |= question.candidates | self.context.placeholders | self.settings.custom
+            question.names.update([name for name in server.defaults if is_custom(name)])
             if server.placeholders is not None:
                 question.names |= server.placeholders
         if b"client_encoding" in question.names:
@@ -299,7 +300,7 @@ class Keeper(Connection):
             found = self.answer(server, rows, question)
             if found is not None:
                 made = [name for name, value in found.values.items() if value is not None and is_custom(name)]
-                self.defined(server, frozenset(made))
+                self.defined(server, made)
             return
         if error is not None:
             if b"C57014\0" in error:
@@ -328,9 +329,7 @@ class Keeper(Connection):
                 if name in self.settings.values and name not in actual and name not in WHO and not is_custom(name):
                     owned[name] = value
         self.settings = context.table.get(owned)
-        custom = {name for name, value in finding.values.items() if value is not None and is_custom(name)}
-        if custom:
-            server.placeholders = (server.placeholders or frozenset()) | custom
+        server.define([name for name, value in finding.values.items() if value is not None and is_custom(name)])
         if finding.temporary:
             server.had_temporary()
         if question.whole:
@@ -365,10 +364,10 @@ class Keeper(Connection):
             if question.whole:
                 server.dirty |= SEED
             if not self.context.keeping:
-                self.defined(server, frozenset(question.names))
+                server.define(question.names)
             elif question.whole:
                 known = question.candidates | self.context.placeholders | self.settings.custom
-                server.placeholders = (server.placeholders or frozenset()) | known
+                server.define(known)
             if question.unknowable and self.context.exact:
                 server.unsettable = True
 
@@ -506,7 +505,7 @@ class Keeper(Connection):
         self.all_back = True
         self.unknowable = False
         self.prepared = 0
-        empty = {name: b"" for name in self.settings.custom if name not in self.startup.values}
+        empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:
             server.dirty |= RELEASES

@@ -52,6 +52,7 @@ cdef class Server(Connection):
 
     @cython.locals(at=cython.int, n=cython.int, client=Connection)
     cpdef on_event(self, int events)
+    cpdef define(self, names)
     cpdef had_temporary(self)
     cpdef bint takes_buffers(self, object settings)
     @cython.locals(waiter=Connection, pool=Dispenser)

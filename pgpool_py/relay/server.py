@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import select
+from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
@@ -538,6 +539,12 @@ class Server(Connection):
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None
             self.relay.broker.cancel_server(self)
+
+    def define(self, names: Iterable[bytes]) -> None:
+        """These custom settings are defined here from now on; those that the server started with always were."""
+        new = frozenset([name for name in names if name not in self.defaults])
+        if new:
+            self.placeholders = new if self.placeholders is None else self.placeholders | new
 
     def had_temporary(self) -> None:
         """There are, or may have been, temporary objects: temp_buffers cannot be set any more."""

@@ -20,6 +20,16 @@ DEFAULTS_QUERY = (
     " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
 )
 
+# What a new server has of custom settings, which that function does not list: those of ALTER ROLE and ALTER DATABASE, and any of
+# the names in the array that stands between the two halves.
+CUSTOM_DEFAULTS_QUERY = (
+    "SELECT n, v FROM (SELECT n, pg_catalog.current_setting(n, true) v FROM"
+    " (SELECT pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) n"
+    " FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c"
+    " UNION SELECT pg_catalog.unnest(ARRAY[",
+    "]::pg_catalog.text[])) a WHERE pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0) b WHERE v IS NOT NULL",
+)
+
 # Rows (kind, name, detail, text). `catalog.facts_from_rows` reads them:
 #   builtin   name: all names of built-in functions that the catalogs do not prove harmless
 #   function  detail: language|extension|volatility|custom settings; text: the source

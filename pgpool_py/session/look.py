@@ -157,7 +157,7 @@ def in_force(
             is_default = value == b"none"
         elif name == AUTHORIZATION:
             is_default = value == user
-        if whole and known is not None:
+        if whole and known is not None and not is_custom(name):
             continue  # `session` has it if it was set
         if value is None or is_default:
             result.pop(spelled, None)

@@ -46,6 +46,7 @@ cdef class SessionContext:
     cdef public Scanner scanner_before
     cdef public bint makes_names
     cdef public bint reads_sequences
+    cdef public set seen
     cdef public bint sets_buffers
     cdef public long long query_count
     cdef public long long transaction_count

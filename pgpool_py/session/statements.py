@@ -10,7 +10,7 @@ Hot: one dictionary look-up for each Parse that is not among the recent ones of 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pgpool_py.session.flags import CLEANUP, UNSURE
@@ -19,6 +19,8 @@ from pgpool_py.session.settings import Settings, SettingsTable
 
 # What is done where only one server can keep a client's state (session_pin).
 PIN_ALLOW, PIN_NOTICE, PIN_ERROR = range(3)
+
+SEEN = 200  # custom settings that a new server is asked for
 
 
 class Statement:
@@ -87,6 +89,7 @@ class SessionContext:
         self.leaving_query_timeout = 30.0
         # what was learned
         self.placeholders: frozenset[bytes] = frozenset()  # custom settings that functions of the database may make
+        self.seen: set[bytes] = set()  # custom settings that clients touch: servers may start with some of them
         self.facts_seen = 0
         self.epoch = 0  # how often the catalogs have changed, as far as is known
         self.facts_stale = False
@@ -156,6 +159,11 @@ class SessionContext:
         """Texts may mean something else from now on."""
         self.epoch += 1
         self.facts_seen += 1
+
+    def see(self, names: Iterable[bytes]) -> None:
+        """Clients touch these custom settings."""
+        if len(self.seen) < SEEN:
+            self.seen.update([name for name in names if name.isascii()])
 
     def learn(self, scanner: Scanner) -> None:
         """Judge by this scanner from now on."""

@@ -30,7 +30,7 @@ from tests.system.rawclient import Address, RawClient
 @pytest.fixture(scope="session")
 def differential_server() -> Iterator[PostgresServer]:
     """A server whose databases no other test touches: the system's own, else the wheel's."""
-    settings = {"max_prepared_transactions": "2"}
+    settings = {"max_prepared_transactions": "2", "myapp.user_id": "0"}
     with PostgresServer(bin_dir=next(iter(local_bin_dirs()), None), hba=HBA, settings=settings) as server:
         address = Address(server.host, server.port)
         run(address, "postgres", ADMIN, *ROLES)
@@ -42,6 +42,8 @@ def differential_server() -> Iterator[PostgresServer]:
             ADMIN,
             *(f"create database {name} template {TEMPLATE} owner {OWNER}" for name in (DIRECT, POOLED)),
         )
+        # Custom settings that every session starts with: this one, and of postgresql.conf myapp.user_id.
+        run(address, "postgres", ADMIN, *(f"alter database {name} set app.z = 'of all'" for name in (DIRECT, POOLED)))
         run(address, "postgres", ADMIN, f"create database {RESTORED} owner {OWNER}")
         yield server
 

@@ -240,3 +240,23 @@ def test_pg_restore_restores(world: World, tmp_path: Path) -> None:
             for sql in ("select count(*) from pg_proc where pronamespace = 'public'::regnamespace", "select * from tenants"):
                 assert connection.execute(sql).fetchall() == original.execute(sql).fetchall()
     assert OWNER in world.uri()
+
+
+def test_custom_settings_that_servers_start_with_keep_nobody_away(world: World) -> None:
+    """Of ALTER DATABASE at once, of postgresql.conf once a client touched it: they are the session's own on every server."""
+    connect = world.pooled("one")
+    with connect() as first, connect() as second:
+        first.query("set local app.z = 'x'; set local myapp.user_id = '1'")
+        second.query("select 1")
+        server = second.ask("select pg_backend_pid()")
+        for client in (first, second):
+            for text in (
+                "set app.z = 'own'",
+                "do $$ begin perform set_config('myapp.user_id', '7', false); end $$",
+                "reset app.z",
+                "discard all",
+                "set myapp.user_id = '8'; set myapp.user_id = '0'",
+            ):
+                client.query(text)
+                assert (text, first.ask("select pg_backend_pid()")) == (text, server)
+                assert (text, second.ask("select pg_backend_pid()")) == (text, server)
