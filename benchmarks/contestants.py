@@ -22,6 +22,8 @@ SETTINGS: Mapping[str, object] = {
     "log_disconnections": 0,
     "log_stats": 0,
 }
+# Where instructions are counted, dictionaries must not differ from one process to the next.
+_FIXED = {"PYTHONHASHSEED": "0"}
 PREPARED = {"max_prepared_statements": 200}
 
 
@@ -36,6 +38,7 @@ class Contestant:
         pool_size: int,
         extra: Mapping[str, str],
         tls: Encryption,
+        under: Sequence[str] = (),
     ) -> None:
         self.tls = tls
         self.name = name
@@ -48,6 +51,8 @@ class Contestant:
                 {USER: server.password},
                 {**SETTINGS, **tls.poolers, **settings, **extra},
                 command=command,
+                under=under,
+                env=_FIXED if under else None,
             ).start()
 
         # A pooler that does not know the setting refuses to start, and has no prepared statements.

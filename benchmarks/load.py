@@ -1,6 +1,7 @@
-"""One measurement: pgbench against one pooler for a few seconds, and the CPU that the pooler used meanwhile.
+"""One measurement: a load on one pooler for a few seconds, and the CPU that the pooler used meanwhile.
 
-The CPU is read at pgbench's progress reports, from the first to the last, so that logging in many clients
+The load is pgbench, or for texts that never repeat our own texts.py, which says the same things. The CPU is read at the
+progress reports, from the first to the last, so that logging in many clients
 is not counted as work for transactions.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +24,35 @@ _PROGRESS = re.compile(r"^progress: [\d.]+ s, ([\d.]+) tps")
 
 class LoadFailed(Exception):
     """pgbench did not finish its run."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the clients do, and how many they are: `pgbench -S`, or texts of `size` bytes that never repeat."""
+
+    protocol: str
+    clients: int
+    size: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.protocol if self.size is None else f"{self.protocol}, new {self.size} B"
+
+    def command(self, bin_dir: Path, port: int, seconds: int | None, transactions: int | None) -> list[object]:
+        """The program that does it for that time, or until each client has had so many transactions."""
+        if self.size is not None:
+            return [
+                *(sys.executable, Path(__file__).with_name("texts.py"), "--port", port),
+                *("--user", contestants.USER, "--database", contestants.DATABASE),
+                *("--protocol", self.protocol, "--clients", self.clients, "--bytes", self.size),
+                *(("--seconds", seconds) if seconds else ("--transactions", transactions)),
+            ]
+        return [
+            *(bin_dir / "pgbench", "-n", "-S", "-M", self.protocol, "-P", 1),
+            *("-c", self.clients, "-j", min(self.clients, machine.cores())),
+            *(("-T", seconds) if seconds else ("-t", transactions)),
+            *_target(port, contestants.DATABASE),
+        ]
 
 
 @dataclass(frozen=True)
@@ -45,15 +76,14 @@ def fill(bin_dir: Path, port: int, scale: int) -> None:
     _run([bin_dir / "pgbench", "-i", "-q", "-s", str(scale), *_target(port, "postgres")])
 
 
-def measure(
-    bin_dir: Path, contestant: contestants.Contestant, protocol: str, clients: int, seconds: int
-) -> Measurement:
-    """Run select-only transactions through *contestant*."""
-    command = [
-        *(bin_dir / "pgbench", "-n", "-S", "-M", protocol, "-T", str(seconds + 1), "-P", "1"),
-        *("-c", str(clients), "-j", str(min(clients, machine.cores()))),
-        *_target(contestant.port, contestants.DATABASE),
-    ]
+def carry_out(bin_dir: Path, contestant: contestants.Contestant, load: Load, transactions: int) -> None:
+    """Let each client have so many transactions."""
+    _run(load.command(bin_dir, contestant.port, None, transactions))
+
+
+def measure(bin_dir: Path, contestant: contestants.Contestant, load: Load, seconds: int) -> Measurement:
+    """Load *contestant* for that time."""
+    command = load.command(bin_dir, contestant.port, seconds + 1, None)
     marks: list[tuple[float, float, usage.Cpu]] = []
     process = subprocess.Popen(
         list(map(str, command)),
@@ -70,7 +100,7 @@ def measure(
             marks.append((time.monotonic(), float(found[1]), usage.cpu(contestant.pid)))
     if process.wait() or len(marks) < 2 or "aborted" in "".join(said):
         raise LoadFailed(
-            f"{contestant.name}, {protocol}, {clients} clients: pgbench said\n{''.join(said[-10:])}"
+            f"{contestant.name}, {load.name}, {load.clients} clients: it said\n{''.join(said[-10:])}"
         )
     return _evaluate(marks)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from idle import Footprint
-from load import Measurement
+from load import Load, Measurement
 
 Rounds = Mapping[str, Sequence[Measurement]]  # by contestant, in the order of the rounds
 
@@ -39,21 +39,41 @@ def header(facts: Mapping[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
-def table(results: Mapping[tuple[str, int], Rounds], ours: str, peer: str) -> str:
+def table(results: Mapping[Load, Rounds], ours: str, peer: str) -> str:
     """One line per protocol and client count."""
     lines = [("protocol", "clients", "throughput ratio", "CPU ratio", ours, peer)]
-    for (protocol, clients), rounds in results.items():
+    for cell, rounds in results.items():
         both = rounds[ours] and rounds[peer]
         lines.append(
             (
-                protocol,
-                str(clients),
+                cell.name,
+                str(cell.clients),
                 spread(ratios(rounds, ours, peer, "tps")) if both else "n/a",
                 spread(ratios(rounds, ours, peer, "cpu")) if both else "n/a",
                 _absolute(rounds[ours]),
                 _absolute(rounds[peer]),
             )
         )
+    return _aligned(lines)
+
+
+def instructions(counts: Mapping[Load, Mapping[str, float | None]], ours: str, peer: str) -> str:
+    """One line per protocol and client count: what the program itself executes for a transaction, without the kernel."""
+    lines = [("protocol", "clients", "instructions ratio", ours, peer)]
+    for cell, by_name in counts.items():
+        mine, theirs = by_name[ours], by_name[peer]
+        lines.append(
+            (
+                cell.name,
+                str(cell.clients),
+                f"{mine / theirs:.3f}" if mine and theirs else "n/a",
+                *(f"{count:,.0f}" if count else "n/a" for count in (mine, theirs)),
+            )
+        )
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines

@@ -190,6 +190,8 @@ _XACT = flags.TRANSACTION_LOCAL
 _READS_SETTINGS = flags.READS_SETTINGS
 _RELEASES = flags.RELEASES
 
+_MIX = 0x9E3779B97F4A7C15
+_ALL = 0xFFFFFFFFFFFFFFFF
 _LONGEST = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names, so they may mean any name with that beginning
 
 # What a statement contains, beside its first two words.
@@ -220,11 +222,7 @@ class Scanner:
             self.words[word] = self.words.get(word, 0) | bits
         # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
-        bitmap = bytearray(1 << 14)
-        for word in self.words:
-            slot = _hash(word) & 0x1FFFF
-            bitmap[slot >> 3] |= 1 << (slot & 7)
-        self.bitmap = bytes(bitmap)
+        self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)
 
     def scan(self, text: bytes, mode: int = 0, found: set[bytes] | None = None) -> int:
@@ -233,7 +231,10 @@ class Scanner:
 
     def look(self, data: bytes, size: int, mode: int, found: set[bytes] | None) -> int:
         """As `scan`; compiled, the text is where *data* points to."""
-        bitmap = self.bitmap
+        maybe = self.filter
+        maybe_mask = self.filter_mask
+        informed = self.informed
+        nonascii = self.nonascii
         kinds = _KINDS
         fold = _FOLD
         part = _PART
@@ -261,14 +262,12 @@ class Scanner:
 
             if kind == _WORD:
                 start = i
-                h = 5381
-                high = 0
+                last = 0
                 while i < size:
                     c = data[i]
                     if not part[c]:
                         break
-                    h = ((h * 33) ^ part[c]) & 0x7FFFFFFF
-                    high |= c
+                    last = last << 8 | part[c]
                     i += 1
                 if i - start > _LONGEST:
                     return result | _UNSURE
@@ -289,18 +288,23 @@ class Scanner:
                         and data[i + 1] in (34, 39)
                     ):  # U&"..." and U&'...'
                         return result | _UNSURE
-                if high & 0x80 and self.nonascii:
+                if nonascii and not _is_ascii(data, start, i):
                     result |= _OPAQUE
-                h ^= h >> 15
-                code = 0
                 if found is not None:
                     found.add(data[start:i].lower())
-                if bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
+                code = 0
+                h = (((last ^ (i - start)) * _MIX) & _ALL) >> 40
+                if maybe[(h >> 3) & maybe_mask] & (1 << (h & 7)):
                     code = self.code_of(data, start, i - start, h)
+                if code == 0 and words > 0 and informed and not labelling and (lead != _K_EXPLAIN or depth):
+                    # Nearly every word of nearly every text: a name that means nothing.
+                    words += 1
+                    previous = _K_NONE
+                    continue
                 words += 1
                 keyword = code >> 24
                 result |= code & 0xFFFFFF
-                if not self.informed and words > 1 and keyword != _K_LITERAL:
+                if not informed and words > 1 and keyword != _K_LITERAL:
                     has |= _HAS_UNKNOWN
 
                 if labelling:
@@ -385,8 +389,7 @@ class Scanner:
                     return result | _UNSURE
             elif kind == _DOUBLE:
                 start = i
-                h = 5381
-                high = 0
+                last = 0
                 doubled = False
                 while True:
                     if i >= size:
@@ -398,21 +401,20 @@ class Scanner:
                             i += 1
                         else:
                             break
-                    h = ((h * 33) ^ c) & 0x7FFFFFFF
-                    high |= c
+                    last = last << 8 | c
                     i += 1
                 if i - start > _LONGEST:
                     return result | _UNSURE
-                if high & 0x80 and self.nonascii:
+                if nonascii and not _is_ascii(data, start, i):
                     result |= _OPAQUE
                 if found is not None:
                     found.add(data[start:i].replace(b'""', b'"'))
-                h ^= h >> 15
+                h = (((last ^ (i - start)) * _MIX) & _ALL) >> 40
                 if doubled:
                     result |= self.words.get(data[start:i].replace(b'""', b'"'), 0) & 0xFFFFFF
-                elif bitmap[(h >> 3) & 16383] & (1 << (h & 7)):
+                elif maybe[(h >> 3) & maybe_mask] & (1 << (h & 7)):
                     result |= self.words.get(data[start:i], 0) & 0xFFFFFF
-                if not self.informed:
+                if not informed:
                     has |= _HAS_UNKNOWN
                 if words == 0:
                     if mode == _SQL:
@@ -436,7 +438,7 @@ class Scanner:
                     if i < 0:
                         return result | _UNSURE
                     continue
-                if not self.informed:
+                if not informed:
                     has |= _HAS_UNKNOWN
             elif kind == _SEMICOLON:
                 if words or lead:
@@ -472,7 +474,7 @@ class Scanner:
             elif kind == _OPERATOR:
                 if mode == _PLPGSQL and words == 0 and c == 60 and i < size and data[i] == 60:
                     labelling = True
-                if not self.informed:
+                if not informed:
                     has |= _HAS_UNKNOWN
             elif kind == _BAD:
                 return result | _UNSURE
@@ -610,10 +612,20 @@ _CONTEXTUAL = frozenset(
 
 
 def _hash(word: bytes) -> int:
-    h = 5381
-    for c in word:
-        h = ((h * 33) ^ c) & 0x7FFFFFFF
-    return h ^ (h >> 15)
+    """A word's hash, of its last eight bytes and its length: the scan makes it in passing, one shift for each byte."""
+    return (((int.from_bytes(word, "big") & _ALL ^ len(word)) * _MIX) & _ALL) >> 40
+
+
+def _filter(words: dict[bytes, int]) -> tuple[int, bytes]:
+    """A row of bits that are set for the hashes of these words, and the mask of its bytes; small, to stay in the cache."""
+    size = 512
+    while size < 4 * len(words):
+        size *= 2
+    bits = bytearray(size)
+    for word in words:
+        h = _hash(word)
+        bits[(h >> 3) & (size - 1)] |= 1 << (h & 7)
+    return size - 1, bytes(bits)
 
 
 def _tables(words: dict[bytes, int]) -> tuple[int, bytes, bytes]:
@@ -633,6 +645,15 @@ def _tables(words: dict[bytes, int]) -> tuple[int, bytes, bytes]:
         index[4 * slot : 4 * slot + 4] = len(entries).to_bytes(4, "little")
         entries += bytes([len(word)]) + code.to_bytes(4, "little") + word
     return size - 1, bytes(index), bytes(entries)
+
+
+def _is_ascii(data: bytes, i: int, end: int) -> bool:
+    """Say whether all bytes from *i* up to *end* are ASCII."""
+    while i < end:
+        if data[i] >= 0x80:
+            return False
+        i += 1
+    return True
 
 
 def _plain_string(data: bytes, i: int, size: int) -> int:

@@ -28,6 +28,7 @@ from pgpool_py.testing.process import (
 )
 
 READY_WITHIN = 20.0
+_READY_WITHIN_UNDER = 300.0  # valgrind and its like are slow
 STOPPED_WITHIN = 5.0
 _TCP_LISTEN = "0A"
 
@@ -72,8 +73,8 @@ class Pooler:
 
     *databases* maps names to connection strings ("host=127.0.0.1 port=5432 dbname=app"), *users* names to
     the secrets of userlist.txt, *settings* is the [pgbouncer] section, *user_settings* the [users] section.
-    *command* runs another program, for example ["/usr/sbin/pgbouncer"]. *inherit_output* lets it write to our
-    terminal instead of `log`.
+    *command* runs another program, for example ["/usr/sbin/pgbouncer"]; *under* one that runs the pooler, such as
+    valgrind. *inherit_output* lets it write to our terminal instead of `log`.
     """
 
     host = "127.0.0.1"
@@ -86,6 +87,7 @@ class Pooler:
         *,
         user_settings: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
+        under: Sequence[str] = (),
         port: int | None = None,
         env: Mapping[str, str] | None = None,
         inherit_output: bool = False,
@@ -97,7 +99,8 @@ class Pooler:
         self.port = port or 0
         self._wanted_port = port
         self._account = child_account()
-        self._command = list(command) if command is not None else own_command()
+        self._command = [*under, *(command if command is not None else own_command())]
+        self._ready_within = _READY_WITHIN_UNDER if under else READY_WITHIN
         self._switch = command is not None  # our own launcher changes the user by itself
         self._env = {**({} if command is not None else own_environment()), **(env or {})}
         self._inherit_output = inherit_output
@@ -268,13 +271,13 @@ class Pooler:
                 log.close()
         assert self._watchdog is not None
         self._watchdog.announce(self._process.pid, "QUIT")
-        give_up = time.monotonic() + READY_WITHIN
+        give_up = time.monotonic() + self._ready_within
         while not _listens(self.host, self.port):
             if self._process.poll() is not None:
                 self._watchdog.forget(self._process.pid)
                 raise PoolerError(f"the pooler ended with {self._process.returncode}\n{self.log}")
             if time.monotonic() > give_up:
-                raise PoolerError(f"the pooler did not listen within {READY_WITHIN:g} s\n{self.log}")
+                raise PoolerError(f"the pooler did not listen within {self._ready_within:g} s\n{self.log}")
             time.sleep(0.01)
 
     def _crash(self) -> PoolerError | None:
