@@ -7,6 +7,7 @@ cdef int _STATEMENT, _EXECUTES, _LISTEN, _PIN, _CLEANUP, _DDL, _SEEDS, _LIBRARY,
 cdef int _RELEASES, _LONGEST
 cdef int _K_NONE, _K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE, _K_PLAIN, _K_BEGIN, _K_START, _K_COMMIT, _K_END
 cdef unsigned long long _MIX, _ALL
+cdef int _BEGINNINGS, _SHORTEST_BEGINNING, _LONGEST_BEGINNING, _SELDOM, _K_NONE, _K_QUERY, _K_INSERT, _K_UPDATE, _K_PLAIN, _K_BEGIN, _K_START, _K_COMMIT, _K_END
 cdef int _K_ROLLBACK, _K_PREPARE, _K_EXECUTE, _K_DEALLOCATE, _K_SET, _K_RESET, _K_DISCARD, _K_LISTEN
 cdef int _K_UNLISTEN, _K_DECLARE, _K_CLOSE, _K_EXPLAIN, _K_ANALYZE, _K_VERBOSE, _K_DDL, _K_CREATE, _K_ALTER, _K_DROP, _K_LOAD
 cdef int _K_CALL, _K_DO, _K_INTO, _K_TEMP, _K_HOLD, _K_WITHOUT, _K_LOCAL, _K_TRANSACTION, _K_CONSTRAINTS
@@ -23,6 +24,12 @@ cdef const unsigned char *_PART
 
 
 @cython.final
+cdef class Beginning:
+    cdef bytes text
+    cdef int lead, second, words, has, depth, previous
+
+
+@cython.final
 cdef class Scanner:
     cdef readonly bint informed
     cdef readonly int ddl
@@ -33,10 +40,13 @@ cdef class Scanner:
     cdef Py_ssize_t mask
     cdef bytes index
     cdef bytes entries
+    cdef list beginnings
+    cdef int unknown
 
     cpdef int scan(self, bytes text, int mode=*, set found=*) except -1
     @cython.locals(
-        maybe=cython.p_const_uchar, maybe_mask=Py_ssize_t, informed=bint, nonascii=bint, kinds=cython.p_const_uchar, fold=cython.p_const_uchar, part=cython.p_const_uchar,
+        maybe=cython.p_const_uchar, maybe_mask=Py_ssize_t, kinds=cython.p_const_uchar, fold=cython.p_const_uchar,
+        part=cython.p_const_uchar, informed=bint, nonascii=bint, slot=Py_ssize_t, known=Beginning,
         i=Py_ssize_t, start=Py_ssize_t, c=int, kind=int, last=cython.ulonglong, h=cython.uint, code=int, keyword=int,
         result=int, statements=int, lead=int, second=int, words=int, has=int, depth=int, previous=int,
         leads=bint, declaring=bint, lenient=bint, labelling=bint, doubled=bint)
@@ -49,6 +59,12 @@ cdef class Scanner:
     cdef int judge_set(self, int second, int has) noexcept
 
 
+@cython.locals(high=cython.ulonglong)
+cdef unsigned long long _eight(const unsigned char *data, Py_ssize_t i) noexcept
+cdef Py_ssize_t _slot(const unsigned char *data, Py_ssize_t size) noexcept
+cdef bint _may_end(const unsigned char *data, Py_ssize_t end) noexcept
+@cython.locals(length=Py_ssize_t)
+cdef bint _resumes(const unsigned char *data, Py_ssize_t size, bytes known) except -1
 cdef bint _is_ascii(const unsigned char *data, Py_ssize_t i, Py_ssize_t end) noexcept
 cdef Py_ssize_t _plain_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _escape_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept

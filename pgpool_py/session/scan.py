@@ -11,6 +11,9 @@ Safe by construction: where the lexical rules depend on a setting or an encoding
 answer is UNSURE. Every byte above 0x7f is part of a word, as in PostgreSQL: the second bytes of the
 client-only encodings (SJIS, BIG5, GBK ...) are never a quote, a dollar, a comment sign or a semicolon, so
 they cannot move a boundary; only the backslash among them could.
+
+Texts that do not repeat mostly differ in their literals only. So the beginning of a text up to its first literal is remembered
+with what was known there; a text that begins alike is scanned from there on (docs/decisions/0016-known-beginnings.md).
 """
 
 from __future__ import annotations
@@ -210,6 +213,27 @@ _HAS_TABLE = 2048
 _HAS_SELECT = 4096  # a query, or TABLE once more: CREATE TABLE ... AS
 
 
+_BEGINNINGS = 256
+_SHORTEST_BEGINNING = 24
+_LONGEST_BEGINNING = 2000
+_SELDOM = 8  # one in so many unknown beginnings is remembered: what comes once shall cost nothing
+
+
+class Beginning:
+    """A text up to its first literal, and what the scan knows there: its own variables of the same names."""
+
+    def __init__(
+        self, text: bytes, lead: int, second: int, words: int, has: int, depth: int, previous: int
+    ) -> None:
+        self.text = text
+        self.lead = lead
+        self.second = second
+        self.words = words
+        self.has = has
+        self.depth = depth
+        self.previous = previous
+
+
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
     besides, by event triggers."""
@@ -224,6 +248,8 @@ class Scanner:
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
         self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)
+        self.beginnings: list[Beginning | None] = [None] * _BEGINNINGS
+        self.unknown = 0
 
     def scan(self, text: bytes, mode: int = 0, found: set[bytes] | None = None) -> int:
         """Return the flags of *text*; with *found*, also add every name in it to that set."""
@@ -252,6 +278,25 @@ class Scanner:
         declaring = mode == _PLPGSQL
         lenient = False
         labelling = False
+        slot = -1
+        if mode == _SQL and found is None and size > _SHORTEST_BEGINNING + 8:
+            slot = _slot(data, size)
+            known = self.beginnings[slot]
+            if known is not None and _resumes(data, size, known.text):
+                i = len(known.text)
+                lead = known.lead
+                second = known.second
+                words = known.words
+                has = known.has
+                depth = known.depth
+                previous = known.previous
+                slot = -1
+            else:
+                self.unknown += 1
+                if self.unknown < _SELDOM:
+                    slot = -1
+                else:
+                    self.unknown = 0
 
         while i < size:
             c = data[i]
@@ -383,6 +428,10 @@ class Scanner:
                 continue
 
             i += 1
+            if slot >= 0 and (kind == _QUOTE or kind == _DIGIT):
+                if result == 0 and statements == 0 and _may_end(data, i - 1):
+                    self.beginnings[slot] = Beginning(data[: i - 1], lead, second, words, has, depth, previous)
+                slot = -1
             if kind == _QUOTE:
                 i = _plain_string(data, i, size)
                 if i < 0:
@@ -645,6 +694,39 @@ def _tables(words: dict[bytes, int]) -> tuple[int, bytes, bytes]:
         index[4 * slot : 4 * slot + 4] = len(entries).to_bytes(4, "little")
         entries += bytes([len(word)]) + code.to_bytes(4, "little") + word
     return size - 1, bytes(index), bytes(entries)
+
+
+def _eight(data: bytes, i: int) -> int:
+    """Eight bytes as one number."""
+    high = data[i + 7]
+    high = high << 8 | data[i + 6]
+    high = high << 8 | data[i + 5]
+    high = high << 8 | data[i + 4]
+    high = high << 8 | data[i + 3]
+    high = high << 8 | data[i + 2]
+    high = high << 8 | data[i + 1]
+    return high << 8 | data[i]
+
+
+def _slot(data: bytes, size: int) -> int:
+    """Where a text's beginning is remembered: by its length and two samples, which mostly lie before the literals."""
+    return (((_eight(data, 8) ^ size) * _MIX ^ _eight(data, size >> 2)) * _MIX & _ALL) >> 56
+
+
+def _may_end(data: bytes, end: int) -> bool:
+    """Say whether a beginning may end there: long enough, and whatever literal follows, all before it means the same.
+
+    That is not so behind a word, which may go on (N'...', U&'...'), nor behind a dot or an operator.
+    """
+    return _SHORTEST_BEGINNING <= end <= _LONGEST_BEGINNING and data[end - 1] in (32, 40, 44, 61)  # space ( , =
+
+
+def _resumes(data: bytes, size: int, known: bytes) -> bool:
+    """Say whether the text begins like *known*, and with a literal behind that."""
+    length = len(known)
+    if length >= size or (_KINDS[data[length]] != _QUOTE and _KINDS[data[length]] != _DIGIT):
+        return False
+    return data[:length] == known
 
 
 def _is_ascii(data: bytes, i: int, end: int) -> bool:
