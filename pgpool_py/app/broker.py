@@ -29,7 +29,7 @@ from pgpool_py.config import Config
 from pgpool_py.frontend.gate import ClientLogin
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.observe.log import Log, label
-from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, HandOver, Launch
+from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, GiveUp, HandOver, Launch
 from pgpool_py.pool.states import ServerState
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
@@ -99,6 +99,10 @@ class Broker:
                     real_member(server).check(self._check_query())
                 case FailClient(client, message):
                     real_member(client).refuse("08P01", message)
+                case GiveUp(server):
+                    holder = real_member(server).client
+                    if holder is not None:
+                        holder.give_up()
         self.relay.reap()
 
     def _log_reserve(self, pool: Any) -> None:

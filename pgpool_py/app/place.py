@@ -33,6 +33,7 @@ SESSION_RESET = flags.RESET  # what makes a server of a session pool run server_
 PIN_MODES = {SessionPin.ALLOW: PIN_ALLOW, SessionPin.NOTICE: PIN_NOTICE, SessionPin.ERROR: PIN_ERROR}
 FACTS_INTERVAL = 60.0  # seconds between two looks at a database's catalogs
 CHANGED_INTERVAL = 0.3  # the same after a client of ours ran DDL
+HOLD_TIME = 60.0  # seconds in which a client may read sequence values that it left in an earlier transaction
 ROLE_RETRY = 1.0  # seconds between two looks for a host in the role asked for
 INVALID_PASSWORD = "28P01"
 
@@ -170,6 +171,7 @@ class Place:
         settings.min_pool_size = config.min_pool_size(entry)
         settings.reserve_pool_size = config.reserve_pool_size(entry, user)
         settings.pin_pool_size = main.pin_pool_size
+        settings.hold_time = min(HOLD_TIME, main.pin_timeout or HOLD_TIME)
         settings.reserve_pool_timeout = main.reserve_pool_timeout
         # Behind a forced user each client's own user may say something else: then the sweep sees to it.
         by_client = entry.user is not None and any(each.query_wait_timeout is not None for each in config.users.values())

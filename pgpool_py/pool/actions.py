@@ -38,6 +38,13 @@ class FailClient:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The server is held by a client between transactions, and others need it: make its client give it back."""
+
+    server: Member
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Start one connection for the pool; it ends in server_connected or connect_failed, exactly once."""
 
@@ -45,4 +52,4 @@ class Launch:
     from_reserve: bool = False
 
 
-Action = CloseServer | CheckServer | HandOver | FailClient | Launch
+Action = CloseServer | CheckServer | HandOver | FailClient | GiveUp | Launch

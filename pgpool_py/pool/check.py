@@ -25,6 +25,7 @@ def check_invariants(pool: Pool) -> None:
             assert server not in seen, "a server is in two lists"
             seen.add(server)
     assert pool.connected_count() + len(pool.pinned) == len(seen)
+    assert all(server in pool.active or server in pool.pinned for server in pool.held), "a held server is nobody's"
     assert pool.connecting >= 0
     assert all(client.state is ClientState.WAITING for client in pool.waiting)
     starts = [client.wait_start for client in pool.waiting]

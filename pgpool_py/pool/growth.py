@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, HandOver, Launch
+from pgpool_py.pool.held import give_up_one, make_room
 from pgpool_py.pool.limits import evict_for
 from pgpool_py.pool.states import ServerState
 
@@ -52,6 +53,22 @@ def _serve(pool: Pool, actions: list[Action], now: float) -> None:
         actions.append(CheckServer(server))
         unserved -= 1
     _grow(pool, actions, now)
+    if pool.held:
+        _use_held(pool, actions, now)
+
+
+def _use_held(pool: Pool, actions: list[Action], now: float) -> None:
+    """Where the pool is full, whoever waits for nothing else gets what is held."""
+    for _ in range(_unserved(pool)):
+        if _room(pool) and not pool.login_error and not any(limit.full for limit in pool.limits):
+            return  # it grows by itself, a few at a time
+        if make_room(pool, actions):
+            _grow(pool, actions, now)
+
+
+def _unserved(pool: Pool) -> int:
+    """How many clients wait for whom nothing is under way."""
+    return len(pool.waiting) - len(pool.tested) - len(pool.used) - pool.connecting
 
 
 def _grow(pool: Pool, actions: list[Action], now: float) -> None:
@@ -81,6 +98,9 @@ def _make_place(pool: Pool, actions: list[Action]) -> bool:
     full = [limit for limit in pool.limits if limit.full]
     for limit in full:
         limit.block(pool)
+        holder = next((other for other in limit.pools if other is not pool and other.held), None)
+        if holder is not None:
+            give_up_one(holder, actions)  # once released, its place is owed to this pool
     return not full
 
 
@@ -98,7 +118,7 @@ def _wanted(pool: Pool, now: float) -> int:
     """How many connections the waiting clients ask for now, shared limits apart."""
     if in_back_off(pool, now):
         return 0
-    unserved = len(pool.waiting) - len(pool.tested) - len(pool.used) - pool.connecting
+    unserved = _unserved(pool)
     if pool.login_error:
         # One try is enough to learn whether the server is back.
         at_once = 1 - pool.connecting

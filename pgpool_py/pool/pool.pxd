@@ -18,6 +18,7 @@ cdef class Pool(Dispenser):
     cdef readonly Line used
     cdef readonly Line tested
     cdef readonly Line being_canceled
+    cdef readonly dict held
     cdef readonly Py_ssize_t connecting
     # clients
     cdef readonly set clients

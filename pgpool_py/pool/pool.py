@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pgpool_py.pool import growth, janitor
+from pgpool_py.pool import growth, held, janitor
 from pgpool_py.pool.actions import Action, CloseServer, FailClient
 from pgpool_py.pool.limits import Limit, owed_place
 from pgpool_py.pool.line import Line
@@ -62,6 +62,7 @@ class Pool(Dispenser):
         self.used = Line()
         self.tested = Line()
         self.being_canceled = Line()
+        self.held: dict[Member, held.Holding] = {}  # of active and pinned, the longest held first; see held.py
         self.connecting = 0  # NEW: launched, neither connected nor failed yet
 
         # clients
@@ -250,7 +251,7 @@ class Pool(Dispenser):
     def pin(self, server: Member) -> bool:
         """Leave an ACTIVE server to its client for as long as only it can keep that client's session; False: no more of
         them (pin_pool_size). Call activate afterwards: the pool has a place more."""
-        if len(self.pinned) >= self.settings.pin_pool_size:
+        if len(self.pinned) >= self.settings.pin_pool_size and not held.yield_pin(self):
             return False
         self.move(server, ServerState.PINNED)
         self.refresh()
@@ -260,6 +261,25 @@ class Pool(Dispenser):
         """A pinned server is like any other again; release closes it where the pool has grown full meanwhile."""
         self.move(server, _ACTIVE)
         self.refresh()
+
+    def may_pin(self) -> bool:
+        """Whether `pin` would find a place now."""
+        return held.pins_taken(self) < self.settings.pin_pool_size
+
+    def hold(self, server: Member, since: float, spare: bool) -> bool:
+        """Leave an ACTIVE or PINNED server to its client, between transactions, until others need it; *spare*: rather than
+        another one. False: others have a better claim to it."""
+        return held.hold(self, server, since, spare)
+
+    def work(self, server: Member) -> None:
+        """The client that holds *server* begins a transaction."""
+        holding = self.held.get(server)
+        if holding is not None:
+            holding.busy = True
+
+    def unhold(self, server: Member) -> None:
+        """A held server is like any other again."""
+        held.unhold(self, server)
 
     def exchange(self, client: Member, server: Member, other: Member) -> None:
         """*client*, which just acquired *server*, takes the idle *other* instead."""
@@ -307,7 +327,7 @@ class Pool(Dispenser):
 
     def may_grow(self) -> bool:
         """Whether `activate` may have something to do for a client that has to wait; a full pool answers at once."""
-        if self.idle or self.used or self.login_error or self.paused:
+        if self.idle or self.used or self.login_error or self.paused or self.held:
             return True
         if 0 < self.full_size <= self.server_count() and not self.contended:
             return False
@@ -340,7 +360,9 @@ class Pool(Dispenser):
         self.paused = True
         self.unblock()
         self.refresh()
-        return self.close_unused("pause mode")
+        actions = self.close_unused("pause mode")
+        held.give_up_all(self, actions)
+        return actions
 
     def resume(self, now: float) -> list[Action]:
         """Serve again, first those who waited."""
@@ -354,6 +376,7 @@ class Pool(Dispenser):
         for server in self.servers():
             server.close_needed = True
         actions = self.close_unused("database configuration changed")
+        held.give_up_all(self, actions)
         actions.extend(self.activate(now))
         return actions
 
@@ -405,6 +428,7 @@ class Pool(Dispenser):
     def remove(self, server: Member) -> None:
         """Take a server out of the pool; its place is free from now on."""
         self._list(server.state).remove(server)
+        self.held.pop(server, None)
         server.state = ServerState.CLOSED
         self._count_out()
 

@@ -14,6 +14,7 @@ class PoolSettings:
     reserve_pool_size: int = 0
     reserve_pool_timeout: float = 5.0  # 0 = the reserve is not used
     pin_pool_size: int = 5  # servers that may be pinned, beside the pool's size
+    hold_time: float = 60.0  # how long a server may be held
     query_wait_timeout: float = 120.0  # 0 = wait for ever
     query_timeout: float = 0.0  # here only for queries still in the queue
     server_lifetime: float = 3600.0  # 0 = use once

@@ -10,10 +10,8 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
 cdef object BATCH, LETTERS
-cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED
-cdef int HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED
-cdef int REFUSAL
-cdef long BACK, OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN
+cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED, HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED, REFUSAL, MIXED, CLEARING, KEEPS_VALUE
+cdef long BACK, OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN, READS_VALUES, VALUES
 
 cdef class Client(Keeper):
     cdef public int number
@@ -80,6 +78,10 @@ cdef class Client(Keeper):
     @cython.locals(server=Server)
     cpdef transaction_ended(self)
     cdef bint discards(self, Server server, bytes text)
+    @cython.locals(ahead=bytes, removed=bytes)
+    cdef bytes before(self, Server server, long verdict, bytes text)
+    cpdef bytes clear_sequences(self, Server server)
+    cpdef give_up(self)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)
     cdef bytes place_unnamed(self, Server server)

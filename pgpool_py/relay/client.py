@@ -13,12 +13,12 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from pgpool_py.relay import keeping
+from pgpool_py.relay import keeping, sequences
 from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, same, slot, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.keeping import OBJECTS, Keeper, says_buffers
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
-from pgpool_py.relay.server import DIFFERENCE, Server
+from pgpool_py.relay.server import CLEARED, DIFFERENCE, Server
 from pgpool_py.relay.subscription import Subscription, needs_channels
 from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
@@ -73,6 +73,11 @@ UNSETTABLE = flags.SEED | flags.LIBRARY
 TRANSACTION_END = flags.TRANSACTION_END
 TRANSACTION_EXIT_ONLY = flags.TRANSACTION_EXIT_ONLY
 READS_SEQUENCE = flags.READS_SEQUENCE
+READS_VALUES = sequences.READS
+VALUES = sequences.READS | sequences.WRITES
+KEEPS_VALUE = sequences.KEEPS_VALUE
+MIXED = sequences.MIXED
+CLEARING = sequences.CLEARING
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
 READS = READS_SEQUENCE | NAMES_STATEMENTS
@@ -205,6 +210,8 @@ class Client(Keeper):
             self.query_start = self.relay.now
             if not self.transaction_start:
                 self.transaction_start = self.query_start
+            if self.keeps_server & KEEPS_VALUE:
+                self.pool.work(server)
         if self.passing:
             pos = stop if self.passing > stop else self.passing
             self.passing -= pos
@@ -322,6 +329,12 @@ class Client(Keeper):
                         self.keep(server, stage, start, pos, stop)
                         return
                     if pooling:
+                        if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
+                            # What it may read depends on how the requests before end.
+                            if not self.differing:
+                                self.awaiting = AWAITS_READY
+                            self.keep(server, stage, start, pos, stop)
+                            return
                         extra = self.before(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", True)
                         if extra is not None:
                             if stage is None:
@@ -347,15 +360,18 @@ class Client(Keeper):
                                     verdict = 0
                         if verdict & PIN and whole and context.keeping and not self.pins:
                             refusal = self.refusal(piece(pos + 5, end - 1))
-                            if refusal is not None:
-                                if stage is None:
-                                    stage = []
-                                if start < pos:
-                                    stage.append(piece(start, pos))
-                                text = self.failing()
-                                stage.append(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
-                                start = end
-                                verdict = 0
+                        elif verdict & READS_VALUES and server.sequence_mixed == MIXED and whole:
+                            if server.status == IN_TRANSACTION_FAILED:
+                                refusal = sequences.ABORTED
+                        if refusal is not None:
+                            if stage is None:
+                                stage = []
+                            if start < pos:
+                                stage.append(piece(start, pos))
+                            text = self.failing()
+                            stage.append(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+                            start = end
+                            verdict = 0
                         if verdict & NOTED:
                             self.note(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", None, None)
                     if verdict & (UNSETTABLE | CHANGES):
@@ -440,7 +456,7 @@ class Client(Keeper):
                                 start = pos
                         if self.blind and verdict & TRANSACTION_END:
                             self.relay.broker.catalogs_changed(self)
-                        if verdict & READS:
+                        if verdict & READS or (verdict & VALUES and context.reads_sequences):
                             extra = self.before(server, verdict, statement.body, False)
                             if extra is not None:
                                 if stage is None:
@@ -662,6 +678,14 @@ class Client(Keeper):
                     return
 
             elif kind == FUNCTION_CALL:
+                extra = self.before(server, UNKNOWN, b"", True)
+                if extra is not None:
+                    if stage is None:
+                        stage = []
+                    if start < pos:
+                        stage.append(piece(start, pos))
+                    stage.append(extra)
+                    start = pos
                 server.ready = False
                 self.note(server, UNKNOWN, b"", None, None)
                 server.expected.add(OWED_FUNCTION_CALL, None)
@@ -733,16 +757,15 @@ class Client(Keeper):
                 server.owner_since = self.relay.now
             else:
                 self.subscription.taken(server)
-        if server.sequence_owner is not self:
+        if server.sequence_owner is not self or self.value_at is not server:
             if server.sequence_owner is not None:
-                if context.reads_sequences and context.pooling:
-                    stage = [self.own(server, b"DISCARD SEQUENCES", None)]
-                else:
-                    server.sequence_mixed = True
+                server.sequence_mixed = MIXED
             server.sequence_owner = self
-        elif server.sequence_mixed and context.reads_sequences:
-            server.sequence_mixed = False
-            stage = [self.own(server, b"DISCARD SEQUENCES", None)]
+            self.value_at = server
+            self.values = 0
+        if server.sequence_mixed == MIXED and context.reads_sequences and context.pooling and context.watching:
+            stage = [self.clear_sequences(server)]
+            context.tried_sequences()
         if server.in_force is not self.settings:
             texts = difference(server.in_force, self.settings)
             server.in_force = self.settings
@@ -851,12 +874,8 @@ class Client(Keeper):
         *apart*: the text is a Query's, not part of a batch.
         """
         extra = b""
-        if verdict & READS_SEQUENCE:
-            self.context.reads_sequences = True
-            # In a transaction its own value may be among them: only the pool's first such reader can meet that.
-            if server.sequence_mixed and server.ready and server.status == IDLE:
-                server.sequence_mixed = False
-                extra = self.own(server, b"DISCARD SEQUENCES", None)
+        if verdict & VALUES and (verdict & READS_VALUES or self.context.reads_sequences):
+            extra = sequences.before(self, server, verdict, text) or b""
         if verdict & NAMES_STATEMENTS and server.status != IN_TRANSACTION_FAILED:
             if self.names is None:
                 self.names = Names(self.context)
@@ -868,6 +887,17 @@ class Client(Keeper):
             return None
         server.ready = False
         return extra
+
+    def clear_sequences(self, server: Server) -> bytes:
+        """A server forgets all sequence values."""
+        server.sequence_mixed = CLEARING
+        return self.own(server, sequences.DISCARD, CLEARED)
+
+    def give_up(self) -> None:
+        """Others need the server that is held for sequence values."""
+        self.values = sequences.NONE
+        self.keeps_server &= ~KEEPS_VALUE
+        self.settled()
 
     def level(self) -> int:
         """How the settings in force deviate from the session's, as far as is known."""
@@ -1181,6 +1211,10 @@ class Client(Keeper):
             if self.question is not None and not self.context.keeping:
                 self.ask(server)
                 return
+        if self.values:
+            sequences.settle(self, server)
+            if self.server is not server:
+                return  # given up at once
         if self.keeps_server or not self.context.pooling:
             if self.context.keeping and server.in_force is not self.settings:
                 self.restore(server)
@@ -1283,6 +1317,7 @@ class Client(Keeper):
             return
         if self.pins:
             self.unpin(server)
+        sequences.let_go(self, server)
         if self.question is not None or self.asked is not None:
             self.abandon(server)
         if server.dirty & OBJECTS:

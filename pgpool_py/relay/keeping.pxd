@@ -31,6 +31,10 @@ cdef class Keeper(Connection):
     cdef public bint all_back
     cdef public int deviation
     cdef public bint differing
+    cdef public int values
+    cdef public bint wrote
+    cdef public Server value_at
+    cdef public double value_since
     cdef public str trouble
 
     @cython.locals(there=object)

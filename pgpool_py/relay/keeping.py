@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
@@ -82,6 +83,8 @@ class Keeper(Connection):
     `all_back`             its DISCARD ALL was carried out in this transaction
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
     `differing`            its settings are being put in force: what it says waits
+    `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py
+    `value_at`             the server they are on; `value_since`: when one was last made or read
     `trouble`              why it must be disconnected as soon as that can be done
     """
 
@@ -110,6 +113,10 @@ class Keeper(Connection):
         self.all_back = False
         self.deviation = AS_OF_SESSION
         self.differing = False
+        self.values = sequences.NONE
+        self.wrote = False
+        self.value_at: Server | None = None
+        self.value_since = 0.0
         self.trouble = ""
 
     def fits(self, server: Server) -> bool:
@@ -391,6 +398,7 @@ class Keeper(Connection):
                 server.dirty |= RESET
                 self.trouble = f"{what} needs a server of its own (session_pin)"
                 return
+            sequences.let_go(self, server)
             if not self.pool.pin(server):
                 server.dirty |= RESET
                 self.trouble = f"no more servers can be kept for {what} (pin_pool_size)"
@@ -415,7 +423,7 @@ class Keeper(Connection):
         what = f'"{text[:CAUSE].decode(errors="replace")}"'
         if self.context.pin_mode == PIN_ERROR:
             return REFUSAL, None, "0A000", f"{what} needs a server of its own (session_pin)"
-        if len(self.pool.pinned) >= self.pool.settings.pin_pool_size:
+        if not self.pool.may_pin():
             return REFUSAL, None, "53300", f"no more servers can be kept for {what} (pin_pool_size)"
         return None
 
@@ -505,6 +513,7 @@ class Keeper(Connection):
         self.all_back = True
         self.unknowable = False
         self.prepared = 0
+        sequences.forget(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:

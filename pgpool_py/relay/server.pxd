@@ -39,7 +39,7 @@ cdef class Server(Connection):
     cdef public double owner_since
     cdef public int former_key
     cdef public object sequence_owner
-    cdef public bint sequence_mixed
+    cdef public int sequence_mixed
     cdef public int step
     cdef public double deadline
     cdef public bytes step_error

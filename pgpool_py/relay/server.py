@@ -100,6 +100,9 @@ STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT, S
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
 LOOK = "look"
+# The note of a DISCARD SEQUENCES, and what is known of the values on a server: its owner's; others' too; these being removed.
+CLEARED = "cleared"
+UNMIXED, MIXED, CLEARING = range(3)
 
 
 class Server(Connection):
@@ -146,8 +149,9 @@ class Server(Connection):
         self.owner_key = 0
         self.owner_since = 0.0
         self.former_key = 0
+        # who called nextval here, and whether values of others may be among his: see sequences.py
         self.sequence_owner: Any = None
-        self.sequence_mixed = False
+        self.sequence_mixed = UNMIXED
         # own work
         self.step = STEP_NONE
         self.deadline = 0.0
@@ -482,6 +486,10 @@ class Server(Connection):
             else:
                 self.client.looked(rows, self.step_error)
             return
+        if note == CLEARED:
+            self.sequence_mixed = UNMIXED if self.step_error is None else MIXED
+            self.step_error = None
+            return
         if not isinstance(note, int):
             return
         step = self.step
@@ -494,7 +502,7 @@ class Server(Connection):
             self.statements.clear()
             self.in_force = self.context.table.empty
             self.sequence_owner = None
-            self.sequence_mixed = False
+            self.sequence_mixed = UNMIXED
             if self.context.connect_query:
                 self.own_query(STEP_CONNECT, self.context.connect_query)
         elif step == STEP_UNLISTEN:

@@ -38,10 +38,17 @@ Value = bytes | str | None
 
 # What a name passes on to the names that mention it.
 _PASSED_ON = (
-    flags.DIRTY | flags.DYNAMIC | flags.READS | flags.READS_SETTINGS | flags.WRITES_SEQUENCE | flags.TRANSACTION_LOCAL
+    flags.DIRTY
+    | flags.DYNAMIC
+    | flags.READS
+    | flags.READS_SETTINGS
+    | flags.WRITES_SEQUENCE
+    | flags.FILLS
+    | flags.TRANSACTION_LOCAL
 )
 # What code that runs without being named must not do.
 _BOUND = flags.DIRTY | flags.READS
+_MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 # All names outside ASCII are one node to those who mention any: how they fold depends on the encoding.
 _NONASCII = b"\x80"
 
@@ -88,7 +95,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             case _:
                 if b"set_config" in text:
                     makers.append((name, text))
-                graph.mention(name, text)
+                graph.mention(name, text, filled=kind == b"filled")
     for name, bits in functions.KINDS.items():
         graph.add(name, bits)
     for name, description, text in functions_read:
@@ -129,6 +136,8 @@ class _Graph:
     def __init__(self) -> None:
         self.bits: dict[bytes, int] = defaultdict(int)
         self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
+        self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
+        self.modifying: set[bytes] = set()  # whose code changes rows
         self.nonascii: set[bytes] = set()
 
     def add(self, name: bytes, bits: int) -> None:
@@ -136,15 +145,20 @@ class _Graph:
         if not name.isascii():
             self.nonascii.add(name)
 
-    def mention(self, name: bytes, text: bytes, mode: int = NAMES) -> None:
-        """Take in that *name* runs the code in *text*."""
+    def mention(self, name: bytes, text: bytes, mode: int = NAMES, *, filled: bool = False) -> None:
+        """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
         names: set[bytes] = set()
         bits = _READER.scan(text, mode, names) & _PASSED_ON
+        if filled:
+            bits = _filled(bits)
+        elif not names.isdisjoint(_MODIFYING):
+            self.modifying.add(name)
         self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
+        mentions = self.filled_by if filled else self.mentioned_by
         for word in names:
-            self.mentioned_by[word].add(name)
+            mentions[word].add(name)
             if not word.isascii():
-                self.mentioned_by[_NONASCII].add(name)
+                mentions[_NONASCII].add(name)
 
     def add_function(self, name: bytes, detail: str, text: bytes) -> None:
         """Take in a user function: *detail* is its language, extension, volatility and settings clause."""
@@ -168,17 +182,25 @@ class _Graph:
         """Return every name with flags, after passing them on to all that mention it, directly or not."""
         for name in self.nonascii:
             self.mentioned_by[name] |= self.mentioned_by[_NONASCII]
+            self.filled_by[name] |= self.filled_by[_NONASCII]
         todo = [name for name, bits in self.bits.items() if bits]
         while todo:
             name = todo.pop()
             bits = self.bits[name] & _PASSED_ON
             if bits & flags.DIRTY:
                 bits |= flags.UNKNOWN
-            for other in self.mentioned_by.get(name, ()):
-                if bits & ~self.bits[other]:
-                    self.bits[other] |= bits
-                    todo.append(other)
+            for others, passed in ((self.mentioned_by.get(name, ()), bits), (self.filled_by.get(name, ()), _filled(bits))):
+                for other in others:
+                    more = passed | flags.WRITES_SEQUENCE if passed & flags.FILLS and other in self.modifying else passed
+                    if more & ~self.bits[other]:
+                        self.bits[other] |= more
+                        todo.append(other)
         return {name: bits for name, bits in self.bits.items() if bits}
+
+
+def _filled(bits: int) -> int:
+    """What reaching *bits* by changing the rows of a table means for that table."""
+    return bits & ~flags.WRITES_SEQUENCE | flags.FILLS if bits & flags.WRITES_SEQUENCE else bits
 
 
 # Reads bodies before the facts are known: names are collected, so only keywords and KINDS answer.

@@ -38,6 +38,7 @@ CUSTOM_DEFAULTS_QUERY = (
 #   unnamed   text: functions that run without being named
 #   event     text: a function that runs with DDL
 #   names     text: code, or quoted names, that name reaches
+#   filled    text: the same, but only whoever changes rows of the table name reaches it
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
 # is what a built-in operator, operator class or aggregate does.
 FACTS_QUERY = (
@@ -87,17 +88,21 @@ union all
 select 'names', c.relname::text, '', pg_get_viewdef(c.oid)
   from pg_class c where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't'
 union all
-select 'names', c.relname::text, '', pg_get_ruledef(r.oid)
+select 'filled', c.relname::text, '', pg_get_ruledef(r.oid)
   from pg_rewrite r join pg_class c on c.oid = r.ev_class
  where r.oid >= 16384 and r.rulename <> '_RETURN' and c.relpersistence <> 't'
 union all
-select 'names', c.relname::text, '', pg_get_triggerdef(t.oid)
+select 'filled', c.relname::text, '', pg_get_triggerdef(t.oid)
   from pg_trigger t join pg_class c on c.oid = t.tgrelid
  where t.oid >= 16384 and not t.tgisinternal and c.relpersistence <> 't'
 union all
-select 'names', c.relname::text, '', pg_get_expr(d.adbin, d.adrelid)
+select 'filled', c.relname::text, '', pg_get_expr(d.adbin, d.adrelid)
   from pg_attrdef d join pg_class c on c.oid = d.adrelid
  where d.oid >= 16384 and c.relpersistence <> 't'
+union all
+select distinct 'filled', c.relname::text, '', 'nextval'
+  from pg_attribute a join pg_class c on c.oid = a.attrelid
+ where a.attidentity <> '' and c.oid >= 16384 and c.relpersistence <> 't'
 union all
 select 'names', coalesce(c.relname, t.typname)::text, '', pg_get_constraintdef(k.oid)
   from pg_constraint k left join pg_class c on c.oid = k.conrelid left join pg_type t on t.oid = k.contypid

@@ -29,7 +29,7 @@ TRANSACTION_END = (
 TRANSACTION_EXIT_ONLY = 1 << 11  # one statement, of the kind an aborted transaction block accepts
 TRANSACTION_LOCAL = 1 << 12  # SET LOCAL, SET TRANSACTION, SET CONSTRAINTS, transaction advisory locks
 READS_SEQUENCE = 1 << 13  # reaches currval or lastval: DISCARD SEQUENCES first on another client's server
-WRITES_SEQUENCE = 1 << 14  # nextval or setval by name (serial columns do it unseen)
+WRITES_SEQUENCE = 1 << 14  # reaches nextval or setval, by name or by changing rows of a table that FILLS
 READS_STATEMENTS = 1 << 15  # reaches pg_prepared_statements
 READS_CHANNELS = 1 << 16  # reaches pg_listening_channels()
 READS_SETTINGS = 1 << 17  # reaches pg_settings, whose rule makes UPDATE a set_config
@@ -40,14 +40,18 @@ EXECUTES = 1 << 20  # EXECUTE: does what the prepared statement of that name doe
 # Not a verdict's: the server must be reset whatever a look at its catalogs would find.
 RESET = 1 << 22
 
+# Within a scan only.
+FILLS = 1 << 23  # a table whose defaults or triggers reach nextval or setval: who changes its rows does
+MODIFIES = 1 << 24  # changes rows: INSERT, UPDATE, MERGE, DELETE, COPY
+
 # Nor this: a short idle_session_timeout is in force, which must end before the server is idle.
-HASTY = 1 << 23
+HASTY = 1 << 25
 
 # Nor this: the server listens for its client, and must not for the next one.
 CHANNELS = 1 << 21
 
 # Nor this: the server has its client's prepared statements under the client's own names.
-BARE = 1 << 24
+BARE = 1 << 26
 
 # What is noted of the transaction at hand, and what of that a look at the session settles.
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES

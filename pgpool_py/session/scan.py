@@ -77,6 +77,7 @@ _MASK = (1 << _SHIFT) - 1
     _K_TABLE,
     _K_INSERT,
     _K_UPDATE,
+    _K_MODIFY,
     _K_PLAIN,
     _K_BEGIN,
     _K_START,
@@ -119,14 +120,15 @@ _MASK = (1 << _SHIFT) - 1
     _K_STARTER,
     _K_OTHER,
     _K_UNKNOWN,
-) = range(48)
+) = range(49)
 
 _KEYWORDS: dict[int, str] = {
-    _K_QUERY: "with delete truncate lock copy",
+    _K_QUERY: "with truncate lock",
     _K_SELECT: "select values",
     _K_TABLE: "table materialized",
     _K_INSERT: "insert merge",
     _K_UPDATE: "update",
+    _K_MODIFY: "delete copy",
     _K_PLAIN: "savepoint release show fetch move notify",
     _K_BEGIN: "begin",
     _K_START: "start",
@@ -192,6 +194,9 @@ _EXIT = flags.TRANSACTION_EXIT_ONLY
 _XACT = flags.TRANSACTION_LOCAL
 _READS_SETTINGS = flags.READS_SETTINGS
 _RELEASES = flags.RELEASES
+_FILLS = flags.FILLS
+_MODIFIES = flags.MODIFIES
+_WRITES = flags.WRITES_SEQUENCE
 
 _MIX = 0x9E3779B97F4A7C15
 _ALL = 0xFFFFFFFFFFFFFFFF
@@ -208,6 +213,7 @@ _HAS_UNKNOWN = 64  # a name or an operator, where nothing is known of the databa
 _HAS_UPDATE = 128
 _HAS_SEED = 256
 _HAS_ALL = 512
+_HAS_MODIFY = 8192  # INSERT, MERGE, DELETE or COPY
 _HAS_EARLY_DOT = 1024  # a dot behind the second word: SET transaction.x sets a placeholder
 _HAS_TABLE = 2048
 _HAS_SELECT = 4096  # a query, or TABLE once more: CREATE TABLE ... AS
@@ -394,6 +400,8 @@ class Scanner:
                     if keyword == _K_INTO:
                         if previous != _K_INSERT:
                             has |= _HAS_INTO
+                    elif keyword == _K_INSERT or keyword == _K_MODIFY:
+                        has |= _HAS_MODIFY
                     elif keyword == _K_UPDATE:
                         has |= _HAS_UPDATE
                     elif keyword == _K_TEMP:
@@ -536,7 +544,9 @@ class Scanner:
             result &= ~_EXIT
             if result & _DDL and mode == _SQL:
                 result |= _OPAQUE  # the others may run what the one just made
-        return result
+        if result & _FILLS and result & _MODIFIES:
+            result |= _WRITES
+        return result & ~(_FILLS | _MODIFIES)
 
     def code_of(self, data: bytes, start: int, length: int, h: int) -> int:
         """Return the code of an unquoted word whose hash is *h*; 0 when it is not known."""
@@ -564,7 +574,9 @@ class Scanner:
             bits = _SETTINGS | _OPAQUE
         if mode == _NAMES:
             return bits
-        if lead in (_K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE):
+        if lead in (_K_INSERT, _K_UPDATE, _K_MODIFY) or has & (_HAS_UPDATE | _HAS_MODIFY):
+            bits |= _MODIFIES
+        if lead in (_K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE, _K_MODIFY):
             if has & _HAS_UNKNOWN:
                 bits |= _OPAQUE
             if has & _HAS_INTO and mode == _SQL:  # SELECT INTO

@@ -48,6 +48,8 @@ cdef class SessionContext:
     cdef public bint reads_sequences
     cdef public set seen
     cdef public bint sets_buffers
+    cdef public int sequence_trial
+    cdef public set sequence_readers
     cdef public long long query_count
     cdef public long long transaction_count
     cdef public double query_time
@@ -72,5 +74,7 @@ cdef class SessionContext:
     cpdef catalogs_changed(self)
     @cython.locals(known=Statement, statements=dict, meaning=Settings)
     cpdef Statement statement(self, Settings settings, bytes body)
+    cpdef tried_sequences(self)
+    cpdef sequences_read(self)
     cpdef dict reported(self, dict old, bytes name, bytes value)
     cpdef dict same_reported(self, dict values)

@@ -19,6 +19,9 @@ from pgpool_py.session.settings import Settings, SettingsTable
 
 # What is done where only one server can keep a client's state (session_pin).
 PIN_ALLOW, PIN_NOTICE, PIN_ERROR = range(3)
+# So many changes of owner are made safe for a reader of currval or lastval before it is known whether a pool has any: the first
+# one in the middle of a transaction then finds its own value, and nobody else's.
+SEQUENCE_TRIAL = 1000
 
 SEEN = 200  # custom settings that a new server is asked for
 
@@ -95,7 +98,10 @@ class SessionContext:
         self.facts_stale = False
         self.scanner_before: Scanner | None = None  # the one before the catalogs came in doubt
         self.makes_names = False  # a text went out that created code which makes names, and nobody has read it yet
-        self.reads_sequences = False
+        # a text reached currval or lastval: each change of owner begins with DISCARD SEQUENCES; so do the first ones of a pool
+        self.reads_sequences = True
+        self.sequence_trial = SEQUENCE_TRIAL
+        self.sequence_readers: set[bytes] = set()  # names of applications that read what an earlier transaction left
         self.sets_buffers = False  # somebody sets temp_buffers: nobody gets a server on which that is not possible
         # counters
         self.query_count = 0
@@ -180,6 +186,17 @@ class SessionContext:
         before, names = self.scanner_before or self.scanner, self.makes_names
         self.learn(scanner)
         self.scanner_before, self.makes_names = before, names
+
+    def tried_sequences(self) -> None:
+        """A server was made safe for readers of sequences; when nobody turns out to be one, this ends."""
+        if self.sequence_trial:
+            self.sequence_trial -= 1
+            self.reads_sequences = self.sequence_trial > 0
+
+    def sequences_read(self) -> None:
+        """There are readers of sequences."""
+        self.sequence_trial = 0
+        self.reads_sequences = True
 
     def reported(self, old: dict[bytes, bytes], name: bytes, value: bytes) -> dict[bytes, bytes]:
         """The map of reported settings that differs from *old* in one value; equal maps are one object."""

@@ -56,11 +56,20 @@ SCHEMA = (
     "create function on_insert() returns trigger language plpgsql as "
     "$$ begin perform set_config('work_mem', '7MB', false); return new; end $$",
     "create trigger setter before insert on triggered for each row execute function on_insert()",
+    # Sequences that an insert calls: a serial column's above, an identity column's, a trigger's; and from within functions.
+    "create table identified (id int generated always as identity, note text)",
+    "create table stamped (id int, note text)",
+    "create sequence stamped_id_seq owned by stamped.id",
+    "create function stamp() returns trigger language plpgsql as "
+    "$$ begin new.id := nextval('stamped_id_seq'); return new; end $$",
+    "create trigger stamper before insert on stamped for each row execute function stamp()",
+    "create function counted_here() returns int language sql as $$ insert into counted (note) values ('f') returning id $$",
+    "create function counted_last() returns bigint language sql as $$ select lastval() $$",
     CREATE_LOOK_INSIDE,
     f"grant all on all tables in schema public to {OTHER}",
     f"grant usage on schema other_place to {OTHER}",
 )
-_TABLES = ("plain", "counted", "triggered")
+_TABLES = ("plain", "counted", "triggered", "identified", "stamped")
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,13 @@ def test_readers_are_told_through_functions(new_database: NewDatabase) -> None:
     connection = new_database(
         "create function last() returns bigint language sql as 'select lastval()';"
         "create view statements as select * from pg_prepared_statements;"
-        "create table t (id serial, a int)"
+        "create table t (id serial, a int); create table i (id int generated always as identity, a int);"
+        "create table s (a int); create table plain (a int); create view seen as select a from t;"
+        "create function stamp() returns trigger language plpgsql as 'begin perform nextval(''t_id_seq''); return new; end';"
+        "create trigger t before delete on s for each row execute function stamp();"
+        "create function look() returns int language sql as 'select a from t';"
+        "create function make() returns int language sql as 'insert into i (a) values (1) returning id';"
+        "create function made() returns int language plpgsql as 'begin return make(); end'"
     )
     facts = read_facts(connection)
     for text, expected in (
@@ -226,6 +232,14 @@ def test_readers_are_told_through_functions(new_database: NewDatabase) -> None:
         (b"SELECT * FROM statements", flags.READS_STATEMENTS),
         (b"SELECT pg_listening_channels()", flags.READS_CHANNELS),
         (b"INSERT INTO t (a) VALUES (1)", flags.WRITES_SEQUENCE),
+        (b"INSERT INTO seen (a) VALUES (1)", flags.WRITES_SEQUENCE),
+        (b"WITH x AS (INSERT INTO i (a) VALUES (1)) SELECT 1", flags.WRITES_SEQUENCE),
+        (b"SELECT 1; COPY i (a) FROM STDIN", flags.WRITES_SEQUENCE),
+        (b"EXPLAIN ANALYZE DELETE FROM s", flags.WRITES_SEQUENCE),
+        (b"SELECT made()", flags.WRITES_SEQUENCE),
+        (b"SELECT look()", 0),
+        (b"SELECT * FROM t JOIN seen USING (a)", 0),
+        (b"INSERT INTO plain (a) VALUES (1)", 0),
         (b"SELECT 1", 0),
     ):
         assert describe(classify(text, facts)) == describe(expected)

@@ -1,0 +1,120 @@
+"""currval and lastval: what nextval returned last in a session, which only the server knows on which it was called.
+
+Any insert may call nextval unseen, and nothing is added to an insert for it. So it is decided by those who read:
+
+    nobody else's   a server that comes to another client has `MIXED` values. Where a pool has readers, DISCARD SEQUENCES goes
+                    ahead of the first message (`Client.take`); where it was not known to have any, ahead of the first text that
+                    may read, in the middle of a transaction if need be: rather is a value lost, and PostgreSQL says so (55000).
+    its own         an application that reads in one transaction what another one left is a reader (`sequence_readers`). Its
+                    clients hold their server after whatever may have called nextval, until others need it (`settle`); what
+                    that means is in pool/held.py. After the read they hold it still, but give it up first.
+
+Values count only on the server that the client had in its last transaction: on one it had before, they are out of date.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pgpool_py.relay.replies import notice_response
+from pgpool_py.relay.server import CLEARING, MIXED, UNMIXED, Server
+from pgpool_py.session import flags
+from pgpool_py.session.inline import command
+from pgpool_py.session.naming import REFUSAL
+from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE
+
+__all__ = ["CLEARING", "MIXED", "before", "forget", "let_go", "settle"]
+
+VALUE = "sequence value"  # the reason in SHOW PINS
+KEEPS_VALUE = 8  # of `Client.keeps_server`
+DISCARD = b"DISCARD SEQUENCES"
+IDLE, FAILED = ord("I"), ord("E")
+READS = flags.READS_SEQUENCE | flags.EXECUTES
+WRITES = flags.WRITES_SEQUENCE | flags.OPAQUE | flags.EXECUTES | flags.DDL  # DDL: a new column with a default fills itself
+NAMED = re.compile(rb"lastval|currval", re.IGNORECASE)  # what makes unread code a reader
+# What a client has on its server, `Client.values`: a count of texts that may have called nextval since it read, or one of these.
+NONE, READ = 0, -1
+NEVER_READ = 10  # who has so many of them does not read what he writes
+APPLICATION = b"application_name"
+# Instead of a text in an aborted transaction block that might end it, and then read what others left: it is not carried out.
+ABORTED = (REFUSAL, None, "25P02", "current transaction is aborted, commands ignored until end of transaction block")
+MOST = 1000  # applications that are remembered
+
+
+def before(client: Any, server: Server, verdict: int, text: bytes) -> bytes | None:
+    """A text that may read or write sequence values goes to the server, and is *text* if it is opaque: what goes ahead of it."""
+    context = client.context
+    ahead = None
+    if verdict & READS:
+        begins = server.ready and server.status == IDLE
+        reader = verdict & flags.READS_SEQUENCE
+        named = reader and (not verdict & flags.OPAQUE or NAMED.search(text) is not None)
+        if server.sequence_mixed == MIXED:
+            ahead = discard(client, server)
+        if named and (begins or context.reads_sequences) and not client.wrote and len(context.sequence_readers) < MOST:
+            context.sequence_readers.add(application(client))
+        if named or (reader and not begins):
+            context.sequences_read()
+        if named and (client.values or verdict & WRITES):
+            client.values = READ
+            client.value_since = client.relay.now
+    if verdict & WRITES:
+        client.wrote = True
+        client.value_since = client.relay.now
+        if not verdict & READS or client.values != READ:
+            client.values = max(client.values, NONE) + 1
+    return ahead
+
+
+def discard(client: Any, server: Server) -> bytes | None:
+    """What makes a server forget all sequence values, wherever in a transaction it is; None in a failed one."""
+    if server.ready and server.status == FAILED:
+        return None
+    if not server.ready:
+        # In the middle of a batch; whether it will be carried out is not known, so the server stays as it was.
+        return command(server, DISCARD)
+    return client.clear_sequences(server)  # type: ignore[no-any-return]
+
+
+def application(client: Any) -> bytes:
+    """What the client calls itself."""
+    name: bytes = client.settings.values.get(APPLICATION, b"")
+    return name
+
+
+def settle(client: Any, server: Server) -> None:
+    """The transaction of a client with values has ended: hold the server where somebody may want to read them."""
+    client.wrote = client.all_back = False
+    context = client.context
+    if not (
+        context.keeping
+        and not client.pins
+        and context.pin_mode != PIN_ERROR
+        and not context.always_reset
+        and server.sequence_mixed == UNMIXED
+        and application(client) in context.sequence_readers
+        and client.pool.hold(server, client.value_since, client.values == READ or client.values > NEVER_READ)
+    ):
+        let_go(client, server)
+        return
+    if not client.keeps_server & KEEPS_VALUE:
+        client.keeps_server |= KEEPS_VALUE
+        if context.pin_mode == PIN_NOTICE:
+            client.send_data(notice_response(f"this session keeps a server of its own: {VALUE}"))
+    if client.pool.waiting:
+        client.relay.broker.client_waits(client)
+
+
+def let_go(client: Any, server: Server) -> None:
+    """The server is not held for its values any more."""
+    if client.keeps_server & KEEPS_VALUE:
+        client.keeps_server &= ~KEEPS_VALUE
+        client.pool.unhold(server)
+
+
+def forget(client: Any, server: Server) -> None:
+    """The client's own DISCARD ALL was carried out."""
+    if server.expected.size() == 1:  # nothing went out behind it
+        client.values = NONE
+        let_go(client, server)
