@@ -999,7 +999,7 @@ class Client(Keeper):
         server = self.server
         first = True
         for _, note in reversed(dropped):
-            if note is None:
+            if not isinstance(note, tuple):
                 continue
             if note[0] == 0:
                 self.unnamed = note[3]
