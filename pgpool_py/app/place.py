@@ -62,6 +62,7 @@ class Catalogs:
                 place.context.doubt(UNINFORMED if events else IN_DOUBT)
             if client.makes_names:
                 place.context.makes_names = True
+            place.context.placeholders |= client.makes_settings
         self.doubts += 1
 
     def settle(self, client: Any) -> None:

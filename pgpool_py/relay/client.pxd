@@ -10,7 +10,7 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
 cdef object BATCH, LETTERS
-cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED, HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED, REFUSAL, MIXED, CLEARING, KEEPS_VALUE
+cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED, HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED, REFUSAL, MIXED, CLEARING, KEEPS_VALUE, BEGINNING
 cdef long BACK, OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN, READS_VALUES, VALUES
 
 cdef class Client(Keeper):
@@ -58,6 +58,7 @@ cdef class Client(Keeper):
         context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple, level=cython.int, deviation=cython.int,
     )
     cdef process(self, int stop)
+    cdef bytes beginning(self, int start, int stop)
     cdef bint known(self, int kind)
     @cython.locals(context=SessionContext, stage=list)
     cdef list take(self, Server server)

@@ -58,6 +58,7 @@ FAKE = int(Action.FAKE)
 
 BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 LETTERS = frozenset(int(kind) for kind in Frontend)
+BEGINNING = 4096
 HOLD = 32768  # messages whose content matters are kept until complete up to this size; larger ones stream through
 IN_TRANSACTION_FAILED = ord("E")
 IDLE = ord("I")
@@ -373,7 +374,8 @@ class Client(Keeper):
                             start = end
                             verdict = 0
                         if verdict & NOTED:
-                            self.note(server, verdict, piece(pos + 5, end - 1) if whole and length > 4 else b"", None, None)
+                            text = self.beginning(pos + 5, stop) if not whole else piece(pos + 5, end - 1) if length > 4 else b""
+                            self.note(server, verdict, text, None, None)
                     if verdict & (UNSETTABLE | CHANGES):
                         self.mark(server, verdict)
                     if verdict & BACK and whole and context.keeping and self.startup is not context.table.empty:
@@ -536,7 +538,7 @@ class Client(Keeper):
                     if not whole:
                         # Too long to remember: it lives on this server only, so the client stays there.
                         self.keeps_server |= KEEPS_UNNAMED if name_end == pos + 5 else KEEPS_NAMED
-                        self.note(server, UNKNOWN, b"", None, None)
+                        self.note(server, UNKNOWN, self.beginning(name_end + 1, stop), None, None)
                         server.expected.add(OWED_PARSE, None)
                         if name_end == pos + 5:
                             self.unnamed = server.unnamed = None
@@ -687,7 +689,7 @@ class Client(Keeper):
                     stage.append(extra)
                     start = pos
                 server.ready = False
-                self.note(server, UNKNOWN, b"", None, None)
+                self.note(server, UNKNOWN, self.beginning(pos + 5, end if whole else stop), None, None)
                 server.expected.add(OWED_FUNCTION_CALL, None)
 
             elif kind == TERMINATE:
@@ -719,6 +721,10 @@ class Client(Keeper):
         # Last of all: the server may go to a client that waits, and that one uses the shared buffer.
         if server is not None and server.ready and not self.passing:
             self.settled()
+
+    def beginning(self, start: int, stop: int) -> bytes:
+        """What of a message too long to be kept is looked through for names."""
+        return piece(start, stop if stop < start + BEGINNING else start + BEGINNING)
 
     def known(self, kind: int) -> bool:
         """Whether a client may send such a message now."""
@@ -1236,6 +1242,7 @@ class Client(Keeper):
                 self.deviation = 0
         if self.blind:
             self.blind = self.makes_names = self.makes_events = False
+            self.makes_settings = frozenset()
             self.relay.broker.catalogs_settled(self)
 
     def count_time(self, transaction_ended: bool) -> None:

@@ -28,6 +28,7 @@ cdef class Keeper(Connection):
     cdef public bint makes_names
     cdef public bint makes_events
     cdef public dict going_back
+    cdef public frozenset makes_settings
     cdef public bint all_back
     cdef public int deviation
     cdef public bint differing

@@ -20,7 +20,7 @@ from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
-from pgpool_py.session.effects import Effects, effects, local_names, makes_code, makes_names
+from pgpool_py.session.effects import Effects, candidates, effects, local_names, makes_code, makes_names
 from pgpool_py.session.inline import command
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
@@ -62,6 +62,7 @@ KEEPS_PINNED = 4
 WHO = (ROLE, AUTHORIZATION)
 CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
 ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
+SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
 
@@ -77,7 +78,7 @@ class Keeper(Connection):
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
-    `makes_names`          ... and created code that makes names; `makes_events`: an event trigger
+    `makes_names`          ... and created code that makes names; `makes_events`: an event trigger; `makes_settings`: these
     `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
     `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
     `all_back`             its DISCARD ALL was carried out in this transaction
@@ -109,6 +110,7 @@ class Keeper(Connection):
         self.blind = False
         self.makes_names = False
         self.makes_events = False
+        self.makes_settings: frozenset[bytes] = frozenset()
         self.going_back: dict[bytes, list[bytes]] | None = None
         self.all_back = False
         self.deviation = AS_OF_SESSION
@@ -142,6 +144,8 @@ class Keeper(Connection):
         if verdict & DDL and self.context.watching:
             self.makes_names = self.makes_names or makes_names(text)
             self.makes_events = self.makes_events or b"event" in text.lower()
+            if SETS.search(text) is not None:
+                self.makes_settings |= candidates(text)
             self.changes_catalogs(server)
         if verdict & OPAQUE:
             verdict |= self.dynamic(text)
@@ -223,6 +227,8 @@ class Keeper(Connection):
             question.unknowable |= found.unknowable
             if found.whole:
                 question.candidates |= found.candidates
+                if bind is not None:
+                    question.candidates |= candidates(bind)
             self.question = question
         else:
             bits &= ~SETTINGS

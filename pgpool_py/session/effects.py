@@ -34,6 +34,8 @@ _LEXEME = re.compile(
 # A custom setting's name, wherever it stands: in a string, a function's body, a SET.
 _CANDIDATE = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
 _CANDIDATES = 200  # names asked for at most
+_LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
+_LONG_NAME = 256  # longer ones are no names
 
 _CHARACTERISTICS = (
     b"default_transaction_isolation",
@@ -68,24 +70,33 @@ class Effects:
 
 
 def candidates(text: bytes) -> frozenset[bytes]:
-    """Custom names that *text* mentions, anywhere in it; bounded."""
+    """Custom names that *text* mentions, anywhere in it; bounded, see `crowded`."""
     found: set[bytes] = set()
     for match in _CANDIDATE.finditer(text):
-        if len(match[0]) < 64 and match[0].isascii():
-            found.add(match[0].lower())
+        if len(match[0]) < _LONG_NAME and match[0].isascii():
+            name = match[0].lower()
+            found.add(name)
+            if len(name) > _LONGEST:
+                found.add(b".".join([part[:_LONGEST] for part in name.split(b".")]))  # as SET reads it
             if len(found) >= _CANDIDATES:
                 break
     return frozenset(found)
 
 
+def crowded(names: frozenset[bytes]) -> bool:
+    """Whether there may have been more of them than are asked for."""
+    return len(names) >= _CANDIDATES
+
+
 # Code that makes a setting's name, or a command, at run time. EXECUTE of a text that begins with a literal is what the literal's
 # first word says.
 _MAKES_NAMES = re.compile(
-    rb"set_config\s*\(\s*(?!['\s])"
+    rb"set_config\"?(?:\s|/\*.*?\*/|--[^\n]*\n)*\((?!\s*'+[^']*'+\s*(?:::\s*\w+\s*)?,)"
+    rb"|U&\""
     rb"|\bEXECUTE\s+(?!(?:format\s*\(\s*)?(?:[eE]?'|\$\w*\$)\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
     rb"|LOCK|COMMENT|REFRESH|ANALYZE|COPY|WITH|NOTIFY|LISTEN|UNLISTEN|DEALLOCATE|PREPARE|VACUUM)\b)"
     rb"(?!(?:PROCEDURE|FUNCTION)\b)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -121,11 +132,12 @@ def makes_code(text: bytes) -> bool:
 def effects(text: bytes, verdict: int) -> Effects:
     """Return what *text*, without its closing zero byte, does to settings; *verdict* is that of the scan."""
     if verdict & flags.OPAQUE:
+        named = candidates(text)
         return Effects(
             whole=True,
-            candidates=candidates(text),
+            candidates=named,
             listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
-            unknowable=bool(verdict & flags.DYNAMIC) or makes_names(text),
+            unknowable=bool(verdict & flags.DYNAMIC) or makes_names(text) or crowded(named),
             single=False,
         )
     reader = Reader()

@@ -83,6 +83,22 @@ def test_parameter_of_a_domain_s_type_runs_its_check(pooler: stack.Pooler) -> No
         assert client.ask("show work_mem") == "7MB"
 
 
+def test_settings_of_a_text_too_long_to_keep(pooler: stack.Pooler) -> None:
+    """What it begins with is looked through for custom names; other settings are found wherever they stand."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        long = "x" * 100_000
+        assert wire.errors(client.query(f"set app.long = 'mine'; select '{long}'; set work_mem = '7MB'")) == []
+        assert other.ask("select current_setting('app.long', true) is null") == "t"
+        assert other.ask("show work_mem") == "4MB"
+        assert client.ask("show app.long") == "mine"
+        assert client.ask("show work_mem") == "7MB"
+        batch = wire.parse("", f"select set_config('app.other', $1, false), '{long}'") + wire.bind("", "", [b"mine"])
+        assert wire.errors(client.exchange(batch + wire.execute() + wire.sync())) == []
+        client.query("")
+        assert other.ask("select current_setting('app.other', true) is null") == "t"
+        assert client.ask("show app.other") == "mine"
+
+
 @pytest.mark.parametrize(
     "text",
     [
