@@ -1208,6 +1208,8 @@ class Client(Keeper):
             return
         if server.dirty:
             self.transaction_ended()
+            if self.context.keeping:
+                server.dirty &= ~CLEANUP  # it took away, and left nothing
             if self.trouble:
                 self.refuse("57P01", self.trouble)
                 return

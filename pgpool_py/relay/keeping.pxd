@@ -7,6 +7,7 @@ from pgpool_py.session.statements cimport SessionContext, Statement
 cdef long BACK, NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING, SEED, HASTY
 cdef bytes SEED_NAME
 cdef int CAUSE, IDLE, SKIP
+cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, FUNCTION, RESET, SEED
 
 cdef class Keeper(Connection):
     cdef public SessionContext context

@@ -51,6 +51,7 @@ EXECUTES = flags.EXECUTES
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
 DYNAMIC = flags.DYNAMIC
+FUNCTION = flags.FUNCTION
 RESET = flags.RESET
 SEED = flags.SEED
 SEED_NAME = b"seed"
@@ -153,6 +154,7 @@ class Keeper(Connection):
         if bits & DEVIATING and not self.context.keeping:
             self.deviation = UNSETTLED
         if self.context.keeping:
+            bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
             if verdict & STATEMENT:
                 if verdict & EXECUTES:
                     did = self.prepared | self.statement_bits()

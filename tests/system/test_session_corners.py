@@ -73,6 +73,29 @@ def test_cancels_lose_and_leak_no_settings(pooler: stack.Pooler) -> None:
     assert seen[0] > 20
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;",
+        "deallocate all",
+        "discard all",
+        "discard plans",
+        "select set_config('app.tenant', 'one', true)",
+        "select set_config('work_mem', '7MB', false)",
+        "set role story_other",
+    ],
+)
+def test_what_is_known_costs_no_reset(pooler: stack.Pooler, admin: RawClient, text: str) -> None:
+    """Clean-up batches of drivers, and settings by name: PostgreSQL sees no DISCARD ALL of ours behind them."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query(text)
+        assert other.ask("select 1") == "1"  # whoever waited for the server has waited for a reset, too
+        pid = other.ask("select pg_backend_pid()")
+        client.query(text)
+        last = str(admin.ask(f"select query from pg_stat_activity where pid = {pid}"))
+        assert last == text or "pg_catalog.current_setting" in last or "pg_catalog.pg_my_temp_schema" in last
+
+
 def test_parameter_of_a_domain_s_type_runs_its_check(pooler: stack.Pooler) -> None:
     """The text names nothing: the type comes by its oid in Parse."""
     with pooler.connect("one") as client, pooler.connect("one") as other:
