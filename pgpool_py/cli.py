@@ -86,13 +86,14 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     from pgpool_py.app.takeover import Successor
     from pgpool_py.config import ConfigError
     from pgpool_py.frontend.addresses import ListenError
-    from pgpool_py.observe.log import get_log
+    from pgpool_py.observe.log import get_log, hear_libraries
 
     factory = _loop_factory()
     main = config.pgbouncer
     log = get_log()
     log.least_verbosity = options.verbose
     log.stderr = not (options.quiet or options.daemon)
+    hear_libraries(log)
     pidfile = Pidfile(main.pidfile)
     ready = None
     try:

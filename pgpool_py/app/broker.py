@@ -51,13 +51,14 @@ class Broker:
         self.places: dict[Any, Place] = {}  # by pool
         self.counts = ClientCounts()
         self.timeouts = Timeouts(config)
-        self.names = Names(self._addresses_gone, log.log)
+        self.names = Names(self._addresses_gone, log.log, log.debug)
         self.listening = ListeningConnections(self)
         self.servers: dict[tuple[Any, int], Server] = {}  # by database and process id
         self.configure(config)
         self.clients: dict[int, Client] = {}  # by cancel key
         self.tunnels: dict[int, Tunnel] = {}  # replication clients, by cancel key
         self.stopping = False  # no new clients
+        self.waiting_for_clients = False  # and the end comes when those that there are have left
         self.closing = False  # no new servers either
         self._server_numbers = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,6 +118,7 @@ class Broker:
     async def _launch(self, place: Place) -> None:
         pool = place.pool
         started = clock()
+        self.log.debug("connecting to server", label("S", 0, pool.database, pool.user, place.target(self.config)))
         try:
             login = await place.connect(self.config, self.names)
         except ServerConnectError as error:
@@ -160,6 +162,7 @@ class Broker:
                 if known is None or known != fingerprint:
                     rows = await ask(login.sock, FACTS_QUERY)
                     catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
+                    self.log.debug(f"catalogs of database {place.pool.database} were read")
                 else:
                     catalogs.learn(catalogs.facts, clock(), doubts)
                 with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
@@ -304,6 +307,7 @@ class Broker:
     async def send_cancel(self, server: Server) -> None:
         """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect."""
         main = self.config.pgbouncer
+        self.log.debug("cancel request is passed on", self.server_label(server))
         try:
             await cancel_server(server.address, server.pid, server.key, main.cancel_wait_timeout)
         except ServerConnectError as error:

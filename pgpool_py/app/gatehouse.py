@@ -147,7 +147,9 @@ class Gatehouse:
         return self._narrow_rules if level is SessionState.PGBOUNCER else self.rules
 
     def admit(self, request: StartupRequest, peer: Peer) -> None:
-        if self.broker.stopping and request.database != ADMIN_DATABASE:
+        # Who comes over TCP connected before the port was closed, and is waited for like the others.
+        in_time = self.broker.waiting_for_clients and peer.host != "unix"
+        if self.broker.stopping and request.database != ADMIN_DATABASE and not in_time:
             raise PoolerStopping
 
     async def secrets_of(self, user: str, database: Database | None, why: bool = False) -> Sequence[str] | None:

@@ -274,6 +274,7 @@ class Pooler:
 
     def _close_ports(self) -> None:
         self.broker.stopping = True
+        self.broker.waiting_for_clients = self._waiting_for == "clients"
         if self.listener is not None:
             # Unix sockets stay for the console: whoever ends the process may want to see what it waits for.
             self.listener.close_tcp()
@@ -286,11 +287,10 @@ class Pooler:
                 self._ends_by = clock() + CANCELLING
                 self.stop_after_servers()
                 return
-            left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting
+            left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting + self._logins()
         elif self._waiting_for == "takeover":
-            logins = self.listener.logins if self.listener is not None else 0
             coming = self._successor.waiting if self._successor is not None else 0
-            left = len(self.broker.clients) + len(self.broker.tunnels) + logins + coming
+            left = len(self.broker.clients) + len(self.broker.tunnels) + self._logins() + coming
         elif self._waiting_for == "servers":
             self._fail_waiting()
             left = self.pools.busy_count()
@@ -305,6 +305,9 @@ class Pooler:
             if isinstance(action, FailClient):
                 real_member(action.client).refuse("57P01", action.message)
         self.broker.relay.reap()
+
+    def _logins(self) -> int:
+        return self.listener.logins if self.listener is not None else 0
 
     async def _close(self) -> None:
         self.broker.stopping = self.broker.closing = True

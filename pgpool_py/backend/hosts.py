@@ -69,7 +69,10 @@ class Names:
     """The names of servers and their addresses. *changed* is told of addresses, without a port, that a name no longer has."""
 
     def __init__(
-        self, changed: Callable[[str, set[ServerAddress]], None] | None = None, log: Callable[[str], None] | None = None
+        self,
+        changed: Callable[[str, set[ServerAddress]], None] | None = None,
+        log: Callable[[str], None] | None = None,
+        debug: Callable[[str], None] | None = None,
     ) -> None:
         self.max_ttl = 15.0
         self.nxdomain_ttl = 15.0
@@ -79,6 +82,7 @@ class Names:
         self.checked_at = math.inf  # when zones were last asked for
         self._changed = changed or (lambda host, gone: None)
         self._log = log or (lambda text: None)
+        self._debug = debug or (lambda text: None)
         self._servers: NameServers | None = None  # of resolv_conf
         self._zone_servers = NameServers()
         self._checking: asyncio.Task[None] | None = None
@@ -120,7 +124,7 @@ class Names:
         for host, answer in self.answers.items():
             ttl = self.nxdomain_ttl if answer.failure else self.max_ttl
             left = max(0, int(answer.looked_at + ttl - now)) if answer.looked_at > -math.inf else 0
-            yield host, left, ",".join(str(address).rpartition(":")[0] for address in answer.addresses)
+            yield host, left, _text(answer)
 
     def shown_zones(self) -> Iterator[tuple[str, int, int]]:
         """Each zone with its serial number, and how many names of it are known."""
@@ -145,7 +149,8 @@ class Names:
             for zone, before in list(self.zones.items()):
                 try:
                     serial = await self._zone_servers.serial(zone)
-                except LookupFailed:
+                except LookupFailed as failure:
+                    self._debug(f"no serial number of zone '{zone}': {failure}")
                     continue
                 if serial is None:
                     self._look_at(zone)
@@ -180,11 +185,16 @@ class Names:
             kept = [address for address in answer.addresses if address in found]
             answer.addresses = kept + [address for address in found if address not in kept]
             answer.failure = None
+            self._debug(f"{host} is {_text(answer)}")
             if gone:
                 self._changed(host, gone)
         finally:
             answer.looked_at = asyncio.get_running_loop().time()
             answer.task = None
+
+
+def _text(answer: Answer) -> str:
+    return ",".join(str(address).rpartition(":")[0] for address in answer.addresses)
 
 
 def zone_of(host: str) -> str:

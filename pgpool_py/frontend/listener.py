@@ -88,9 +88,13 @@ class Listener:
         return next(self._numbers)
 
     def close_tcp(self) -> None:
-        """Stop accepting where clients of other machines come in."""
+        """Stop accepting where clients of other machines come in. Whoever has connected already is taken: with so_reuseport
+        its connection is this socket's, and closing would reset it though another process listens."""
+        loop = asyncio.get_running_loop()
         for each in list(self.sockets):
             if each.family != socket.AF_UNIX:
+                while each not in self._pauses and self._accept(loop, each):
+                    pass
                 self.close(each)
 
     async def end_logins(self) -> None:
@@ -100,19 +104,21 @@ class Listener:
             login.cancel()
         await asyncio.gather(*logins, return_exceptions=True)
 
-    def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+    def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> bool:
+        """Take some clients; whether there may be more."""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._pause(loop, listening, error)
-                    return
+                    return False
                 continue  # the client was gone before it was accepted
             sock.setblocking(False)
             self._begin(loop, sock, address, listening)
+        return True
 
     def _begin(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, address: object, listening: socket.socket

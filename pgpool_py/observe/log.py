@@ -168,6 +168,11 @@ class LoggingHandler(logging.Handler):
             self._log.write(level, f"{record.name}: {line}")
 
 
+def hear_libraries(log: Log) -> None:
+    """Have warnings and errors of libraries, and what asyncio says of exceptions nobody caught, in *log*."""
+    logging.basicConfig(handlers=[LoggingHandler(log)], level=logging.WARNING, format="%(message)s", force=True)
+
+
 def _write(fd: int, data: bytes) -> None:
     try:
         while data:

@@ -192,6 +192,24 @@ def test_accepting_goes_on_after_exhaustion(gate: FakeGate) -> None:
     assert gate.lines[0] == ("", "accept() failed: Too many open files, trying again in 0.01 s")
 
 
+def test_who_has_connected_is_taken_before_the_port_closes(gate: FakeGate) -> None:
+    """Another process may listen there, too, but the connection is this one's."""
+    listening = open_tcp(["127.0.0.1"], 0, backlog=200, defer_accept=False)
+    with Frontend(gate, sockets=listening) as frontend:
+        clients: list[socket.socket] = []
+
+        def connect_and_close() -> None:
+            # In the loop's own thread: nothing is accepted meanwhile.
+            clients.extend(socket.create_connection(listening[0].getsockname()) for _ in range(100))
+            frontend.listener.close_tcp()
+
+        frontend.call(connect_and_close)
+        for each in clients:
+            with RawClient(each) as client:
+                client.startup()
+                client.events(ReadyForQuery)
+
+
 def test_closed_listener_refuses_clients(frontend: Frontend) -> None:
     with frontend.connect() as early:
         frontend.call(frontend.listener.close)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,25 @@ def test_libraries_are_heard_line_by_line(tmp_path: Path) -> None:
     assert ("ERROR", "asyncio: ValueError: seen") in found
     assert found[-1][0] == "FATAL"
     assert "not a number" not in found[0][1]
+
+
+def test_what_nobody_catches_is_in_the_log(tmp_path: Path) -> None:
+    """An exception in a callback of the loop, in the background with --quiet, would be seen by nobody."""
+    program = (
+        "import asyncio, sys\n"
+        "from pgpool_py.observe.log import get_log, hear_libraries\n"
+        "log = get_log()\n"
+        "log.configure(sys.argv[1], quiet=True)\n"
+        "hear_libraries(log)\n"
+        "async def life():\n"
+        "    asyncio.get_running_loop().call_soon(lambda: 1 / 0)\n"
+        "    await asyncio.sleep(0.01)\n"
+        "asyncio.run(life())\n"
+    )
+    package = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "log")], capture_output=True, text=True, cwd=package)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert ("ERROR", "asyncio: ZeroDivisionError: division by zero") in texts(tmp_path / "log")
 
 
 def test_the_process_has_one_log() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from tests.operations.conftest import Program
 from tests.system import wire
 from tests.system.rawclient import RawClient
 from tests.system.stack import wait_taken, wait_until
+from tests.tls.pki import Authority
 
 
 @pytest.fixture
@@ -218,6 +221,74 @@ def test_notifications_are_heard_once_and_in_order(running: Program, database: D
 
 def payloads(messages: list[wire.Message]) -> list[str]:
     return [message.body[4:].split(b"\0")[1].decode() for message in messages if message.kind == "A"]
+
+
+def test_what_cannot_be_passed_on_stays(running: Program) -> None:
+    """A TLS client, and one with a temporary table, stay where they are until they leave; others go."""
+    authority = Authority(running.directory)
+    identity = authority.issue("localhost", ["localhost"], ["127.0.0.1"])
+    running.settings |= {"client_tls_sslmode": "prefer", "client_tls_key_file": identity.key}
+    running.settings |= {"client_tls_cert_file": identity.cert, "client_tls_ca_file": authority.file}
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    moves, keeps = running.connect("many"), running.connect("many")
+    encrypted = RawClient(moves.address, "many", "anybody", login=False)
+    encrypted.sock.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
+    assert encrypted.sock.recv(1) == b"S"
+    context = ssl.create_default_context(cafile=str(authority.file))
+    encrypted.sock = context.wrap_socket(encrypted.sock, server_hostname="localhost")
+    encrypted.log_in()
+    keeps.query("create temp table mine as select 'kept' as what")
+    restart(running)
+    wait_until(lambda: "C-0x1: many/anybody" in running.log.partition("handing over clients")[2], "the plain client has moved")
+    assert moves.ask("select 'moved'") == "moved"
+    assert keeps.ask("select what from mine") == "kept"
+    assert encrypted.ask("select 'as before'") == "as before"
+    assert old.poll() is None
+    for client in (keeps, encrypted):
+        client.leave()
+    assert old.wait(10) == 0
+    assert moves.ask("select 'goes on'") == "goes on"
+    moves.leave()
+
+
+def test_one_of_two_processes_on_a_port_drains(running: Program) -> None:
+    """so_reuseport: who is told to stop serves its clients to their end, and every new one comes to the other process."""
+    running.settings |= {"so_reuseport": 1, "unix_socket_dir": "", "pidfile": ""}
+    for number in (1, 2):
+        running.settings["peer_id"] = number
+        running.start("-q")
+        wait_until(lambda number=number: running.log.count("process up") == number, "it is up", 20)  # type: ignore[misc]
+    old = running.processes[0]
+    clients: list[RawClient] = []
+
+    def served_by(number: int) -> list[RawClient]:
+        clients.append(running.connect("many"))
+        return [client for client in clients if client.pid >> 17 == number]
+
+    wait_until(lambda: len(served_by(1)) >= 2, "the first process has clients")
+    idle, holder = served_by(1)[:2]
+    holder.query("begin")
+    old.send_signal(signal.SIGTERM)
+    wait_until(lambda: listening_on(running.port) == 1, "the first process listens no more")
+    before = len(clients)
+    for _ in range(20):
+        served_by(2)
+    assert {client.pid >> 17 for client in clients[before:]} == {2}
+    assert idle.ask("select 'served'") == holder.ask("select 'served'") == "served"
+    assert holder.query("commit")[-1].body == b"I"
+    for client in served_by(1):
+        client.leave()
+    assert old.wait(10) == 0
+    for client in served_by(2):
+        assert client.ask("select 'served'") == "served"
+        client.leave()
+
+
+def listening_on(port: int) -> int:
+    """How many sockets listen on that port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(fields[1].endswith(f":{port:04X}") and fields[3] == "0A" for fields in lines)
 
 
 def test_without_an_old_process_it_starts_as_ever(running: Program) -> None:

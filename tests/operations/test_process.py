@@ -15,10 +15,12 @@ import pytest
 
 from pgpool_py.testing.pooler import own_environment
 from pgpool_py.testing.process import child_environment
+from pgpool_py.version import VERSION_LINE
 from tests.operations.conftest import Program
 from tests.system.rawclient import Address, RawClient, ServerError
 from tests.system.stack import wait_until
 
+DEV_LOG = Path("/dev/log")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
@@ -200,6 +202,50 @@ def test_usage(program: Program, flags: tuple[str, ...], words: str) -> None:
     assert (code, words in output) == (0 if flags == ("-h",) else 1, True)
 
 
+def test_version(program: Program) -> None:
+    """What PgBouncer's first line looks like, for scripts that read it, and which build runs."""
+    code, output = program.run("-V")
+    assert code == 0
+    assert output.splitlines()[0] == VERSION_LINE and output.splitlines()[1].startswith("build: ")
+
+
+def test_verbose_says_more_and_no_reload_takes_it_back(program: Program) -> None:
+    program.settings |= {"logfile": "log", "server_login_retry": 0.001}
+    process = program.start("-q", "-v")
+    program.wait_for_log("process up")
+
+    def debug_lines() -> int:
+        with pytest.raises(ServerError, match="Connection refused"):
+            program.connect()
+        return program.log.count("DEBUG S-0x0: app/nobody@127.0.0.1:1 connecting to server")
+
+    wait_until(lambda: debug_lines() >= 1, "there are lines of level DEBUG")
+    process.send_signal(signal.SIGHUP)
+    program.wait_for_log("reload done")
+    before = debug_lines()
+    wait_until(lambda: debug_lines() > before, "and after a reload, too")
+
+
+@as_root
+def test_syslog_hears_every_line(program: Program) -> None:
+    """At the place where every daemon looks for it, under the name and facility that were set."""
+    if DEV_LOG.exists():
+        pytest.skip("this machine has a syslog of its own")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(DEV_LOG))
+        try:
+            DEV_LOG.chmod(0o666)
+            daemon.settimeout(10)
+            program.settings |= {"syslog": 1, "syslog_ident": "stories", "syslog_facility": "local5"}
+            process = program.start("-q")
+            lines = [daemon.recv(4096).decode()]
+            while "process up" not in lines[-1]:
+                lines.append(daemon.recv(4096).decode())
+            assert all(line.startswith(f"<{21 * 8 + 6}>stories[{process.pid}]: ") for line in lines)
+        finally:
+            DEV_LOG.unlink()
+
+
 def test_several_addresses_and_the_abstract_socket(program: Program) -> None:
     """Every listen_addr is served, and the Unix socket that is no file."""
     name = f"@pgpool_py-{program.port}"
@@ -220,6 +266,7 @@ def test_unix_socket_has_mode_and_goes_with_the_process(program: Program) -> Non
     program.wait_for_log("process up")
     path = program.directory / f".s.PGSQL.{program.port}"
     assert path.stat().st_mode & 0o777 == 0o750
+    assert path.stat().st_gid == program.account.gid
     program.settings |= {"listen_addr": ""}
     code, output = program.run()
     assert code == 1 and "unix socket is in use, cannot continue" in output

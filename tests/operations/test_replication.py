@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgpool_py.testing import Pooler, PostgresServer
+from tests.operations.conftest import Program
 from tests.operations.test_hosts import bin_dir
 from tests.system import wire
 from tests.system.rawclient import Address, RawClient, ServerError
@@ -117,3 +118,20 @@ def test_nobody_else_is_disturbed_by_its_end(pooler: Pooler, primary: PostgresSe
         client.query(f"select pg_terminate_backend({pid})")
         assert replica.refused().sqlstate == "57P01"
         assert client.query("commit")[-1].body == b"I"
+
+
+def test_it_stays_where_it_is_at_an_online_restart(program: Program, primary: PostgresServer) -> None:
+    """Its server cannot change hands; the old process ends when it leaves."""
+    program.databases = {"app": f"host=127.0.0.1 port={primary.port} dbname=postgres user=postgres"}
+    program.settings |= {"logfile": "log", "pool_mode": "transaction"}
+    old = program.start("-q")
+    program.wait_for_log("process up")
+    replicates, moves = program.connect(replication="database"), program.connect()
+    program.start("-q", "-R")
+    program.wait_for_log("closing because: takeover")
+    assert wire.kinds(replicates.query("IDENTIFY_SYSTEM")) == "TDCZ"
+    assert moves.ask("select 'moved'") == "moved"
+    assert old.poll() is None
+    replicates.leave()
+    assert old.wait(10) == 0
+    moves.leave()
