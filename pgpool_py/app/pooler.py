@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, sock
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
 from pgpool_py.app.takeover import Predecessor, Successor
 from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, moot_variables, not_yet_effective
+from pgpool_py.frontend.addresses import set_defer_accept
 from pgpool_py.frontend.listener import Listener
 from pgpool_py.observe.log import Log
 from pgpool_py.observe.statistics import log_line
@@ -371,6 +373,10 @@ class Pooler:
         self.broker.configure(change.config)
         if self.listener is not None:
             self.listener.options = socket_options(main)
+            if any(each.name == "tcp_defer_accept" for each in change.changed):
+                for sock in self.listener.sockets:
+                    if sock.family != socket.AF_UNIX:
+                        set_defer_accept(sock, main.tcp_defer_accept)
         now = clock()
         for pool, place in list(self.broker.places.items()):
             entry = self.config.find_database(place.entry.name)

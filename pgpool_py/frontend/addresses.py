@@ -74,14 +74,18 @@ def _open_tcp(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
-        if defer_accept:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, TCP_DEFER_SECONDS)
+        set_defer_accept(sock, defer_accept)
         sock.bind(sockaddr)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise ListenError(f"cannot listen on {sockaddr[0]}:{sockaddr[1]}: {error.strerror}") from error
     return sock
+
+
+def set_defer_accept(sock: socket.socket, on: bool) -> None:
+    """Have the kernel keep a connection to itself until its client has said something, or not."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, TCP_DEFER_SECONDS if on else 0)
 
 
 def unix_socket_name(directory: str, port: int) -> str:
