@@ -161,7 +161,7 @@ class Pooler:
             await self._close()
 
     def _prefill(self) -> None:
-        """min_pool_size of entries with a user of their own holds from the start."""
+        """min_pool_size of entries with a user of their own holds from when they are read."""
         for name in self.config.databases:
             entry = self.config.find_database(name)
             if entry is not None and name != "*" and entry.user is not None and self.config.min_pool_size(entry):
@@ -398,6 +398,7 @@ class Pooler:
                 # A stream of replication may never end by itself.
                 for tunnel in [t for t in self.broker.tunnels.values() if t.place is place]:
                     tunnel.end("database configuration changed")
+        self._prefill()
         self.log.log(f"reload done in {time.monotonic() - started:.3f} s, {len(change.changed)} settings changed")
         return change.needs_restart
 

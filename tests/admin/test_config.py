@@ -181,6 +181,19 @@ def test_a_database_that_is_gone_is_closed_at_once(shared: Pooler) -> None:
         late.vanish()
 
 
+def test_min_pool_size_of_a_new_entry_holds_at_once(shared: Pooler) -> None:
+    """One with a forced user needs no client for it."""
+    pooler = shared
+    pooler.databases["filled"] = f"{pooler.databases['one']} user={stack.OWNER} pool_size=3 min_pool_size=2"
+    pooler.write_config()
+    pooler.order("RELOAD")
+
+    def idle() -> list[object]:
+        return [row["sv_idle"] for row in pooler.show("POOLS") if row["database"] == "filled"]
+
+    stack.wait_until(lambda: idle() == [2], "it is filled")
+
+
 def test_a_forced_user_can_be_taken_away(shared: Pooler) -> None:
     """PgBouncer keeps it until the next start."""
     pooler = shared
