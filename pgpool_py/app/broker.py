@@ -127,7 +127,7 @@ class Broker:
             actions = pool.activate(clock())
             # Whoever is not logged in yet hears nothing of how auth_query's servers are logged in to.
             if error.reason == "login failed" and not isinstance(place, AuthPlace):
-                actions = [action for action in actions if not _told(action, pool, error)]
+                actions = _pass_on(error, pool, actions)
             self.perform(actions)
             return
         try:
@@ -449,12 +449,15 @@ def real_member(member: Any) -> Any:
     return member
 
 
-def _told(action: Action, pool: Any, error: ServerConnectError) -> bool:
-    """Whether this client waited for the login that the server has just refused: it is told so in the server's own words."""
-    if not isinstance(action, FailClient) or real_member(action.client).pool is not pool:
-        return False
-    real_member(action.client).refuse(error.sqlstate, error.message)
-    return True
+def _pass_on(error: ServerConnectError, pool: Any, actions: Iterable[Action]) -> list[Action]:
+    """Tell who waited for the login that the server has refused so in the server's own words; what is left to be done."""
+    others: list[Action] = []
+    for action in actions:
+        if isinstance(action, FailClient) and real_member(action.client).pool is pool:
+            real_member(action.client).refuse(error.sqlstate, error.message)
+        else:
+            others.append(action)
+    return others
 
 
 def _why_closed(server: Server, now: float) -> str:
