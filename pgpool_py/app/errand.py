@@ -14,7 +14,7 @@ from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.server import DIFFERENCE
 from pgpool_py.session import flags
-from pgpool_py.session.settings import TEMP_BUFFERS, Settings, difference
+from pgpool_py.session.settings import PASSING, SEED, TEMP_BUFFERS, Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
 from pgwire.expected import Owed
 
@@ -71,6 +71,10 @@ class Errand(Connection):
         server.in_force = self.settings
         if self.settings.custom:
             server.define(self.settings.custom)
+        passing = PASSING & self.settings.values.keys()
+        if passing:
+            server.dirty |= flags.RESET
+            server.unsettable = server.unsettable or SEED in passing
         if self.settings.hasty:
             server.dirty |= flags.HASTY
         for text in texts:

@@ -30,7 +30,7 @@ from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.tls import adopt
 from pgpool_py.session.look import Question, Row, read
-from pgpool_py.session.settings import Settings
+from pgpool_py.session.settings import PASSING, Settings
 
 MAX_ENTRIES = 1000  # database entries remembered as logins see them
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
@@ -207,6 +207,9 @@ class Gatehouse:
             raw = {place.spelled(name): _bytes(value) for name, value in wanted.items()}
             names = Question(names={name.lower() for name in raw})
             rows, told = await self._errand(place, table.get(raw), names.text().decode("utf-8", "surrogateescape"))
+            lasting = {name: value for name, value in wanted.items() if _bytes(name.lower()) not in PASSING}
+            if lasting != wanted:
+                return await self._startup(place, lasting)
             values = read(rows, names).values
             settings = table.get({name: values.get(name.lower()) or value for name, value in raw.items()})
         if len(place.startups) >= MAX_STARTUPS:
@@ -219,7 +222,10 @@ class Gatehouse:
         try:
             return await self.broker.errand(place, text, settings)
         except QueryFailed as failure:
-            raise LoginRefused(failure.error.message, failure.error.code or "22023") from None
+            message, code = failure.error.message, failure.error.code or "22023"
+            if code == "55P02" and any(name.lower() in place.defaults and name.decode() in message for name in settings.values):
+                message += ", and servers are shared by clients (ignore_startup_parameters)"
+            raise LoginRefused(message, code) from None
         except ErrandFailed as failure:
             raise LoginRefused(str(failure), failure.sqlstate) from None
 

@@ -46,6 +46,10 @@ FOLLOWED = frozenset((ROLE, AUTHORIZATION, b"search_path", b"row_security"))
 AS_OF_SESSION, IN_FOLLOWED, UNSETTLED = range(3)
 # Cannot be set any more once a session has used temporary tables (manual, 20.4.1).
 TEMP_BUFFERS = b"temp_buffers"
+# What a session that starts with them does not have afterwards: PostgreSQL tries them, and they are gone with the login's own
+# transaction, or its own user goes before them. The seed is the only one that works, and it cannot be read.
+SEED = b"seed"
+PASSING = frozenset((AUTHORIZATION, SEED, b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable"))
 # Ends a session that is idle outside a transaction, and is armed anew after each request (manual, 20.11.1): for the client it is
 # the pooler that keeps it, and no idle server may have it in force.
 IDLE_TIMEOUT = b"idle_session_timeout"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.system import stack, wire
-from tests.system.rawclient import RawClient
+from tests.system.rawclient import RawClient, ServerError
 
 PAIRS = [
     ("application_name", "billing-app", "other-app"),
@@ -172,6 +172,33 @@ def test_wrong_value_is_told(pooler: stack.Pooler) -> None:
         assert "22023" in wire.errors(replies) or "08P01" in wire.errors(replies), replies
     with pooler.connect("one") as other:
         assert other.ask("select 'fine'") == "fine"
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not know them")
+@pytest.mark.parametrize("parameters", [{"post_auth_delay": "0"}, {"options": "-c ignore_system_indexes=on"}])
+def test_what_only_starts_with_a_server_is_refused(pooler: stack.Pooler, parameters: dict[str, str]) -> None:
+    """A parameter that no running session can be given is refused in clear words, and the server serves others."""
+    with pytest.raises(ServerError) as refused:
+        pooler.connect("one", **parameters)
+    assert refused.value.sqlstate == "55P02"
+    assert "servers are shared by clients (ignore_startup_parameters)" in refused.value.message.fields["M"]
+    with pooler.connect("one", **{"application_name": "fine"}) as other:
+        assert other.ask("show application_name") == "fine"
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not know them")
+def test_what_does_not_outlast_the_login(pooler: stack.Pooler) -> None:
+    """Parameters that a direct session is without by its first query do not come back in the pooler's, nor hinder others."""
+    passing = {"seed": "0.5", "transaction_read_only": "on", "session_authorization": stack.OWNER, "work_mem": "5MB"}
+    with pooler.connect("one", stack.ADMIN, **passing) as client, pooler.connect("one", stack.ADMIN) as other:
+        for _ in range(2):
+            assert client.ask("select session_user || current_setting('transaction_read_only')") == f"{stack.ADMIN}off"
+            assert client.ask("show work_mem") == "5MB"
+            assert other.ask("show work_mem") != "5MB"
+        assert client.parameters["session_authorization"] == stack.ADMIN
+    with pytest.raises(ServerError) as refused:
+        pooler.connect("one", session_authorization=stack.ADMIN)
+    assert refused.value.sqlstate == "42501"
 
 
 def test_ignored_parameters_are_dropped(start_pooler: Callable[..., stack.Pooler]) -> None:
