@@ -150,8 +150,9 @@ class Broker:
         """At each new server: what its settings are, and has the database's code changed since it was read?"""
         catalogs = place.catalogs
         if catalogs is NOT_READ:
-            async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
-                place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
+            with contextlib.suppress(QueryFailed):
+                async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
+                    place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
             return
         known, doubts = catalogs.facts.fingerprint if catalogs.facts else None, catalogs.doubts
         defaults: list[Row] = []

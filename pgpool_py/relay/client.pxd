@@ -56,6 +56,8 @@ cdef class Client(Keeper):
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
         context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple, level=cython.int, deviation=cython.int,
+        owed=cython.int, pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple,
     )
     cdef process(self, int stop)
     cdef bytes beginning(self, int start, int stop)

@@ -389,7 +389,7 @@ class Client(Keeper):
                             stage.append(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
                             start = end
                 server.ready = False
-                server.expected.add(OWED_QUERY, refusal if completed is None else completed)
+                owed = server.expected.add(OWED_QUERY, refusal if completed is None else completed)
                 refusal = None
                 self.unnamed = None
                 server.unnamed = None
@@ -404,7 +404,7 @@ class Client(Keeper):
                         self.passing = end - stop
                     return
                 completed = None
-                if verdict & CLEANUP and whole and self.discards(server, piece(pos + 5, end - 1)):
+                if owed and verdict & CLEANUP and whole and self.discards(server, piece(pos + 5, end - 1)):
                     # What follows finds the client's own start in force, not the server's.
                     self.awaiting = AWAITS_READY
                     self.keep(server, stage, start, end, stop)
@@ -1192,7 +1192,8 @@ class Client(Keeper):
         if self.kept is not None:
             if self.kept and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
                 self.restore(server)
-                return
+                if self.differing:
+                    return
             self.go_on()
             if self.server is not server or not server.ready or self.kept is not None:
                 return

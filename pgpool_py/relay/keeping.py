@@ -242,6 +242,8 @@ class Keeper(Connection):
     def define(self, server: Server, found: Effects, bind: bytes | None) -> None:
         """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
         names = found.names | found.passing
+        if TEMP_BUFFERS in names:
+            self.context.sets_buffers = True
         if found.parameters:
             bound = bound_values(bind, found.parameters)
             if bound is None:

@@ -71,3 +71,12 @@ def test_error_position_is_in_own_text(pooler: stack.Pooler) -> None:
     with connect(pooler) as client:
         error = next(m for m in client.query("reset work_mem; select nosuch") if m.kind == "E")
         assert error.fields["P"] == "24"
+
+
+def test_discard_all_in_a_failed_batch(pooler: stack.Pooler) -> None:
+    """A Query that the server skips, for an error before it and no Sync between, is waited for by nobody."""
+    with connect(pooler) as client:
+        client.send(wire.parse("", "select 1/0") + wire.bind("", "") + wire.execute() + wire.flush())
+        client.until("E")
+        client.send(wire.query("discard all") + wire.sync() + wire.query("show work_mem"))
+        assert wire.values(client.until("Z", 2)) == [b"5MB"]
