@@ -29,7 +29,7 @@ from pgpool_py.config import Config
 from pgpool_py.frontend.gate import ClientLogin
 from pgpool_py.frontend.limits import ClientCounts
 from pgpool_py.observe.log import Log, label
-from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, GiveUp, HandOver, Launch
+from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, GiveUp, HandOver, Launch, LookAgain
 from pgpool_py.pool.states import ServerState
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
@@ -104,6 +104,8 @@ class Broker:
                     holder = real_member(server).client
                     if holder is not None:
                         holder.give_up()
+                case LookAgain(pool, delay):
+                    asyncio.get_running_loop().call_later(delay, self._look_again, pool)
         self.relay.reap()
 
     def _log_reserve(self, pool: Any) -> None:
@@ -354,6 +356,10 @@ class Broker:
             del self.servers[place.catalogs, server.pid]
         if not self.closing:
             asyncio.get_running_loop().call_soon(self._activate, pool)
+
+    def _look_again(self, pool: Any) -> None:
+        if not self.closing:
+            self._activate(pool)
 
     def _activate(self, pool: Any) -> None:
         self.relay.now = clock()

@@ -45,6 +45,14 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Call activate once more after so many seconds."""
+
+    pool: Any
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Start one connection for the pool; it ends in server_connected or connect_failed, exactly once."""
 
@@ -52,4 +60,4 @@ class Launch:
     from_reserve: bool = False
 
 
-Action = CloseServer | CheckServer | HandOver | FailClient | GiveUp | Launch
+Action = CloseServer | CheckServer | HandOver | FailClient | GiveUp | LookAgain | Launch

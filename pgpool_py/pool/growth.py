@@ -62,7 +62,7 @@ def _use_held(pool: Pool, actions: list[Action], now: float) -> None:
     for _ in range(_unserved(pool)):
         if _room(pool) and not pool.login_error and not any(limit.full for limit in pool.limits):
             return  # it grows by itself, a few at a time
-        if make_room(pool, actions):
+        if make_room(pool, actions, now):
             _grow(pool, actions, now)
 
 

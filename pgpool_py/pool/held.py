@@ -4,7 +4,8 @@ A client that is between transactions may *hold* its server (`hold`): nobody is 
 and the pool cannot grow, room is made (`make_room`), in this order:
 
     a held server is pinned     it leaves the pool's size, and the pool grows by one; as long as there are pins (pin_pool_size)
-    a held server is given up   the ones that matter least first, then those held for longest; it goes to whoever waits
+    a held server is given up   the ones that matter least first, then those held for longest; it goes to whoever waits. One
+                                that matters is not given up in its first moments: what it is held for mostly comes at once
 
 Under a full shared limit, and while logins fail, nothing is pinned. Whatever else wants a server back has it at the next tick
 (`expire`), and pins of any other kind go before these (`yield_pin`).
@@ -17,14 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgpool_py.pool.actions import Action, GiveUp
+from pgpool_py.pool.actions import Action, GiveUp, LookAgain
 from pgpool_py.pool.states import ServerState
 from pgpool_py.seam import Member
 
 if TYPE_CHECKING:
     from pgpool_py.pool.pool import Pool
 
-PATIENCE = 0.5  # seconds; who waits for longer than this, though a login is under way, gets a held server
+GRACE = 0.03  # seconds in which a server that matters is not given up for clients that wait: what a client needs to go on
+PATIENCE = 3.0  # seconds; who waits for longer than this, though a login is under way, gets a held server
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def unhold(pool: Pool, server: Member) -> None:
         pool.unpin(server)
 
 
-def make_room(pool: Pool, actions: list[Action]) -> bool:
+def make_room(pool: Pool, actions: list[Action], now: float) -> bool:
     """One server more for clients that wait where the pool is full, if something is held: pinned, so that the pool may grow
     (True), or given up."""
     inside = next((server for server, held in pool.held.items() if server.state is ServerState.ACTIVE and not held.busy), None)
@@ -68,12 +70,19 @@ def make_room(pool: Pool, actions: list[Action]) -> bool:
     if inside is None and not confined:
         return False  # what is held is outside of the pool's size
     server = _least(pool)
-    if server is not None:
-        if server.state is ServerState.PINNED and inside is not None:
-            # They change places: no connection is opened or closed for it.
-            pool.unpin(server)
-            pool.pin(inside)
-        give_up(pool, server, actions)
+    if server is None:
+        return False
+    held = pool.held[server]
+    if not held.spare and now - held.since < GRACE:
+        if now >= pool.look_again_at:
+            pool.look_again_at = now + GRACE / 2
+            actions.append(LookAgain(pool, GRACE))
+        return False
+    if server.state is ServerState.PINNED and inside is not None:
+        # They change places: no connection is opened or closed for it.
+        pool.unpin(server)
+        pool.pin(inside)
+    give_up(pool, server, actions)
     return False
 
 
@@ -101,7 +110,9 @@ def expire(pool: Pool, actions: list[Action], now: float) -> None:
     for server, held in list(pool.held.items()):
         if not held.busy and (now - held.since > pool.settings.hold_time or not may_hold(pool, server)):
             give_up(pool, server, actions)
-    for _ in range(max(pool.over_size(), pool.max_wait(now) > PATIENCE)):
+    for _ in range(pool.over_size() - pool.idle.size - pool.used.size):
+        make_room(pool, actions, now)
+    if pool.max_wait(now) > PATIENCE:
         give_up_one(pool, actions)
 
 
@@ -121,4 +132,5 @@ def pins_taken(pool: Pool) -> int:
 
 def _least(pool: Pool) -> Member | None:
     """The held server that is given up first."""
-    return min((s for s, held in pool.held.items() if not held.busy), key=lambda s: not pool.held[s].spare, default=None)
+    servers = (server for server, held in pool.held.items() if not held.busy)
+    return min(servers, key=lambda server: (not pool.held[server].spare, pool.held[server].since), default=None)

@@ -19,6 +19,7 @@ cdef class Pool(Dispenser):
     cdef readonly Line tested
     cdef readonly Line being_canceled
     cdef readonly dict held
+    cdef public double look_again_at
     cdef readonly Py_ssize_t connecting
     # clients
     cdef readonly set clients

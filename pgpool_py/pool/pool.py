@@ -63,6 +63,7 @@ class Pool(Dispenser):
         self.tested = Line()
         self.being_canceled = Line()
         self.held: dict[Member, held.Holding] = {}  # of active and pinned, the longest held first; see held.py
+        self.look_again_at = -math.inf  # before this nobody needs to be asked to, see held.make_room
         self.connecting = 0  # NEW: launched, neither connected nor failed yet
 
         # clients

@@ -18,7 +18,7 @@ from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, same, s
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.keeping import OBJECTS, Keeper, says_buffers
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
-from pgpool_py.relay.server import CLEARED, DIFFERENCE, Server
+from pgpool_py.relay.server import CLEARED, CLEARING, DIFFERENCE, MIXED, Server
 from pgpool_py.relay.subscription import Subscription, needs_channels
 from pgpool_py.session import flags
 from pgpool_py.session.channels import channels_in
@@ -77,8 +77,6 @@ READS_SEQUENCE = flags.READS_SEQUENCE
 READS_VALUES = sequences.READS
 VALUES = sequences.READS | sequences.WRITES
 KEEPS_VALUE = sequences.KEEPS_VALUE
-MIXED = sequences.MIXED
-CLEARING = sequences.CLEARING
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
 READS = READS_SEQUENCE | NAMES_STATEMENTS
@@ -361,9 +359,8 @@ class Client(Keeper):
                                     verdict = 0
                         if verdict & PIN and whole and context.keeping and not self.pins:
                             refusal = self.refusal(piece(pos + 5, end - 1))
-                        elif verdict & READS_VALUES and server.sequence_mixed == MIXED and whole:
-                            if server.status == IN_TRANSACTION_FAILED:
-                                refusal = sequences.ABORTED
+                        elif verdict & READS_VALUES and whole and sequences.cannot_clear(server):
+                            refusal = (REFUSAL, *sequences.ABORTED)
                         if refusal is not None:
                             if stage is None:
                                 stage = []

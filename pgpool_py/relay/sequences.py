@@ -4,7 +4,7 @@ Any insert may call nextval unseen, and nothing is added to an insert for it. So
 
     nobody else's   a server that comes to another client has `MIXED` values. Where a pool has readers, DISCARD SEQUENCES goes
                     ahead of the first message (`Client.take`); where it was not known to have any, ahead of the first text that
-                    may read, in the middle of a transaction if need be: rather is a value lost, and PostgreSQL says so (55000).
+                    may read, in the middle of a transaction if need be: a value may be lost, and PostgreSQL says so (55000).
     its own         an application that reads in one transaction what another one left is a reader (`sequence_readers`). Its
                     clients hold their server after whatever may have called nextval, until others need it (`settle`); what
                     that means is in pool/held.py. After the read they hold it still, but give it up first.
@@ -18,13 +18,10 @@ import re
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import CLEARING, MIXED, UNMIXED, Server
+from pgpool_py.relay.server import MIXED, UNMIXED, Server
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
-from pgpool_py.session.naming import REFUSAL
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE
-
-__all__ = ["CLEARING", "MIXED", "before", "forget", "let_go", "settle"]
 
 VALUE = "sequence value"  # the reason in SHOW PINS
 KEEPS_VALUE = 8  # of `Client.keeps_server`
@@ -33,13 +30,12 @@ IDLE, FAILED = ord("I"), ord("E")
 READS = flags.READS_SEQUENCE | flags.EXECUTES
 WRITES = flags.WRITES_SEQUENCE | flags.OPAQUE | flags.EXECUTES | flags.DDL  # DDL: a new column with a default fills itself
 NAMED = re.compile(rb"lastval|currval", re.IGNORECASE)  # what makes unread code a reader
-# What a client has on its server, `Client.values`: a count of texts that may have called nextval since it read, or one of these.
+# What a client has on its server, `Client.values`: of so many transactions that may have called nextval since it read; or these.
 NONE, READ = 0, -1
-NEVER_READ = 10  # who has so many of them does not read what he writes
+NEVER_READ = 10  # who has so many does not read what he writes
 APPLICATION = b"application_name"
-# Instead of a text in an aborted transaction block that might end it, and then read what others left: it is not carried out.
-ABORTED = (REFUSAL, None, "25P02", "current transaction is aborted, commands ignored until end of transaction block")
-MOST = 1000  # applications that are remembered
+# What goes out instead of a text in an aborted transaction block that might end it and then read: PostgreSQL refuses it unread.
+ABORTED = (None, "25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
 
 def before(client: Any, server: Server, verdict: int, text: bytes) -> bytes | None:
@@ -52,29 +48,37 @@ def before(client: Any, server: Server, verdict: int, text: bytes) -> bytes | No
         named = reader and (not verdict & flags.OPAQUE or NAMED.search(text) is not None)
         if server.sequence_mixed == MIXED:
             ahead = discard(client, server)
-        if named and (begins or context.reads_sequences) and not client.wrote and len(context.sequence_readers) < MOST:
-            context.sequence_readers.add(application(client))
+        if named and (begins or context.reads_sequences) and not client.wrote:
+            context.sequence_reader(application(client))
         if named or (reader and not begins):
             context.sequences_read()
         if named and (client.values or verdict & WRITES):
             client.values = READ
             client.value_since = client.relay.now
     if verdict & WRITES:
+        if client.values == READ:
+            client.values = READ if verdict & READS else 1
+        elif not client.wrote:
+            client.values += 1
         client.wrote = True
-        client.value_since = client.relay.now
-        if not verdict & READS or client.values != READ:
-            client.values = max(client.values, NONE) + 1
     return ahead
 
 
 def discard(client: Any, server: Server) -> bytes | None:
     """What makes a server forget all sequence values, wherever in a transaction it is; None in a failed one."""
-    if server.ready and server.status == FAILED:
+    if cannot_clear(server):
         return None
-    if not server.ready:
-        # In the middle of a batch; whether it will be carried out is not known, so the server stays as it was.
-        return command(server, DISCARD)
-    return client.clear_sequences(server)  # type: ignore[no-any-return]
+    if server.ready:
+        cleared: bytes = client.clear_sequences(server)
+        return cleared
+    # In the middle of a batch; whether it will be carried out is not known, so the server counts as what it was.
+    return command(server, DISCARD)
+
+
+def cannot_clear(server: Server) -> bool:
+    """Whether others' values are on the server, and the transaction has failed: it must be ended first, by itself."""
+    failed: bool = server.ready and server.status == FAILED
+    return failed and server.sequence_mixed == MIXED
 
 
 def application(client: Any) -> bytes:
@@ -85,6 +89,8 @@ def application(client: Any) -> bytes:
 
 def settle(client: Any, server: Server) -> None:
     """The transaction of a client with values has ended: hold the server where somebody may want to read them."""
+    if client.wrote:
+        client.value_since = client.relay.now
     client.wrote = client.all_back = False
     context = client.context
     if not (

@@ -100,7 +100,7 @@ STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT, S
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
 LOOK = "look"
-# The note of a DISCARD SEQUENCES, and what is known of the values on a server: its owner's; others' too; these being removed.
+# The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
 CLEARED = "cleared"
 UNMIXED, MIXED, CLEARING = range(3)
 

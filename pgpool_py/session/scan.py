@@ -400,7 +400,7 @@ class Scanner:
                     if keyword == _K_INTO:
                         if previous != _K_INSERT:
                             has |= _HAS_INTO
-                    elif keyword == _K_INSERT or keyword == _K_MODIFY:
+                    elif keyword in (_K_INSERT, _K_MODIFY):
                         has |= _HAS_MODIFY
                     elif keyword == _K_UPDATE:
                         has |= _HAS_UPDATE

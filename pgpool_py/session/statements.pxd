@@ -75,6 +75,7 @@ cdef class SessionContext:
     @cython.locals(known=Statement, statements=dict, meaning=Settings)
     cpdef Statement statement(self, Settings settings, bytes body)
     cpdef tried_sequences(self)
+    cpdef sequence_reader(self, bytes application)
     cpdef sequences_read(self)
     cpdef dict reported(self, dict old, bytes name, bytes value)
     cpdef dict same_reported(self, dict values)

@@ -21,7 +21,7 @@ from pgpool_py.session.settings import Settings, SettingsTable
 PIN_ALLOW, PIN_NOTICE, PIN_ERROR = range(3)
 # So many changes of owner are made safe for a reader of currval or lastval before it is known whether a pool has any: the first
 # one in the middle of a transaction then finds its own value, and nobody else's.
-SEQUENCE_TRIAL = 1000
+SEQUENCE_TRIAL = 500
 
 SEEN = 200  # custom settings that a new server is asked for
 
@@ -192,6 +192,12 @@ class SessionContext:
         if self.sequence_trial:
             self.sequence_trial -= 1
             self.reads_sequences = self.sequence_trial > 0
+
+    def sequence_reader(self, application: bytes) -> None:
+        """An application of that name reads in one transaction what another one left."""
+        if len(self.sequence_readers) >= self._limit:
+            self.sequence_readers.clear()
+        self.sequence_readers.add(application)
 
     def sequences_read(self) -> None:
         """There are readers of sequences."""

@@ -128,6 +128,14 @@ TEXTS = {
     """,
     "sequences": """
         select lastval()
+        select currval('counted_id_seq')
+        select counted_last()
+        select nextval('counted_id_seq')
+        select setval('counted_id_seq', 100)
+        select counted_here()
+        insert into identified (note) values ('x') returning id
+        insert into stamped (note) values ('x'); select lastval()
+        select currval('stamped_id_seq')
         discard sequences
     """,
 }
@@ -164,7 +172,8 @@ class Sessions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.lines.clear()
-        self.world.make_equal("plain counted triggered")
+        self.world.make_equal("plain counted triggered identified stamped")
+        teach(self.world)
         self.right = Player(self.world.direct)
         self.ours = Player(self.world.pooled("two"))
         self.bad = False
@@ -238,6 +247,13 @@ class Sessions(RuleBasedStateMachine):
             expected = [self.right.notification(body) for body in client.notifications]
             got = [self.ours.notification(body) for body in other.notifications]
             assert got == expected, f"{name} heard {got}, should have heard {expected}"
+
+
+def teach(world: World) -> None:
+    """Let the pooler know that applications of all names read sequence values, as each would with its first try."""
+    for name in ("", "Mine", "yours", "new"):
+        with world.pooled("two")(application_name=name) as client:
+            client.query("select lastval()")
 
 
 def heard_enough(client: RawClient, count: int) -> bool:

@@ -42,11 +42,22 @@ class PoolsMachine(RuleBasedStateMachine):
         elif client.state is ClientState.ACTIVE:
             self.world.finish(client)
 
+    @rule(client=clients, spare=st.booleans())
+    def client_holds_its_server(self, client: FakeClient, spare: bool) -> None:
+        if client.server is not None:
+            self.world.hold(client, spare)
+
+    @rule(client=clients)
+    def client_goes_on(self, client: FakeClient) -> None:
+        if client.server is not None:
+            client.pool.work(client.server)
+
     @rule(client=clients)
     def client_finishes_with_a_reset(self, client: FakeClient) -> None:
         server = client.server
         if server is not None:
             client.server, client.state = None, ClientState.IDLE
+            client.pool.unhold(server)
             client.pool.begin_reset(server)
             self.resets.append(server)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, HandOver, Launch
+from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient, GiveUp, HandOver, Launch, LookAgain
 from pgpool_py.pool.check import check_invariants, check_limit
 from pgpool_py.pool.limits import Limit
 from pgpool_py.pool.pool import Pool
@@ -56,6 +56,7 @@ class World:
         self.checking: list[FakeServer] = []
         self.closed: list[tuple[FakeServer, str]] = []
         self.failed: list[tuple[FakeClient, str]] = []
+        self.looks: list[tuple[Pool, float]] = []  # at pools, that were asked for
 
     # things
 
@@ -101,8 +102,18 @@ class World:
         assert server is not None
         client.server = None
         client.state = ClientState.IDLE
+        client.pool.unhold(server)
         self._handed_on(server, client.pool.release(server, self.now))
         return server
+
+    def hold(self, client: FakeClient, spare: bool = False) -> None:
+        """The client's transaction ended; it holds its server if it may."""
+        assert client.server is not None
+        if client.pool.hold(client.server, self.now, spare):
+            self.do(client.pool.activate(self.now))
+        else:
+            self.finish(client)
+        self.check()
 
     def leave(self, client: FakeClient) -> None:
         if client.server is not None:
@@ -173,6 +184,11 @@ class World:
                 case HandOver(client, server):
                     assert isinstance(client, FakeClient)
                     self._link(client, server)
+                case GiveUp(server):
+                    (holder,) = (client for client in self.clients if client.server is server)
+                    self.finish(holder)
+                case LookAgain(pool, delay):
+                    self.looks.append((pool, self.now + delay))
                 case FailClient(client, message):
                     assert isinstance(client, FakeClient) and client.state is ClientState.IDLE
                     self.failed.append((client, message))
