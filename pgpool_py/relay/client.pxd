@@ -10,8 +10,11 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL, SKIP, FAKE
 cdef object BATCH, LETTERS
-cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED, HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED, REFUSAL, MIXED, CLEARING, KEEPS_VALUE, BEGINNING
-cdef long BACK, OPAQUE, STATEMENT, NAMES_STATEMENTS, PIN, RESET, NOTED, LOOKED, EXPLAINED, CLEANUP, CHANGES, UNSETTABLE, TRANSACTION_END, TRANSACTION_EXIT_ONLY, READS_SEQUENCE, READS_STATEMENTS, READS, UNKNOWN, LISTEN, READS_VALUES, VALUES
+cdef int AWAITS_COPY, AWAITS_READY, AWAITS_CHANNELS, AWAITS_COLUMNS, KEEPS_UNNAMED, KEEPS_NAMED, KEEPS_VALUE
+cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, IDLE, UNSETTLED, REFUSAL, MIXED, CLEARING
+cdef long OPAQUE, STATEMENT, PIN, RESET, CLEANUP, CHANGES, UNSETTABLE, NOTED, LOOKED, EXPLAINED, LISTEN, BACK, UNKNOWN
+cdef long TRANSACTION_END, TRANSACTION_EXIT_ONLY
+cdef long READS, READS_SEQUENCE, READS_STATEMENTS, NAMES_STATEMENTS, READS_VALUES, VALUES
 
 cdef class Client(Keeper):
     cdef public int number
@@ -55,9 +58,8 @@ cdef class Client(Keeper):
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple, level=cython.int, deviation=cython.int,
-        owed=cython.int, pooling=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int, server=Server, stage=list,
-        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes, refusal=tuple,
+        context=SessionContext, statement=Statement, name=bytes, extra=bytes, portal=bytes, before=tuple, text=bytes,
+        refusal=tuple, level=cython.int, deviation=cython.int, owed=cython.int,
     )
     cdef process(self, int stop)
     cdef bytes beginning(self, int start, int stop)
@@ -81,8 +83,6 @@ cdef class Client(Keeper):
     @cython.locals(server=Server)
     cpdef transaction_ended(self)
     cdef bint discards(self, Server server, bytes text)
-    @cython.locals(ahead=bytes, removed=bytes)
-    cdef bytes before(self, Server server, long verdict, bytes text)
     cpdef bytes clear_sequences(self, Server server)
     cpdef give_up(self)
     cdef mark(self, Server server, long verdict)

@@ -4,10 +4,10 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long BACK, NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, RESET, BARE, DEVIATING, SEED, HASTY
+cdef long NOTED, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, BACK, DEVIATING
+cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, DYNAMIC, FUNCTION, RESET, SEED, HASTY, BARE
+cdef int CAUSE, IDLE
 cdef bytes SEED_NAME
-cdef int CAUSE, IDLE, SKIP
-cdef long NOTED, DYNAMIC, LOOKED, RELEASES, TOLD, OBJECTS, HELD, CAUSES, DDL, SETTINGS, STATEMENT, EXECUTES, LISTEN, OPAQUE, FUNCTION, RESET, SEED
 
 cdef class Keeper(Connection):
     cdef public SessionContext context

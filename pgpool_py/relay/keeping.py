@@ -486,7 +486,7 @@ class Keeper(Connection):
         try:
             found = completed(text, start, conforming == b"on", encoding, alone)
             own = self.startup.values.get(ENCODING) or server.defaults.get(ENCODING, (b"", b""))[1]
-            if found is not None and encoding != own and not all(value.isascii() for _, value in start.values()):
+            if found is not None and encoding != own and not all([value.isascii() for _, value in start.values()]):
                 raise Unclear
         except Unclear:
             server.dirty |= OPAQUE  # the look finds it at the end of the transaction
