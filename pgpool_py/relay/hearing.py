@@ -1,0 +1,174 @@
+"""A client as a listener: when its messages must wait for the listening connection, and what it hears.
+
+The rules of LISTEN are `subscription`'s; here is what they mean for one client's messages.
+"""
+
+from __future__ import annotations
+
+from pgpool_py.relay._io import byte, find_zero, piece, u32
+from pgpool_py.relay.preparing import Preparer
+from pgpool_py.relay.replies import error_response
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.subscription import Subscription, needs_channels
+from pgpool_py.session import flags
+from pgpool_py.session.channels import channels_in
+from pgwire.codes import Frontend
+
+QUERY = int(Frontend.QUERY)
+PARSE = int(Frontend.PARSE)
+BIND = int(Frontend.BIND)
+DESCRIBE = int(Frontend.DESCRIBE)
+EXECUTE = int(Frontend.EXECUTE)
+CLOSE = int(Frontend.CLOSE)
+SYNC = int(Frontend.SYNC)
+FUNCTION_CALL = int(Frontend.FUNCTION_CALL)
+COPY_DATA = int(Frontend.COPY_DATA)
+COPY_DONE = int(Frontend.COPY_DONE)
+COPY_FAIL = int(Frontend.COPY_FAIL)
+TERMINATE = int(Frontend.TERMINATE)
+BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
+LISTEN = flags.LISTEN
+OPAQUE = flags.OPAQUE
+IDLE = ord("I")
+AWAITS_READY = 2  # of `awaiting`: how the requests before end, which decides whether the next can succeed
+AWAITS_CHANNELS = 3  # of `awaiting`: the listening connection
+
+
+class Hearer(Preparer):
+    """A client that may listen: `subscription` is None for one that does not."""
+
+    def may_send(self, server: Server, kind: int, pos: int, stop: int) -> bool:
+        """Whether the message of a client that listens may go out now; what it needs ahead of it is staged."""
+        if self.must_wait(server, kind):
+            return False
+        if server.ready and (kind in BATCH or kind == FUNCTION_CALL) and self.batch_needs_channels(pos, stop):
+            extra = self.subscription.place(server)
+            if extra:
+                self.staged(pos).append(extra)
+        return True
+
+    def must_wait(self, server: Server, kind: int) -> bool:
+        """Whether a client that listens must wait before this message goes out; `awaiting` says for what."""
+        if kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL or kind == TERMINATE:
+            return False
+        if server.expected.owed_ready and not server.expected.copying_in and not self.differing:
+            # One request at a time: its own notifications come before its ReadyForQuery, and nothing behind it.
+            self.awaiting = AWAITS_READY
+            return True
+        if self.subscription.must_wait(server):
+            self.awaiting = AWAITS_CHANNELS
+            return True
+        return False
+
+    def batch_needs_channels(self, pos: int, stop: int) -> bool:
+        """Whether the batch that begins at *pos* must find the client's channels on the server; also if not all of it is here."""
+        while stop - pos >= 5:
+            kind = byte(pos)
+            end = pos + 1 + u32(pos + 1)
+            if kind == SYNC:
+                return False
+            if kind not in BATCH or end > stop:
+                return True
+            statement = None
+            if kind == PARSE:
+                name_end = find_zero(pos + 5, end)
+                if name_end >= 0:
+                    statement = self.statement(name_end + 1, end)
+            elif kind == BIND:
+                portal_end = find_zero(pos + 5, end)
+                name_end = find_zero(portal_end + 1, end) if portal_end >= 0 else -1
+                name = piece(portal_end + 1, name_end) if name_end >= 0 else b""
+                statement = self.names.get(name) if name and self.names is not None else self.unnamed
+                if statement is not None and statement.facts_seen != self.context.facts_seen:
+                    self.context.judge(statement)
+            if statement is not None and needs_channels(statement.body, OPAQUE if self.blind else statement.verdict):
+                return True
+            pos = end
+        return True
+
+    def listening(self, server: Server, text: bytes, verdict: int) -> bytes | None:
+        """What goes ahead of *text* for the channels' sake; None: it must wait."""
+        if self.differing and verdict & LISTEN:
+            return None
+        if verdict & LISTEN and self.context.keeping:
+            if self.subscription is None and channels_in(text):
+                if server.expected.owed_ready:
+                    self.awaiting = AWAITS_READY
+                    return None
+                self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
+            if self.subscription is not None and not self.subscription.wants(text):
+                self.subscription.must_wait(server)
+                self.awaiting = AWAITS_CHANNELS
+                return None
+        if self.subscription is None:
+            return b""
+        extra: bytes = self.subscription.ahead(server, text, verdict)
+        return extra
+
+    def channels_ready(self) -> None:
+        """The listening connection has confirmed."""
+        if self.awaiting == AWAITS_CHANNELS:
+            self.go_on()
+            if self.ending:
+                self.finish()
+
+    def channels_refused(self, code: str, message: str) -> None:
+        """There is no listening connection."""
+        server = self.server
+        idle = server is not None and server.ready and server.status == IDLE and not self.held
+        if server is not None and idle and self.kept is not None and self.kept[0] == QUERY:
+            self.refuse_request(code, message)
+            if self.server is server and server.ready and self.kept is None:
+                self.settled()
+        else:
+            self.terminate(code, message)
+
+    def channels_found(self, server: Server, channels: set[bytes]) -> None:
+        if self.subscription is None:
+            if not channels:
+                return
+            # A LISTEN that no text showed.
+            self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
+        self.subscription.learned(server, channels)
+
+    def notified(self, message: bytes) -> bytes:
+        channel = message[9 : message.find(b"\0", 9)]
+        if self.subscription is not None and self.subscription.hears(channel):
+            return b""  # it comes by the listening connection
+        notifier = self.relay.broker.notifier(self.server, int.from_bytes(message[5:9], "big"))
+        return message[:5] + notifier.to_bytes(4, "big") + message[9:] if notifier else message
+
+    def terminate(self, code: str, message: str) -> None:
+        """As `refuse`, but what is still to be sent is sent before."""
+        if self.out is None or self.closed:
+            self.refuse(code, message)
+            return
+        self.held = False
+        self.send_data(error_response("FATAL", code, message))
+        self.relay.broker.pooler_error(self, message)
+        self.pause()
+        self.ending = True
+        self.deadline = self.relay.now + self.context.leaving_query_timeout
+        self.relay.timed[self] = None
+        self.leave(message)
+
+    # --- what the client fills in ---
+
+    def staged(self, pos: int) -> list[bytes]:
+        """The messages that are to be sent, up to *pos* of the buffer; for more to be added."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Process what was kept."""
+
+    def finish(self) -> None:
+        """Close as soon as nothing is under way any more."""
+
+    def leave(self, reason: str) -> None:
+        """Give back what is held and close once everything is sent."""
+
+    def refuse(self, code: str, message: str) -> None:
+        """Send a FATAL error and close."""
+
+    def refuse_request(self, code: str, message: str) -> None:
+        """Answer the request that waits with an error."""

@@ -1,0 +1,37 @@
+cimport cython
+from pgpool_py.relay._io cimport byte, piece, same, slot
+from pgpool_py.relay.keeping cimport Keeper
+from pgpool_py.relay.server cimport Server
+from pgpool_py.session.settings cimport Settings
+from pgpool_py.session.statements cimport SessionContext, Statement
+
+cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, SKIP, IN_TRANSACTION_FAILED, UNSETTLED, REFUSAL, CLEARING
+cdef long NOTED, READS_VALUES, READS_STATEMENTS, NAMES_STATEMENTS
+
+cdef class Preparer(Keeper):
+    cdef public object names
+    cdef public Statement unnamed
+    cdef public tuple bound
+    cdef tuple parse_note
+    cdef public int cleared_ahead
+
+    @cython.locals(settings=Settings, statement=Statement, i=cython.int, recent=list)
+    cdef Statement statement(self, int start, int stop)
+    cdef bytes own(self, Server server, bytes text, object note)
+    cpdef bytes clear_sequences(self, Server server)
+    cdef bytes failing(self)
+    @cython.locals(extra=bytes)
+    cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
+    cdef int level(self)
+    @cython.locals(statement=Statement, describes=cython.bint)
+    cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
+    cdef bint describes(self, bytes portal, int start, int stop)
+    @cython.locals(statement=Statement)
+    cdef object tells(self, bytes portal)
+    cdef tuple misled(self)
+    cdef mark(self, Server server, long verdict)
+    @cython.locals(statement=Statement)
+    cdef bytes place_unnamed(self, Server server)
+    @cython.locals(bits=cython.long)
+    cpdef long statement_bits(self)
+    cdef bint discards(self, Server server, bytes text)

@@ -1,0 +1,255 @@
+"""A client as the owner of prepared statements: which of them a message means, and what the server at hand must be sent for it.
+
+The protocol's side of `session.naming`, which keeps the books: messages, notes in the queue of expected replies, and what is done
+when the server has skipped them. Also what goes ahead of a text that could see what others have left on its server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgpool_py.relay import sequences
+from pgpool_py.relay._io import byte, piece, same, slot
+from pgpool_py.relay.keeping import Keeper
+from pgpool_py.relay.replies import error_response
+from pgpool_py.relay.server import CLEARED, CLEARING, Server
+from pgpool_py.session import flags
+from pgpool_py.session.defaults import Completed, discards_all
+from pgpool_py.session.naming import REFUSAL, REPEATED, Names, names_statements, parse_there
+from pgpool_py.session.settings import UNSETTLED
+from pgpool_py.session.statements import SessionContext
+from pgwire import PeerViolation
+from pgwire.codes import Frontend
+from pgwire.expected import Action, Owed
+
+DESCRIBE = int(Frontend.DESCRIBE)
+OWED_QUERY = int(Owed.QUERY)
+OWED_PARSE = int(Owed.PARSE)
+OWED_CLOSE = int(Owed.CLOSE)
+SKIP = int(Action.SKIP)
+IN_TRANSACTION_FAILED = ord("E")
+NOTED = flags.NOTED
+CHANGES = flags.DDL | flags.OPAQUE  # what may change the catalogs
+UNSETTABLE = flags.SEED | flags.LIBRARY
+READS_VALUES = sequences.READS
+VALUES = sequences.READS | sequences.WRITES
+READS_STATEMENTS = flags.READS_STATEMENTS
+# What may name statements, or show them.
+NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
+AWAITS_COLUMNS = 4  # of `awaiting`: whether a statement's columns are still those the client was told
+
+
+class Preparer(Keeper):
+    """A client as the owner of prepared statements.
+
+    `names`          those with a name; None: it never had one
+    `unnamed`        the one without
+    `bound`          (portal, name, statement) of the last Bind, if that was of a named one
+    `parse_note`     the last note of a Parse without a name, which mostly fits the next one
+    `cleared_ahead`  how many of its DEALLOCATE ALL and DISCARD ALL are under way and have been taken account of
+    """
+
+    def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
+        Keeper.__init__(self, relay, fd, pool, context)
+        self.names: Names | None = None
+        self.unnamed: Any = None
+        self.bound: Any = None
+        self.parse_note: Any = None
+        self.cleared_ahead = 0
+
+    def statement(self, start: int, stop: int) -> Any:
+        """The statement whose body is that part of the buffer, its verdict up to date."""
+        settings = self.settings
+        recent = settings.recent
+        i = slot(start, stop)
+        statement = recent[i]
+        if statement is not None and statement.facts_seen == self.context.facts_seen and same(start, stop, statement.body):
+            return statement
+        statement = recent[i] = self.context.statement(settings, piece(start, stop))
+        return statement
+
+    def own(self, server: Server, text: bytes, note: object) -> bytes:
+        """A query of the pooler's own, to be sent with the client's message."""
+        server.ready = False
+        server.unnamed = None
+        server.step_error = None
+        server.expected.add(OWED_QUERY + SKIP, note)
+        return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
+
+    def clear_sequences(self, server: Server) -> bytes:
+        """A server forgets all sequence values."""
+        server.sequence_mixed = CLEARING
+        return self.own(server, sequences.DISCARD, CLEARED)
+
+    def failing(self) -> bytes:
+        """A text that fails on the server, so that the transaction does too; the error is then put in our words."""
+        return b'SELECT "' + self.context.token + b'"'
+
+    def before(self, server: Server, verdict: int, text: bytes, apart: bool) -> bytes | None:
+        """What must be done on the server before a text that looks at what others may have left there.
+
+        *apart*: the text is a Query's, not part of a batch.
+        """
+        extra = b""
+        if verdict & VALUES and (verdict & READS_VALUES or self.context.reads_sequences):
+            extra = sequences.before(self, server, verdict, text) or b""
+        if verdict & NAMES_STATEMENTS and server.status != IN_TRANSACTION_FAILED:
+            if self.names is None:
+                self.names = Names(self.context)
+            if names_statements(verdict, text):
+                extra += self.names.lay_bare(server, self.level(), apart)
+            elif verdict & READS_STATEMENTS and server.statements:
+                extra += self.names.remove_shared(server)
+        if not extra:
+            return None
+        server.ready = False
+        return extra
+
+    def level(self) -> int:
+        """How the settings in force deviate from the session's, as far as is known."""
+        return UNSETTLED if self.asked is not None else self.deviation
+
+    def placed(self, server: Server, name: bytes, portal: bytes | None, end: int, stop: int, stage: list[bytes]) -> Any:
+        """What the server calls the client's statement; None: `awaiting` its columns.
+
+        The message, which ends at *end* of the buffer, binds it to *portal*; with None it asks for the columns.
+        """
+        names = self.names
+        assert names is not None
+        statement = names.known[name]
+        there = server.statements.get(statement)
+        if there is not None and statement.epoch == self.context.epoch and not self.deviation and self.asked is None:
+            if statement.private or statement.settings is self.settings.meaning:
+                # Nearly always: it is there as it was meant, and now the one used last.
+                del server.statements[statement]
+                server.statements[statement] = there
+                return there
+        describes = portal is None or self.describes(portal, end, stop)
+        there = names.place(server, name, self.settings, self.level(), describes, stage)
+        if there is None:
+            server.ready = False
+            self.awaiting = AWAITS_COLUMNS
+        return there
+
+    def describes(self, portal: bytes, start: int, stop: int) -> bool:
+        """Whether the message there asks for the columns of *portal*, a name and its zero."""
+        end = start + 6 + len(portal)
+        return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 80 and piece(start + 6, end) == portal
+
+    def tells(self, portal: bytes) -> Any:
+        """The note of a Describe of *portal* that tells the columns of a statement, if the client does not know them already."""
+        bound, name, statement = self.bound
+        if self.names is None or bound != portal:
+            return None
+        told = self.names.described.get(name)
+        return None if told is not None and told is statement.columns else (REPEATED, name, statement, None)
+
+    def misled(self) -> tuple[int, Any, str, str]:
+        """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
+        assert self.names is not None
+        self.names.misled = False
+        return REFUSAL, None, "0A000", "cached plan must not change result type"
+
+    def columns_told(self, note: Any, body: bytes | None) -> None:
+        try:
+            if self.names is not None:
+                self.names.columns_told(note, body)
+        except (PeerViolation, ValueError) as violation:
+            self.doubt(violation)
+
+    def setting_in_force(self, note: Any, row: bytes) -> None:
+        try:
+            if self.names is not None:
+                self.names.setting_in_force(note, row)
+        except (PeerViolation, ValueError) as violation:
+            self.doubt(violation)
+
+    def doubt(self, violation: Exception) -> None:
+        """An answer about a statement makes no sense."""
+        if self.server is not None:
+            self.server.doubt(str(violation))
+
+    def plan_changed(self, note: Any) -> None:
+        if self.names is not None:
+            self.names.plan_changed(note)
+
+    def statements_found(self, server: Server, names: set[bytes]) -> None:
+        if self.names is not None:
+            self.names.still_there(server, names)
+
+    def mark(self, server: Server, verdict: int) -> None:
+        """Note what no reset clears, and that the catalogs may have changed."""
+        if verdict & UNSETTABLE:
+            server.unsettable = True
+        if verdict & CHANGES:
+            self.context.facts_stale = True
+
+    def place_unnamed(self, server: Server) -> bytes:
+        """Make the server's unnamed statement this client's; the message that does."""
+        statement = self.unnamed
+        note = (0, None, statement, statement, server.unnamed)
+        server.unnamed = statement
+        if statement is None:
+            server.expected.add(OWED_CLOSE + SKIP, note)
+            return b"C\0\0\0\6S\0"
+        stage: list[bytes] = []
+        parse_there(server, statement, b"", self.level(), note, stage)
+        return b"".join(stage)
+
+    def undo(self, dropped: list[tuple[int, Any]]) -> None:
+        server = self.server
+        first = True
+        for _, note in reversed(dropped):
+            if not isinstance(note, tuple):
+                continue
+            if note[0] == 0:
+                self.unnamed = note[3]
+                if server is not None:
+                    server.unnamed = note[4]
+            elif self.names is not None and server is not None:
+                self.names.undo(server, note)
+            first = False
+        if not first and dropped[0][0] & 7 == OWED_PARSE and dropped[0][1] is not None and dropped[0][1][0] == 0:
+            # A failed unnamed Parse leaves no unnamed statement at all.
+            self.unnamed = None
+            if server is not None:
+                server.unnamed = None
+
+    def reset_all(self, statements: bool) -> None:
+        server = self.server
+        if self.cleared_ahead:
+            self.cleared_ahead -= 1  # noted when it was sent
+        else:
+            if self.names is not None:
+                self.names.clear()
+            if server is not None:
+                server.statements.clear()
+        self.unnamed = None
+        if server is not None:
+            server.unnamed = None
+        if not statements and server is not None:
+            self.forget(server)
+            if self.subscription is not None:
+                self.subscription.leave()
+
+    def own_names(self, message: bytes, note: Any) -> bytes:
+        if isinstance(note, tuple) and note[0] == REFUSAL:
+            return error_response("ERROR", note[2], note[3])
+        if isinstance(note, Completed):
+            message = note.error(message)
+            note = None
+        if self.names is not None:
+            message = self.names.translate(message, note)
+        return b"E" + (len(message) + 4).to_bytes(4, "big") + message
+
+    def statement_bits(self) -> int:
+        bits = 0
+        if self.names is not None:
+            for statement in self.names.known.values():
+                bits |= statement.verdict & NOTED
+        return bits
+
+    def discards(self, server: Server, text: bytes) -> bool:
+        """Whether a Query is a DISCARD ALL that does not lead to the client's own start."""
+        context = self.context
+        return context.keeping and self.startup is not context.table.empty and discards_all(text) and bool(self.own_start(server))
