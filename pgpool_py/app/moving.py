@@ -69,6 +69,7 @@ class Departure(_Member):
         self.clients = clients
         self.deadline = now + PATIENCE
         self.marker = b"pgpool_py_" + secrets.token_hex(16).encode()
+        self.names: set[bytes] = set().union(*(client.subscription.channels for client in clients))
         self.foreseen = {self.marker}
         self.mailbox = self
         self.reached = False
@@ -81,14 +82,14 @@ class Departure(_Member):
 
     def request(self) -> Message:
         """What the new process is to listen to."""
-        names = [name.hex() for name in set().union(*(client.subscription.channels for client in self.clients))]
+        names = [name.hex() for name in self.names]
         return {"reserve": self.number, "marker": self.marker.hex(), "channels": names, "encoding": self.source.encoding.hex()}
 
     def listens(self) -> None:
         """One of the two processes does."""
         self._listeners += 1
         if self._listeners == 2:
-            for client in self._subscribed():
+            for client in self._listening():
                 client.subscription.halting = True
                 if may_move(client):
                     client.pause()
@@ -98,12 +99,16 @@ class Departure(_Member):
 
     def step(self, now: float) -> None:
         """Notify the mark when all are idle, or their time is over."""
-        if self._mark_at and (now >= self._mark_at or all(map(may_move, self._subscribed()))):
+        if self._mark_at and (now >= self._mark_at or all(map(may_move, self._listening()))):
             self._mark_at = 0.0
             self.source.notify(self.marker)
 
-    def _subscribed(self) -> Iterator[Client]:
-        return (client for client in self.clients if client.subscription is not None)
+    def _listening(self) -> Iterator[Client]:
+        """Those who still listen here, and to nothing but what the new process was asked for."""
+        for client in self.clients:
+            subscription = client.subscription
+            if subscription is not None and subscription.source is self.source and subscription.channels <= self.names:
+                yield client
 
     def answered(self, source: ListeningConnection) -> None:
         """We listen for the mark."""
@@ -112,7 +117,7 @@ class Departure(_Member):
     def put(self, channel: bytes, message: bytes) -> None:
         """The mark, in the order of all notifications: from here on the new process tells those who go."""
         self.reached = True
-        for client in self._subscribed():
+        for client in list(self._listening()):
             client.subscription.deliver()
             if may_move(client) and not client.subscription.mailbox:
                 client.subscription.departing = True
@@ -125,14 +130,16 @@ class Departure(_Member):
     def finish(self, send: Callable[[Client, int], bool]) -> bool:
         """Send those who go; the others stay. Whether all have gone."""
         all_gone = True
-        for client in list(self._subscribed()):
+        for client in self.clients:
             subscription = client.subscription
+            if client.closed or subscription is None:
+                continue
             if subscription.departing and may_move(client) and send(client, self.number):
                 continue
             all_gone = False
-            if subscription.halting and client.out is None and client.kept is None:
-                client.resume()
             subscription.departing = subscription.halting = False
+            if client.out is None and client.kept is None and not client.ending:
+                client.resume()
             subscription.deliver()
         self.source.table.remove(self, self.marker)
         self.source.part(self)

@@ -188,14 +188,14 @@ class Subscription:
         ready = ready_for_query(IDLE) if client.held else b""
         client.held = False
         client.send_data(self.letters() + ready)
-        if self.halting:
-            client.pause()
         if self.close_if_doomed():
             return
         if not self.channels:
             self.leave()
         elif client.told.get(ENCODING, self.source.encoding) != self.source.encoding:
             self.move()
+        elif self.halting:
+            client.pause()
 
     def move(self) -> None:
         """The client reads another encoding now: another connection listens for it, and until that does, both."""
