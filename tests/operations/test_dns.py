@@ -51,7 +51,7 @@ def named(program: Program, postgres: PostgresServer, names: DnsServer) -> Progr
 
 def started(program: Program) -> Program:
     program.start("-q")
-    program.wait_for_log("process up")
+    wait_until(lambda: "process up" in program.log, "the pooler serves", 30)
     return program
 
 

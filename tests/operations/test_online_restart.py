@@ -163,6 +163,24 @@ def test_a_client_that_listens_moves(running: Program, database: Database) -> No
     client.leave()
 
 
+def test_a_client_that_listens_stays_where_it_can(running: Program, database: Database) -> None:
+    """The new process cannot connect to the server: the old one goes on listening for the client, and serves it."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    client = running.connect()
+    client.query("listen news")
+    running.databases["app"] = running.databases["app"].replace(f"port={database.port}", "port=1")
+    restart(running)
+    running.wait_for_log("no listening connection: cannot connect to")
+    with psycopg.connect(database.dsn, autocommit=True) as sender:
+        sender.execute("notify news, 'heard'")
+    assert payloads(client.until("A")) == ["heard"]
+    assert client.ask("select 'served'") == "served"
+    assert old.poll() is None
+    client.leave()
+    assert old.wait(10) == 0
+
+
 def test_notifications_are_heard_once_and_in_order(running: Program, database: Database) -> None:
     """Two restarts while somebody notifies without a pause, and clients listen idly or at work: none lost, none twice."""
     running.start("-q")
