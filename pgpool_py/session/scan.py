@@ -436,7 +436,7 @@ class Scanner:
                 continue
 
             i += 1
-            if slot >= 0 and (kind == _QUOTE or kind == _DIGIT):
+            if slot >= 0 and kind in (_QUOTE, _DIGIT):
                 if result == 0 and statements == 0 and _may_end(data, i - 1):
                     self.beginnings[slot] = Beginning(data[: i - 1], lead, second, words, has, depth, previous)
                 slot = -1
