@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -70,6 +71,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="a line of the peer's",
     )
     add("--tls", choices=encryption.CHOICES, help="encrypt the connections of clients, or those of servers too")
+    add("--together", action="store_true", help="load both at the same time, on a machine that does other work too")
     add("--instructions", action="store_true", help="count the instructions of each transaction too (slow)")
     add("--memory", action="store_true", help="measure memory per idle client too")
     add("--idle-clients", type=int, default=10_000, help="how many for --memory (default: %(default)s)")
@@ -127,12 +129,13 @@ def run_load(
     }
     for number, order in enumerate(turns(options.rounds, list(running)), 1):
         for cell, measured in results.items():
-            for name in order:
-                if cell.protocol in running[name].protocols:
-                    one = load.measure(bin_dir, running[name], cell, options.seconds)
-                    measured[name].append(one)
+            able = [running[name] for name in order if cell.protocol in running[name].protocols]
+            with ThreadPoolExecutor(len(able) if options.together else 1) as threads:
+                runs = threads.map(lambda one, cell=cell: load.measure(bin_dir, one, cell, options.seconds), able)
+                for contestant, one in zip(able, runs, strict=True):
+                    measured[contestant.name].append(one)
                     print(
-                        f"round {number}: {cell.name}, {cell.clients} clients, {name}: {one.tps:,.0f} tps, "
+                        f"round {number}: {cell.name}, {cell.clients} clients, {contestant.name}: {one.tps:,.0f} tps, "
                         f"{one.cpu:.1f} µs",
                         file=sys.stderr,
                         flush=True,
@@ -155,7 +158,8 @@ def facts(
         **{name: "; ".join(one.version) for name, one in running.items()},
         **({"settings": "; ".join(apart)} if apart else {}),
         **({"TLS": options.tls} if options.tls else {}),
-        "run": f"{options.rounds} rounds of {options.seconds} s, pool of {options.pool_size}",
+        "run": f"{options.rounds} rounds of {options.seconds} s, pool of {options.pool_size}"
+        + (", both at the same time" if options.together else ""),
     }
 
 
