@@ -30,6 +30,8 @@ cdef class Client(Reader):
     @cython.locals(now=cython.double, context=SessionContext)
     cdef count_time(self, bint transaction_ended)
     cpdef give_up(self)
+    cpdef bint keeps_idly(self)
+    cdef forgo(self)
     cpdef finish(self)
     cpdef leave(self, str reason)
     cpdef give_back(self, Server server)

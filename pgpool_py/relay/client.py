@@ -133,6 +133,16 @@ class Client(Reader):
         self.keeps_server &= ~KEEPS_VALUE
         self.settled()
 
+    def keeps_idly(self) -> bool:
+        return self.keeps_server == KEEPS_VALUE and not self.query_start and not self.differing
+
+    def forgo(self) -> None:
+        """The server that was held for sequence values is gone, and the values with it."""
+        self.values = sequences.NONE
+        self.keeps_server = 0
+        self.state = self.relay.client_idle_state
+        self.idle_since = self.relay.now
+
     def parameter_changed(self, name: bytes, value: bytes) -> bytes | None:
         server = self.server
         if server is None:
@@ -212,6 +222,8 @@ class Client(Reader):
 
     def transaction_ended(self) -> None:
         """What was waiting for that: the catalogs, which this transaction has changed."""
+        if self.wrote:
+            sequences.ended(self)
         server = self.server
         if server is not None and self.deviation:
             server.unnamed = None  # what it was parsed under is not what the client's settings say
@@ -344,14 +356,19 @@ class Client(Reader):
 
     def server_gone(self, told: bool) -> None:
         self.server = None
-        if told:
+        if self.keeps_idly():
+            self.forgo()
+        elif told:
             self.drop("server conn crashed?")
         else:
             self.refuse("08006", "server conn crashed?")
 
     def server_closing(self, reason: str) -> None:
         self.server = None
-        self.refuse("08006", reason)
+        if self.keeps_idly():
+            self.forgo()
+        else:
+            self.refuse("08006", reason)
 
     # --- cancel ---
 

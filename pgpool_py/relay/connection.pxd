@@ -59,6 +59,7 @@ cdef class Connection(Member):
     cpdef bytes notified(self, bytes message)
     cpdef undo(self, list dropped)
     cpdef reset_all(self, bint statements)
+    cpdef bint keeps_idly(self)
     cpdef server_gone(self, bint told)
     cpdef server_closing(self, str reason)
     cpdef bytes own_names(self, bytes message, object note)

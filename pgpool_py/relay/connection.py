@@ -202,6 +202,10 @@ class Connection(Member):
     def reset_all(self, statements: bool) -> None:
         """The client's own DISCARD ALL (or DEALLOCATE ALL, RESET ALL) was carried out."""
 
+    def keeps_idly(self) -> bool:
+        """Whether this client asks nothing, and would rather lose its server than be told of that."""
+        return False
+
     def server_gone(self, told: bool) -> None:
         """The server's connection is gone; *told*: the client has its FATAL already."""
 

@@ -276,7 +276,7 @@ class Reader(Hearer):
                     self.awaiting = AWAITS_COPY
                     done = self.keep(server, pos, stop)
             elif kind == FUNCTION_CALL:
-                extra = self.before(server, UNKNOWN, b"", True)
+                extra = self.before(server, UNKNOWN, b"", True) if context.pooling and context.watching else None
                 if extra is not None:
                     self.staged(pos).append(extra)
                 server.ready = False
@@ -526,6 +526,9 @@ class Reader(Hearer):
         if not whole:
             # Too long to remember: it lives on this server only, so the client stays there.
             self.keeps_server |= KEEPS_UNNAMED if unnamed else KEEPS_NAMED
+            extra = self.before(server, UNKNOWN, b"", False) if context.watching else None
+            if extra is not None:
+                self.staged(pos).append(extra)
             self.note(server, UNKNOWN, self.beginning(name_end + 1, stop), None, None)
             server.expected.add(OWED_PARSE, None)
             if unnamed:

@@ -87,11 +87,17 @@ def application(client: Any) -> bytes:
     return name
 
 
+def ended(client: Any) -> None:
+    """The transaction that may have called nextval is over: what is read from now on is an earlier one's."""
+    client.wrote = False
+    client.value_since = client.relay.now
+
+
 def settle(client: Any, server: Server) -> None:
-    """The transaction of a client with values has ended: hold the server where somebody may want to read them."""
+    """The server of a client with values could be given back: hold it where somebody may want to read them."""
     if client.wrote:
-        client.value_since = client.relay.now
-    client.wrote = client.all_back = False
+        ended(client)
+    client.all_back = False
     context = client.context
     if not (
         context.keeping

@@ -363,7 +363,7 @@ class Server(Connection):
             self.told_fatal = True
         head = expected.head()
         if head < 0:
-            return None
+            return b"" if self.client is not None and self.client.keeps_idly() else None
         if head == OWED_QUERY + SKIP:
             self.step_error = body
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
@@ -487,6 +487,9 @@ class Server(Connection):
                 self.client.looked(rows, self.step_error)
             return
         if note == CLEARED:
+            if self.step_error is not None and self.status == IDLE:
+                self.close("DISCARD SEQUENCES failed")  # what went out behind it may read what others left
+                return
             self.sequence_mixed = UNMIXED if self.step_error is None else MIXED
             self.step_error = None
             return

@@ -57,6 +57,21 @@ def test_pins_tell_what_lives_on_the_server(shared: Pooler) -> None:
         assert pooler.show("PINS") == []
 
 
+def test_pins_tell_of_a_sequence_value(shared: Pooler) -> None:
+    """Who may read lastval() later holds its server, until somebody else wants it: PAUSE, for example."""
+    pooler = shared
+    with pooler.connect("two", application_name="counting") as client:
+        client.query("create sequence arrivals")
+        client.query("select lastval()")
+        client.query("select nextval('arrivals')")
+        (pin,) = pooler.show("PINS")
+        assert (pin["application_name"], pin["reason"]) == ("counting", "sequence value") and pin["link"]
+        assert pooler.order("PAUSE two") == "PAUSE"
+        assert pooler.show("PINS") == []
+        pooler.order("RESUME two")
+        client.query("drop sequence arrivals")
+
+
 def test_settings_diff_shows_what_a_client_set(shared: Pooler) -> None:
     """Its value now, at its start, and on the server it holds."""
     pooler = shared

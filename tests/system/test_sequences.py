@@ -197,6 +197,17 @@ def test_who_never_reads_keeps_no_server_for_ever(start_pooler: Callable[..., st
         assert wire.errors(client.query("select lastval()")) == [UNDEFINED]
 
 
+def test_lost_server_takes_the_value_along(pooler: stack.Pooler, admin: RawClient) -> None:
+    """Not its client, which was only holding it: a pooler's clients outlive servers."""
+    with pooler.connect("kept", application_name="patient") as client:
+        client.query("select lastval()")
+        pid = client.ask("select pg_backend_pid()")
+        assert client.ask("insert into first (note) values ('x') returning pg_backend_pid()") == pid
+        admin.query(f"select pg_terminate_backend({pid})")
+        stack.wait_no_backend(admin, f"pid = {pid}")
+        assert wire.errors(client.query("select lastval()")) == [UNDEFINED]
+
+
 def test_held_values_give_way_to_temporary_tables(pooler: stack.Pooler) -> None:
     """With one pin for both, who cannot do without it has it; the other client goes on."""
     with pooler.connect("kept") as client, pooler.connect("kept") as other:

@@ -36,18 +36,20 @@ class Own(Settings):
         SessionPin.ALLOW,
         "What happens when only one server can keep a client's state (a temporary table, a session advisory lock, a"
         " `WITH HOLD` cursor, SQL `PREPARE`). `allow`: the client keeps that server until the state is gone; `notice`: and is"
-        " sent a NOTICE; `error`: the statement is refused. An entry's own goes before it.",
+        " sent a NOTICE; `error`: the statement is refused. An insert whose `lastval()` may be read later is never refused:"
+        " then that value is lost. An entry's own goes before it.",
         own=True,
     )
     pin_pool_size: Count = setting(
         5,
         "How many servers of a pool may be pinned to a client, beside the pool's size. One that is needed beyond that is"
-        " refused with an error.",
+        " refused with an error; one that is kept for a sequence value makes room.",
         own=True,
     )
     pin_timeout: Seconds = setting(
         0.0,
-        "How long a client may keep a pinned server; then it is disconnected with an error that names the state. 0: no limit.",
+        "How long a client may keep a pinned server; then it is disconnected with an error that names the state."
+        " A server kept for a sequence value, for 60 seconds at most, is taken back instead. 0: no limit.",
         own=True,
     )
     session_placeholders: PlaceholdersName = setting(
