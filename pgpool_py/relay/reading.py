@@ -355,7 +355,7 @@ class Reader(Hearer):
         else:
             verdict = UNKNOWN | TRANSACTION_END
         if verdict & LISTEN or self.subscription is not None:
-            extra = self.listening(server, piece(pos + 5, end - 1) if whole else b"", verdict)
+            extra = self.listening(server, piece(pos + 5, end - 1) if whole and end - pos > 5 else b"", verdict)
             if extra is None:
                 return self.keep(server, pos, stop)
             if extra:
@@ -366,7 +366,7 @@ class Reader(Hearer):
             verdict |= OPAQUE
         note: Any = None
         if verdict:
-            # Not plain. `query_text` is empty where it is too long to be kept, and where there is none.
+            # Not plain. The text is empty where it is too long to be kept, and where there is none.
             text = piece(pos + 5, end - 1) if whole and end - pos > 5 else b""
             if self.differing and (
                 verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and self.discards(server, text))

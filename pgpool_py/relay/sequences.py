@@ -3,7 +3,7 @@
 Any insert may call nextval unseen, and nothing is added to an insert for it. So it is decided by those who read:
 
     nobody else's   a server that comes to another client has `MIXED` values. Where a pool has readers, DISCARD SEQUENCES goes
-                    ahead of the first message (`Client.take`); where it was not known to have any, ahead of the first text that
+                    ahead of the first message (`Reader.take`); where it was not known to have any, ahead of the first text that
                     may read, in the middle of a transaction if need be: a value may be lost, and PostgreSQL says so (55000).
     its own         an application that reads in one transaction what another one left is a reader (`sequence_readers`). Its
                     clients hold their server after whatever may have called nextval, until others need it (`settle`); what

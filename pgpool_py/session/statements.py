@@ -3,7 +3,7 @@
 One object per distinct (settings, text, parameter types), so that two sessions share a server-side statement only where
 everything that gives the text its meaning is equal. A statement's verdict is computed once and kept with it.
 
-Hot: one dictionary look-up for each Parse that is not among the recent ones of its settings (`Client.statement`);
+Hot: one dictionary look-up for each Parse that is not among the recent ones of its settings (`Preparer.statement`);
 `benchmarks/compare.py` guards it.
 """
 

@@ -10,13 +10,11 @@ from collections.abc import Container, Iterable
 
 import pytest
 
-NOT_YET: dict[str, str] = {
-}
+NOT_YET: dict[str, str] = {}
 LEAKING: frozenset[str] = frozenset()
-BY_CHANCE: frozenset[str] = frozenset()
 
 
 def marks(needs: Iterable[str], among: Container[str] = NOT_YET) -> list[pytest.MarkDecorator]:
     """The mark of a script that needs what is not built, or none."""
     reasons = [NOT_YET[need] for need in sorted(needs) if need in NOT_YET and need in among]
-    return [pytest.mark.xfail(reason="; ".join(reasons), strict=BY_CHANCE.isdisjoint(needs))] if reasons else []
+    return [pytest.mark.xfail(reason="; ".join(reasons), strict=True)] if reasons else []
