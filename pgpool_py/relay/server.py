@@ -234,6 +234,9 @@ class Server(Connection):
             elif kind == COMMAND_COMPLETE and whole:
                 tag = u32(pos + 5)
                 if tag != SELECT and tag not in PLAIN_TAGS:
+                    if length < 5:
+                        self.doubt("CommandComplete without a tag")
+                        return
                     replaced = self.on_tag(piece(pos + 5, end - 1))
             elif kind == NOTIFICATION_RESPONSE and whole and client is not None:
                 replaced = client.notified(piece(pos, end))
@@ -375,8 +378,8 @@ class Server(Connection):
     def on_parameter(self, pos: int, end: int) -> bytes | None:
         """Follow a setting that the server reports; the message to send instead, or None to send it as it is."""
         zero = find_zero(pos, end)
-        if zero < 0:
-            return None
+        if zero < 0 or zero + 1 == end:
+            return None  # no name, or no value: the client may make of it what it can
         name = piece(pos, zero)
         value = piece(zero + 1, end - 1)
         # A new map each time: clients remember which one they were told by identity.

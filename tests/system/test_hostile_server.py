@@ -110,6 +110,7 @@ def two_who_wait(pooler: stack.Pooler) -> list[RawClient]:
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_lie_costs_one_session_at_most(behind: stack.Pooler, middle: Middle, lie: bytes) -> None:
     """CVE-2026-6666, and the aborts over states that cannot be: the process lives, and who waited is answered rightly."""
+    seen = len(behind.log)
     liar = behind.connect("one")
     assert liar.ask("select 'before'") == "before"
     holder = behind.connect("one")
@@ -124,6 +125,8 @@ def test_a_lie_costs_one_session_at_most(behind: stack.Pooler, middle: Middle, l
     assert after(liar) in ("right", "gone")
     for client in (liar, holder, *others):
         client.vanish()
+    news = behind.log[seen:]
+    assert "Traceback" not in news and "internal error" not in news, news
 
 
 
