@@ -93,12 +93,10 @@ def test_what_waits_for_a_restart_is_said(shared: Pooler) -> None:
 def test_set_holds_at_once_and_until_the_next_reload(shared: Pooler) -> None:
     """The file is not touched; FULL says that the value is not from there."""
     pooler = shared
-    with pooler.console() as console:
+    with pooler.connect("one") as busy, pooler.connect("one") as waiting, pooler.console() as console:
+        busy.query("begin")  # before: a server that is being opened is waited for, too
         assert console.execute("SET query_wait_timeout = 0.2").statusmessage == "SET query_wait_timeout=0.2"
-    assert full(pooler, "query_wait_timeout")["file"] == "SET"
-    with pooler.connect("one") as busy:
-        busy.query("begin")
-        waiting = pooler.connect("one")
+        assert full(pooler, "query_wait_timeout")["file"] == "SET"
         waiting.send(wire.query("select 1"))
         assert "query_wait_timeout" in str(waiting.rest())
     pooler.order("RELOAD")
