@@ -11,7 +11,6 @@ from typing import Any
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_READY
-from pgpool_py.relay.keeping import OBJECTS
 from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
@@ -25,6 +24,7 @@ QUERY = int(Frontend.QUERY)
 FUNCTION_CALL = int(Frontend.FUNCTION_CALL)
 OPAQUE = flags.OPAQUE
 RESET = flags.RESET
+OBJECTS = flags.OBJECTS
 LOOKED = flags.LOOKED
 CLEANUP = flags.CLEANUP
 EXPLAINED = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE

@@ -4,7 +4,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef long NOTED, LOOKED, RELEASES, TOLD, HELD, CAUSES, DEVIATING
+cdef long NOTED, LOOKED, RELEASES, TOLD, HELD, CAUSES, DEVIATING, BACK, OBJECTS
 cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, DYNAMIC, FUNCTION, RESET, SEED, HASTY, BARE
 cdef int CAUSE, IDLE
 cdef bytes SEED_NAME

@@ -37,13 +37,12 @@ DDL = flags.DDL
 IDLE = ord("I")
 # ... whose text is read for what it does.
 TOLD = flags.SETTINGS | flags.OPAQUE | flags.LISTEN
-OBJECTS = flags.PIN | flags.DDL | flags.OPAQUE | flags.STATEMENT | flags.RELEASES
+OBJECTS = flags.OBJECTS
 HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASES
 BARE = flags.BARE
 DEVIATING = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
-# ... that may send a setting back to the session's start.
-BACK = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.CLEANUP
+BACK = flags.BACK
 SETTINGS = flags.SETTINGS
 TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
 STATEMENT = flags.STATEMENT

@@ -17,7 +17,6 @@ from pgpool_py.relay import keeping, sequences
 from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, u32
 from pgpool_py.relay.hearing import AWAITS_READY, Hearer
 from pgpool_py.relay.keeping import says_buffers
-from pgpool_py.relay.preparing import CHANGES, UNSETTABLE, VALUES
 from pgpool_py.relay.replies import parameter_status, ready_for_query
 from pgpool_py.relay.server import DIFFERENCE, MIXED, Server
 from pgpool_py.session import flags
@@ -70,7 +69,10 @@ READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
 READS = READS_SEQUENCE | NAMES_STATEMENTS
 UNKNOWN = flags.UNKNOWN
-BACK = keeping.BACK
+BACK = flags.BACK
+CHANGES = flags.CHANGES
+UNSETTABLE = flags.UNSETTABLE
+VALUES = sequences.READS | sequences.WRITES
 KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
 KEEPS_NAMED = keeping.KEEPS_NAMED
 NOTED = flags.NOTED

@@ -57,6 +57,13 @@ BARE = 1 << 26
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
 LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES
 
+# What may send a setting back to the session's start; what may leave objects that only one server has; what may change the
+# catalogs; what no reset clears. (Here, since a C integer of one compiled module is no name for another.)
+BACK = SETTINGS | TRANSACTION_LOCAL | CLEANUP
+OBJECTS = PIN | DDL | OPAQUE | STATEMENT | RELEASES
+CHANGES = DDL | OPAQUE
+UNSETTABLE = SEED | LIBRARY
+
 READS = READS_SEQUENCE | READS_STATEMENTS | READS_CHANNELS
 
 # The scan could not even tell where strings end: everything is possible.
