@@ -193,7 +193,7 @@ class Client(Reader):
             return
         if server.dirty:
             self.transaction_ended()
-            if self.context.keeping:
+            if self.context.keeping and not self.context.connect_query:
                 server.dirty &= ~CLEANUP  # it took away, and left nothing
             if self.trouble:
                 self.refuse("57P01", self.trouble)

@@ -27,7 +27,7 @@ def test_connect_query_runs_on_each_new_server(start_pooler: Start) -> None:
 
 
 @pytest.mark.skipif(stack.IS_PEER, reason="the executable under test loses it with DISCARD ALL")
-@pytest.mark.parametrize("reset", ["discard all", "do $$ begin execute 'select 1'; end $$"])
+@pytest.mark.parametrize("reset", ["discard all", "reset all", "do $$ begin execute 'select 1'; end $$"])
 def test_connect_query_runs_again_after_a_reset(start_pooler: Start, reset: str) -> None:
     """What it sets holds for whoever comes next."""
     pooler = start_pooler(databases={"asked": "pool_size=1 connect_query='set lock_timeout = 4242'"})

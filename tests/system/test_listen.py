@@ -514,10 +514,9 @@ def test_console_shows_it(start_pooler: Callable[..., stack.Pooler], sender: Raw
 
         say(client, "select 1")
         assert states() == [b"idle"]
-        say(client, "listen news")
-        assert states() == [b"idle", b"listening"]
-        say(client, "unlisten news")
-        assert states() == [b"idle", b"listening"]
+        for text in ("listen news", "unlisten news"):
+            say(client, text)
+            stack.wait_until(lambda: states() == [b"idle", b"listening"], "the server has been cleaned")
         say(client, "listen news")
         console.query("reconnect one")
         assert client.refused().sqlstate == "57P01"
