@@ -124,7 +124,7 @@ class Client(Reader):
             error = b"SERROR\0VERROR\0C08P01\0Minvalid server parameter\0\0"
         self.kept = None
         self.send_data(b"E" + (len(error) + 4).to_bytes(4, "big") + error)
-        server.let_go()
+        self.give_back(server)
         self.drop("invalid server parameter")
 
     def give_up(self) -> None:
@@ -191,6 +191,7 @@ class Client(Reader):
             if self.context.statement_pooling:
                 self.refuse("08P01", "transaction blocks not allowed in statement pooling mode")
             return
+        self.all_back = False
         if server.dirty:
             self.transaction_ended()
             if self.context.keeping and not self.context.connect_query:

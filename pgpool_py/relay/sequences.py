@@ -97,7 +97,6 @@ def settle(client: Any, server: Server) -> None:
     """The server of a client with values could be given back: hold it where somebody may want to read them."""
     if client.wrote:
         ended(client)
-    client.all_back = False
     context = client.context
     if not (
         context.keeping
