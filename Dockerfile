@@ -12,7 +12,7 @@ COPY protocol /src/protocol
 COPY pgpool_py /src/pgpool_py
 # Extensions are optional for pip, not here: the version line must say that the compiled build runs.
 RUN python -m venv --without-pip /opt/pgpool_py \
-    && CFLAGS=-g0 pip --python /opt/pgpool_py/bin/python install --no-cache-dir '/src[ldap,pam]' \
+    && CFLAGS=-g0 pip --python /opt/pgpool_py/bin/python install --no-cache-dir '/src[ldap,metrics,pam]' \
     && cd / \
     && /opt/pgpool_py/bin/pgpool_py --version \
     && /opt/pgpool_py/bin/pgpool_py --version | grep -q '^build: compiled'

@@ -88,6 +88,7 @@ class Desk:
         self.consoles: set[Console] = set()
         self.keys: dict[int, tuple[bytes, Console]] = {}  # by cancel key
         self._gone: dict[str, Totals] = {}  # what forgotten pools had counted, by database
+        self._gone_doubts: Counter[str] = Counter()  # likewise
         self.cancelling: Counter[Pool] = Counter()  # cancel requests being passed on
 
     # --- coming and going ---
@@ -187,8 +188,10 @@ class Desk:
         if database_stays:
             mine = totals_of(place.context, pool.server_assignment_count, pool.wait_time)
             self._gone[name] = self._gone.get(name, Totals()).plus(mine)
+            self._gone_doubts[name] += place.context.doubts
         else:
             self._gone.pop(name, None)
+            self._gone_doubts.pop(name, None)
 
     def totals(self) -> dict[str, Totals]:
         found: dict[str, Totals] = {ADMIN_DATABASE: totals_of(self.counters), **self._gone}
@@ -197,6 +200,13 @@ class Desk:
             mine = totals_of(place.context, pool.server_assignment_count, pool.wait_time)
             before = found.get(pool.database)
             found[pool.database] = mine if before is None else before.plus(mine)
+        return found
+
+    def doubts(self) -> Mapping[str, int]:
+        """How many servers of each database were closed because their replies did not add up."""
+        found = self._gone_doubts.copy()
+        for place in self.places:
+            found[place.pool.database] += place.context.doubts
         return found
 
     def pins(self, client: Client) -> Iterator[tuple[str, float]]:

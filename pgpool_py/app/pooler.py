@@ -21,6 +21,7 @@ from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
 from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
+from pgpool_py.app.scraping import Scraping
 from pgpool_py.app.takeover import Predecessor, Successor
 from pgpool_py.config import Change, Config, ConfigError, DatabaseSettings, diff, load, moot_variables, not_yet_effective
 from pgpool_py.frontend.addresses import set_defer_accept
@@ -62,6 +63,7 @@ class Pooler:
         self.pools = Pools()
         self.broker = Broker(config, log)
         self.desk = Desk(self)
+        self.scraping = Scraping(self.desk, log)
         self.gate = Gatehouse(self.broker, self.place_for, AuthQuery(self.broker, self.auth_place_for, self.forget), self.desk)
         self.pending: dict[str, object] = {}  # settings that a reload read and a restart will put in force
         self.catalogs: dict[tuple[str, int, str], Catalogs] = {}
@@ -124,6 +126,7 @@ class Pooler:
         """Serve until told to stop. Raises ListenError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         main = self.config.pgbouncer
+        await self.scraping.open()
         if self._successor is not None:
             sockets, self._owns_ports = self._successor.sockets, True
         else:
@@ -171,6 +174,7 @@ class Pooler:
         while True:
             self._predecessor.listen()
             await asyncio.sleep(TICK)
+            await self._open_metrics()
             if self.desk.orders.mode == "suspended":
                 continue
             try:
@@ -180,6 +184,14 @@ class Pooler:
             self._check_stopping()
             self._forget_unused()
             self._count()
+
+    async def _open_metrics(self) -> None:
+        """If another process had the port, such as the one we took over from, it may be free now."""
+        try:
+            await self.scraping.open()
+        except Exception as error:  # maintenance must go on
+            self.log.error(str(error))
+            self.scraping.close()
 
     def _forget_unused(self) -> None:
         """pool_idle_timeout and autodb_idle_timeout: pools that nobody has used for so long are forgotten."""
@@ -258,6 +270,7 @@ class Pooler:
     def step_down(self) -> None:
         """Another process serves our addresses: hand over what can go, and end with the last client."""
         self._owns_ports = False
+        self.scraping.close()  # its metrics are the other's now
         if self.listener is not None:
             self.listener.close()
         self._waiting_for = "takeover"
@@ -314,6 +327,7 @@ class Pooler:
     async def _close(self) -> None:
         self.broker.stopping = self.broker.closing = True
         self._predecessor.close()
+        self.scraping.close()
         if self.listener is not None:
             self.listener.close()
             await self.listener.end_logins()

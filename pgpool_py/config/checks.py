@@ -37,6 +37,9 @@ def check(config: Config) -> Iterator[Problem]:
     for name in ("resolv_conf", "dns_zone_check_period"):
         if getattr(main, name) and (missing := _missing_dns()):
             yield _main_problem(config, name, f"needs the package dnspython ({missing})")
+    if main.metrics_listen_addr and (missing := _missing_prometheus()):
+        text = f"needs the package prometheus-client: pip install 'pgpool_py[metrics]' ({missing})"
+        yield _main_problem(config, "metrics_listen_addr", text)
     if main.auth_dbname == ADMIN_DATABASE:
         yield _main_problem(config, "auth_dbname", f"cannot be {quoted(ADMIN_DATABASE)}, the admin console")
     if not main.listen_addr and not main.unix_socket_dir and not os.environ.get("LISTEN_FDS"):
@@ -60,6 +63,15 @@ def _missing_dns() -> str | None:
         dns.asyncbackend.get_backend("asyncio")
         for kind in (A, AAAA, CNAME, OPT, SOA):
             dns.rdata.get_rdata_class(IN, kind)  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+def _missing_prometheus() -> str | None:
+    """Why metrics cannot be written, if so. Imported here for the same reason."""
+    try:
+        import prometheus_client.core  # noqa: F401
     except ImportError as error:
         return str(error)
     return None

@@ -8,6 +8,7 @@ this refuses.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import sys
@@ -203,6 +204,15 @@ def _words(value: object) -> object:
     return value
 
 
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return str(ipaddress.ip_address(value)) if value else value
+        except ValueError:
+            pass
+    raise ValueError("expected an IP address")
+
+
 def _name(limit: int) -> Callable[[object], object]:
     def validate(value: object) -> object:
         size = len(value.encode("utf-8", "surrogateescape")) if isinstance(value, str) else 0
@@ -269,6 +279,7 @@ WholeSeconds = Annotated[int, BeforeValidator(_count), Shape("whole seconds")]
 Bytes = Annotated[int, BeforeValidator(_count), Shape("bytes")]
 Seconds = Annotated[float, BeforeValidator(_seconds), Shape("seconds")]
 Port = Annotated[int, BeforeValidator(_port), Shape("port")]
+Address = Annotated[str, BeforeValidator(_address), Shape("IP address")]
 FileMode = Annotated[int, BeforeValidator(_octal), Shape("file mode")]
 PeerId = Annotated[int, BeforeValidator(_peer_id), Shape("integer, 0 to 16383")]
 OnOff = Annotated[bool, BeforeValidator(_on_off), Shape("0 or 1")]

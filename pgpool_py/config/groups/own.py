@@ -6,12 +6,14 @@ from typing import ClassVar
 
 from pgpool_py.config.setting import Settings, setting
 from pgpool_py.config.values import (
+    Address,
     Bytes,
     Count,
     ListenLoss,
     ListenLossName,
     Placeholders,
     PlaceholdersName,
+    Port,
     Seconds,
     SessionPin,
     SessionPinName,
@@ -100,3 +102,11 @@ class Own(Settings):
         " 0.1 seconds, then twice as long each time, up to this. 0: it does not.",
         own=True,
     )
+    metrics_listen_addr: Address = setting(
+        "",
+        "Address on which `GET /metrics` is answered in Prometheus' format, to whoever asks; `0.0.0.0` is every IPv4"
+        " address, `::` every IPv6 one. Empty: none.",
+        changeable=False,
+        own=True,
+    )
+    metrics_port: Port = setting(9127, "TCP port for that.", changeable=False, own=True)
