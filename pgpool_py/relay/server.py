@@ -195,7 +195,7 @@ class Server(Connection):
         pos = 0
         start = 0
         if self.passing:
-            if self.passing >= stop:
+            if self.passing > stop:
                 self.passing -= stop
                 if client is not None and not self.swallowing:
                     client.send_range(0, stop)

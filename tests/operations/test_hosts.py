@@ -153,7 +153,7 @@ def _promotion(pooler: Pooler, cluster: Cluster) -> None:
         cluster.primary.crash()
         waiting.send(wire.query("select 'survived ' || host(inet_server_addr())"))
         wait_taken(waiting)
-        pooler.wait_for_log(rf"{STANDBY}:\d+ is a standby, wanted is primary \(target_session_attrs\)\n")
+        pooler.wait_for_log(rf"{STANDBY}:\d+ is a standby, wanted is primary \(target_session_attrs\) \(age=\d+s\)\n")
         with psycopg.connect(host=STANDBY, port=cluster.port, user="postgres", autocommit=True) as admin:
             waiting.sock.settimeout(60)  # a promotion takes as long as the machine needs
             admin.execute("select pg_promote()")

@@ -55,12 +55,13 @@ class Middle:
                 return
             server = socket.create_connection(self.server)
             self._sockets += [client, server]
+            quiet = Quiet()
             for pump in (self._questions, self._answers):
-                thread = threading.Thread(target=pump, args=(client, server), name="middle")
+                thread = threading.Thread(target=pump, args=(client, server, quiet), name="middle")
                 self._threads.append(thread)
                 thread.start()
 
-    def _questions(self, client: socket.socket, server: socket.socket) -> None:
+    def _questions(self, client: socket.socket, server: socket.socket, quiet: Quiet) -> None:
         """From the pooler to the server, message by message."""
         buffer = bytearray()
         started = False
@@ -75,29 +76,53 @@ class Middle:
                     self.asked.append(message.body)
                     asked = next((piece for piece in self.answers if piece in message.body), None)
                     if asked is None:
+                        quiet.asked(message)
                         server.sendall(whole(message))
                     else:
+                        quiet.wait()  # a server answers one after the other, whatever it says
                         client.sendall(self.answers.pop(asked))
         except OSError:
             pass
         _end(server)
 
-    def _answers(self, client: socket.socket, server: socket.socket) -> None:
-        """From the server to the pooler: its login message by message, then as it comes."""
+    def _answers(self, client: socket.socket, server: socket.socket, quiet: Quiet) -> None:
+        """From the server to the pooler, message by message."""
         buffer = bytearray()
         ready = False
         try:
             while data := server.recv(65536):
-                if ready:
-                    client.sendall(data)
-                    continue
                 buffer += data
+                answers = []
                 for message in wire.split(buffer):
-                    client.sendall(self.login(message))
+                    answers.append(whole(message) if ready else self.login(message))
                     ready = ready or message.kind == "Z"
+                client.sendall(b"".join(answers))
+                quiet.answered(answers)
         except OSError:
             pass
         _end(client)
+
+
+class Quiet:
+    """Whether a server has answered everything that was asked."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._owed = 0
+
+    def asked(self, message: wire.Message) -> None:
+        if message.kind in "QSF":
+            with self._changed:
+                self._owed += 1
+
+    def answered(self, answers: list[bytes]) -> None:
+        with self._changed:
+            self._owed = max(0, self._owed - sum(answer[:1] == b"Z" for answer in answers))
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._owed, 10)
 
 
 def whole(message: wire.Message) -> bytes:

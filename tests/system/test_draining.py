@@ -131,7 +131,7 @@ def test_the_deadline_cancels_what_runs(start_pooler: Start, admin: RawClient, d
 
 
 def test_who_logs_in_while_the_port_closes_is_told(start_pooler: Start) -> None:
-    """A login under way when the port closes ends with a word, and the pooler does not wait for it."""
+    """A login under way when the port closes comes in, and is sent away like the others, with a word."""
     pooler = start_pooler({"drain_timeout": 3})
     resident = pooler.connect("app")
     late = pooler.raw("app")
@@ -141,7 +141,6 @@ def test_who_logs_in_while_the_port_closes_is_told(start_pooler: Start) -> None:
     pooler.send_signal(signal.SIGTERM)
     pooler.wait_for_log("SIGTERM")
     late.send(packet[4:])
-    error = late.refused()
-    assert (error.sqlstate, error.fields["M"]) == ("57P01", "pooler is shutting down")
+    assert late.refused().sqlstate == "57P01"
     resident.leave()
     assert pooler.wait() == 0

@@ -435,14 +435,15 @@ def test_servers_keep_few_statements(start_pooler: Callable[..., stack.Pooler], 
 
 
 @pytest.mark.parametrize("columns", [300, 1500])
-def test_wide_results_are_compared_too(pooler: stack.Pooler, columns: int) -> None:
+def test_wide_results_are_compared_too(pooler: stack.Pooler, direct: Callable[..., RawClient], columns: int) -> None:
     """Descriptions that come in several reads, and such as are too large to be kept, hold nobody up and mislead nobody."""
-    text = "select " + ", ".join(f"{n} as a_column_with_a_long_name_{n}" for n in range(columns))
-    with pooler.connect("one") as client, pooler.connect("one") as other:
-        other.query("drop table if exists wide; create table wide (one int)")
-        client.exchange(wire.parse("s", text), wire.describe_statement("s"), wire.sync())
-        other.query("alter table wide add two int")
+    names = ", ".join(f"a_column_with_a_long_name_{n} int" for n in range(columns))
+    with direct() as owner, pooler.connect("one") as client, pooler.connect("one") as other:
+        owner.query(f"drop table if exists wide, other; create table wide ({names}); insert into wide default values")
+        other.query("create table other (one int)")
+        client.exchange(wire.parse("s", "select * from wide"), wire.describe_statement("s"), wire.sync())
+        other.query("alter table other add two int")
         reply = client.exchange(execute("s"))
         assert [len(row) for row in rows(reply)] == [columns] or wire.errors(reply) == ["0A000"]
         assert [len(row) for row in rows(client.exchange(execute("s")))] == [columns]
-        other.query("drop table wide")
+        owner.query("drop table wide, other")
