@@ -442,6 +442,7 @@ class Keeper(Connection):
         self.keeps_server &= ~KEEPS_PINNED
         self.pool.unpin(server)
         server.dirty |= RESET
+        server.verified = False
 
     def pin_age(self) -> float:
         """For how long it has kept its server, in seconds; 0.0 without a pin."""

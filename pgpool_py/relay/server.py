@@ -19,6 +19,7 @@ from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
+from pgpool_py.session.look import NOTHING_LEFT
 from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
@@ -95,7 +96,7 @@ FORESEEN = {
 }
 
 # Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_CONNECT, STEP_STAY = range(7)
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_STAY = range(8)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -135,6 +136,7 @@ class Server(Connection):
         # session: what is in force here
         self.dirty = 0
         self.unsettable = False
+        self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
         # custom settings that are defined here, None: nothing keeps anybody from this server; and whether it has had temporary
@@ -509,6 +511,15 @@ class Server(Connection):
             self.in_force = self.context.table.empty
             self.sequence_owner = None
             self.sequence_mixed = UNMIXED
+            if not self.verified:
+                self.own_query(STEP_VERIFY, NOTHING_LEFT)
+            elif self.context.connect_query:
+                self.own_query(STEP_CONNECT, self.context.connect_query)
+        elif step == STEP_VERIFY:
+            if self.step_error is not None or self.status != IDLE:
+                self.close("the reset left something")
+                return
+            self.verified = True
             if self.context.connect_query:
                 self.own_query(STEP_CONNECT, self.context.connect_query)
         elif step == STEP_UNLISTEN:

@@ -44,6 +44,13 @@ _SESSION = (
     b" UNION ALL SELECT 's', s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
 )
+# Fails where something is left that would pin a client: asked after the reset of a server that was pinned.
+NOTHING_LEFT = (
+    b"SELECT 1 OPERATOR(pg_catalog./) (CASE pg_catalog.count(*) WHEN 0 THEN 1 ELSE 0 END) FROM (SELECT 'p', '', '' WHERE false"
+    + _TEMPORARY
+    + _HELD
+    + b") AS found"
+)
 # Of one transaction, whatever the catalog calls them: SET TRANSACTION outside of a block marks them as the session's.
 _OF_A_TRANSACTION = (b"transaction_read_only", b"transaction_isolation", b"transaction_deferrable")
 

@@ -257,3 +257,16 @@ def let_in(pooler: stack.Pooler) -> bool:
         if error.sqlstate not in ("08P01", "F0000"):
             raise
         return False
+
+
+def test_a_reset_that_was_none_is_found_out(behind: stack.Pooler, middle: Middle) -> None:
+    """What pinned a server is looked for in the catalogs before anybody else gets it, whatever the reset's answer was."""
+    seen = len(behind.log)
+    with behind.connect("one") as owner:
+        owner.query("create temp table left_behind (secret text)")
+        assert owner.ask("select pg_try_advisory_lock(4711)") == "t"
+        middle.answers[b"DISCARD ALL"] = wire.raw(b"C", b"DISCARD ALL\0") + READY
+    stack.wait_until(lambda: "the reset left something" in behind.log[seen:], "the server is closed")
+    assert not middle.answers, "the lie was told"
+    assert next_value(behind, "select count(*) from pg_locks where locktype = 'advisory'") == "0"
+    assert next_value(behind, "select to_regclass('left_behind')::text") is None
