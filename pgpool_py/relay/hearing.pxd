@@ -10,13 +10,12 @@ cdef object BATCH
 cdef long LISTEN, OPAQUE
 
 cdef class Hearer(Preparer):
-    cdef bint may_send(self, Server server, int kind, int pos, int stop)
+    cdef bytes ahead_of(self, Server server, int kind, int pos, int stop)
     cdef bint must_wait(self, Server server, int kind)
     @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, statement=Statement, name=bytes)
     cdef bint batch_needs_channels(self, int pos, int stop)
     @cython.locals(extra=bytes)
     cdef bytes listening(self, Server server, bytes text, long verdict)
-    cdef list staged(self, int pos)
     cpdef go_on(self)
     cpdef finish(self)
     cpdef leave(self, str reason)

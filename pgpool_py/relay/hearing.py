@@ -37,15 +37,14 @@ AWAITS_CHANNELS = 3  # of `awaiting`: the listening connection
 class Hearer(Preparer):
     """A client that may listen: `subscription` is None for one that does not."""
 
-    def may_send(self, server: Server, kind: int, pos: int, stop: int) -> bool:
-        """Whether the message of a client that listens may go out now; what it needs ahead of it is staged."""
+    def ahead_of(self, server: Server, kind: int, pos: int, stop: int) -> bytes | None:
+        """What goes ahead of the message for the channels' sake, as it begins a batch; None: it must wait."""
         if self.must_wait(server, kind):
-            return False
+            return None
         if server.ready and (kind in BATCH or kind == FUNCTION_CALL) and self.batch_needs_channels(pos, stop):
-            extra = self.subscription.place(server)
-            if extra:
-                self.staged(pos).append(extra)
-        return True
+            placed: bytes = self.subscription.place(server)
+            return placed
+        return b""
 
     def must_wait(self, server: Server, kind: int) -> bool:
         """Whether a client that listens must wait before this message goes out; `awaiting` says for what."""
@@ -153,10 +152,6 @@ class Hearer(Preparer):
         self.leave(message)
 
     # --- what the client fills in ---
-
-    def staged(self, pos: int) -> list[bytes]:
-        """The messages that are to be sent, up to *pos* of the buffer; for more to be added."""
-        raise NotImplementedError
 
     def go_on(self) -> None:
         """Process what was kept."""

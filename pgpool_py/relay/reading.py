@@ -244,9 +244,13 @@ class Reader(Hearer):
                 self.stage = self.take(server)
                 self.start = pos
 
-            if self.subscription is not None and not self.may_send(server, kind, pos, stop):
-                self.keep(server, pos, stop)
-                return
+            if self.subscription is not None:
+                extra = self.ahead_of(server, kind, pos, stop)
+                if extra is None:
+                    self.keep(server, pos, stop)
+                    return
+                if extra:
+                    self.staged(pos).append(extra)
             done = SENT
             if kind == QUERY:
                 done = self.on_query(server, pos, end, stop)
