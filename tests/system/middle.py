@@ -8,58 +8,29 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from tests.fixtures.between import Between, Pump
 from tests.system import wire
 from tests.system.rawclient import Address
 
 
-class Middle:
+class Middle(Between):
     """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once."""
 
     def __init__(self, server: Address) -> None:
-        self.server = server
+        super().__init__((server.host, server.port))
+        self.address = Address(self.host, self.port)
         self.answers: dict[bytes, bytes] = {}
         # What becomes of a message of the server's login; by default nothing.
         self.login: Callable[[wire.Message], bytes] = whole
         self.asked: list[bytes] = []  # the bodies of all messages to servers, after their logins
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.address = Address(*self._listening.getsockname())
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, name="middle")]
 
-    def __enter__(self) -> Middle:
-        self._threads[0].start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._threads[0].join(10)
-        for sock in self._sockets:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # ended by itself
-        for thread in self._threads:
-            thread.join(10)
-        for sock in self._sockets:
-            sock.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self.server)
-            self._sockets += [client, server]
-            quiet = Quiet()
-            for pump in (self._questions, self._answers):
-                thread = threading.Thread(target=pump, args=(client, server, quiet), name="middle")
-                self._threads.append(thread)
-                thread.start()
+    def pumps(self, client: socket.socket, server: socket.socket) -> Iterator[Pump]:
+        quiet = Quiet()
+        yield partial(self._questions, client, server, quiet)
+        yield partial(self._answers, client, server, quiet)
 
     def _questions(self, client: socket.socket, server: socket.socket, quiet: Quiet) -> None:
         """From the pooler to the server, message by message."""
