@@ -17,6 +17,10 @@ from tests.system.stack import wait_until
 
 OLD, NEW = "127.0.0.1", "127.0.0.2"
 HOST = "db.example.test"
+# Where the pooler starts as nobody already, it may not be able to read them: see testing/unprivileged.py.
+RECORDS = "IN.A IN.AAAA ANY.CNAME ANY.OPT ANY.SOA".split()
+MODULES = ["dns._asyncio_backend", "dns.asyncresolver", *(f"dns.rdtypes.{record}" for record in RECORDS)]
+IMPORTS = {"PGPOOL_PY_TEST_IMPORTS": " ".join(MODULES)}
 
 
 class AtBothAddresses(PostgresServer):
@@ -50,7 +54,7 @@ def named(program: Program, postgres: PostgresServer, names: DnsServer) -> Progr
 
 
 def started(program: Program) -> Program:
-    program.start("-q")
+    program.start("-q", env=IMPORTS)
     wait_until(lambda: "process up" in program.log, "the pooler serves", 30)
     return program
 
