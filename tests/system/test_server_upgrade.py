@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pgpool_py.testing import PostgresServer, embedded_bin_dir, local_bin_dirs
+from pgpool_py.testing import PostgresServer, local_bin_dirs
 from tests.system import stack
 from tests.system.conftest import HBA, ROLES
 from tests.system.rawclient import Address, RawClient, ServerError
 
 
 @contextmanager
-def story_server(bin_dir: Path, port: int | None = None) -> Iterator[PostgresServer]:
+def story_server(bin_dir: Path | None, port: int | None = None) -> Iterator[PostgresServer]:
     with PostgresServer(bin_dir=bin_dir, hba=HBA, port=port) as running:
         with RawClient(Address(running.host, running.port), "postgres", stack.ADMIN) as admin:
             for sql in ROLES:
@@ -44,7 +44,7 @@ def test_clients_are_told_the_version_of_the_new_server(start_pooler: Callable[.
         before = early.parameters["server_version"]
         port = old.port
     pooler.wait_for_log("closing because: server")
-    with story_server(embedded_bin_dir(), port):
+    with story_server(None, port):  # the wheel's
         stack.wait_until(lambda: works(early), "the new server serves")
         now = early.ask("show server_version")
         assert now != before
