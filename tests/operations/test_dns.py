@@ -18,7 +18,7 @@ from tests.system.stack import wait_until
 OLD, NEW = "127.0.0.1", "127.0.0.2"
 HOST = "db.example.test"
 # Where the pooler starts as nobody already, it may not be able to read them: see testing/unprivileged.py.
-RECORDS = "IN.A IN.AAAA ANY.CNAME ANY.OPT ANY.SOA".split()
+RECORDS = ["IN.A", "IN.AAAA", "ANY.CNAME", "ANY.OPT", "ANY.SOA"]
 MODULES = ["dns._asyncio_backend", "dns.asyncresolver", *(f"dns.rdtypes.{record}" for record in RECORDS)]
 IMPORTS = {"PGPOOL_PY_TEST_IMPORTS": " ".join(MODULES)}
 
