@@ -10,7 +10,7 @@ cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CL
 cdef object LETTERS
 cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, IDLE, REFUSAL, MIXED
 cdef int SENT, KEPT, INCOMPLETE, AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED, KEEPS_VALUE
-cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN
+cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN, DYNAMIC
 cdef long TRANSACTION_END, READS, READS_SEQUENCE, NAMES_STATEMENTS, READS_VALUES, VALUES
 
 cdef class Reader(Hearer):
@@ -40,6 +40,7 @@ cdef class Reader(Hearer):
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)
     cdef bytes beginning(self, int start, int stop)
+    cdef note_long(self, Server server, long verdict, bytes beginning)
     cdef bint known(self, int kind)
     @cython.locals(
         context=SessionContext, whole=cython.bint, verdict=cython.long, owed=cython.int, extra=bytes, name=bytes, text=bytes,

@@ -10,6 +10,7 @@ and all leaves in one write.
 
 from __future__ import annotations
 
+import re
 import select
 from typing import Any
 
@@ -53,6 +54,9 @@ OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
 
 LETTERS = frozenset(int(kind) for kind in Frontend)
 BEGINNING = 4096
+MOVES_DATA = re.compile(
+    rb"(?:\s++|--[^\n]*+\n|(?>/\*.*?\*/))*+(?:INSERT|SELECT|UPDATE|DELETE|MERGE|WITH|VALUES|COPY)\b", re.IGNORECASE | re.DOTALL
+)
 HOLD = 32768  # messages whose content matters are kept until complete up to this size; larger ones stream through
 IN_TRANSACTION_FAILED = ord("E")
 IDLE = ord("I")
@@ -77,6 +81,7 @@ KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
 KEEPS_NAMED = keeping.KEEPS_NAMED
 NOTED = flags.NOTED
 LISTEN = flags.LISTEN
+DYNAMIC = flags.DYNAMIC
 # What a message came to: it went out, or will; it is kept, and the rest of the input with it; its end is needed first.
 SENT, KEPT, INCOMPLETE = range(3)
 AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
@@ -335,6 +340,12 @@ class Reader(Hearer):
         """What of a message too long to be kept is looked through for names."""
         return piece(start, stop if stop < start + BEGINNING else start + BEGINNING)
 
+    def note_long(self, server: Server, verdict: int, beginning: bytes) -> None:
+        """A text too long to be kept goes out. Its length may be that of its data; of any other nobody knows what it names."""
+        if MOVES_DATA.match(beginning) is None:
+            verdict |= DYNAMIC
+        self.note(server, verdict, beginning, None, None)
+
     def known(self, kind: int) -> bool:
         """Whether a client may send such a message now."""
         return (
@@ -404,7 +415,10 @@ class Reader(Hearer):
                     self.instead(pos, end, query_message(self.failing()))
                     verdict = 0
                 if verdict & NOTED:
-                    self.note(server, verdict, text if whole else self.beginning(pos + 5, stop), None, None)
+                    if whole:
+                        self.note(server, verdict, text, None, None)
+                    else:
+                        self.note_long(server, verdict, self.beginning(pos + 5, stop))
             if verdict & (UNSETTABLE | CHANGES):
                 self.mark(server, verdict)
             if verdict & BACK and whole and context.keeping and self.startup is not context.table.empty:
@@ -535,7 +549,7 @@ class Reader(Hearer):
             extra = self.before(server, UNKNOWN, b"", False) if context.watching else None
             if extra is not None:
                 self.staged(pos).append(extra)
-            self.note(server, UNKNOWN, self.beginning(name_end + 1, stop), None, None)
+            self.note_long(server, UNKNOWN, self.beginning(name_end + 1, stop))
             server.expected.add(OWED_PARSE, None)
             if unnamed:
                 self.unnamed = server.unnamed = None

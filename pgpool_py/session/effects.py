@@ -21,7 +21,7 @@ _LEXEME = re.compile(
       (?P<space>\s+|--[^\n\r]*)
     | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*')
     | (?P<string>'(?:[^']|'')*')
-    | (?P<dollar>\$(?P<tag>(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?)\$.*?\$(?P=tag)\$)
+    | (?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?\$)
     | (?P<quoted>"(?:[^"]|"")*")
     | (?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)
     | (?P<param>\$\d+)
@@ -31,8 +31,10 @@ _LEXEME = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# A custom setting's name, wherever it stands: in a string, a function's body, a SET.
-_CANDIDATE = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
+# Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
+# It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
+_DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
+_NO_START = b"$0123456789"  # of a word
 _CANDIDATES = 200  # names asked for at most
 _LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
 _LONG_NAME = 256  # longer ones are no names
@@ -72,15 +74,31 @@ class Effects:
 def candidates(text: bytes) -> frozenset[bytes]:
     """Custom names that *text* mentions, anywhere in it; bounded, see `crowded`."""
     found: set[bytes] = set()
-    for match in _CANDIDATE.finditer(text):
-        if len(match[0]) < _LONG_NAME and match[0].isascii():
-            name = match[0].lower()
-            found.add(name)
-            if len(name) > _LONGEST:
-                found.add(b".".join([part[:_LONGEST] for part in name.split(b".")]))  # as SET reads it
-            if len(found) >= _CANDIDATES:
-                break
+    for match in _DOTTED.finditer(text):
+        for words in _named(match[0].split(b".")):
+            name = b".".join(words)
+            if len(name) < _LONG_NAME and name.isascii():
+                found.add(name.lower())
+                if len(name) > _LONGEST:
+                    found.add(b".".join([word[:_LONGEST] for word in words]).lower())  # as SET reads it
+        if len(found) >= _CANDIDATES:
+            break
     return frozenset(found)
+
+
+def _named(words: list[bytes]) -> Iterator[list[bytes]]:
+    """The names among words joined by dots: at least two of them, each beginning as an identifier does."""
+    name: list[bytes] = []
+    for word in (*words, b"0"):
+        if name and word[0] not in _NO_START:
+            name.append(word)
+            continue
+        if len(name) > 1:
+            yield name
+            if (short := name[0].rpartition(b"$")[2].lstrip(_NO_START)) and short != name[0]:
+                yield [short, *name[1:]]  # the rest may be a dollar quote's tag
+        start = word.lstrip(_NO_START)
+        name = [start] if start else []
 
 
 def crowded(names: frozenset[bytes]) -> bool:
@@ -91,7 +109,7 @@ def crowded(names: frozenset[bytes]) -> bool:
 # Code that makes a setting's name, or a command, at run time. EXECUTE of a text that begins with a literal is what the literal's
 # first word says.
 _MAKES_NAMES = re.compile(
-    rb"set_config\"?(?:\s|/\*.*?\*/|--[^\n]*\n)*\((?!\s*'+[^']*'+\s*(?:::\s*\w+\s*)?,)"
+    rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^']{0,300}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
     rb"|U&\""
     rb"|\bEXECUTE\s+(?!(?:format\s*\(\s*)?(?:[eE]?'|\$\w*\$)\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
     rb"|LOCK|COMMENT|REFRESH|ANALYZE|COPY|WITH|NOTIFY|LISTEN|UNLISTEN|DEALLOCATE|PREPARE|VACUUM)\b)"
@@ -100,7 +118,7 @@ _MAKES_NAMES = re.compile(
 )
 
 
-_ONE_LOCAL = re.compile(rb"\s*SET\s+LOCAL\s+([A-Za-z_][\w.]*)[^;]*;?\s*\Z", re.IGNORECASE)
+_ONE_LOCAL = re.compile(rb"\s*+SET\s++LOCAL\s++([A-Za-z_][\w.]*+)[^;]*+;?\s*+\Z", re.IGNORECASE)
 _SETS = re.compile(rb"\bSET\b", re.IGNORECASE)
 
 
@@ -177,7 +195,15 @@ def lexemes(text: bytes) -> Iterator[tuple[str, bytes, int]]:
         assert match is not None  # there is an "other"
         at = match.end()
         kind = match.lastgroup or ""
-        if kind == "comment":
+        if kind == "dollar":
+            end = text.find(match[0], at)
+            if end < 0:
+                yield "other", b"$", match.start() + 1
+                at = match.start() + 1
+            else:
+                at = end + len(match[0])
+                yield kind, text[match.start() : at], at
+        elif kind == "comment":
             at = _comment_end(text, at)
             if at < 0:
                 yield "unclosed", b"", len(text)
@@ -205,7 +231,7 @@ def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
             current.append(("s", value[1:-1].replace(b"''", b"'")))
         elif kind == "param":
             current.append(("p", value[1:]))
-        elif kind in ("estring", "tag", "dollar"):
+        elif kind in ("estring", "dollar"):
             plain = kind == "estring" and b"\\" not in value
             current.append(("s", value[2:-1].replace(b"''", b"'")) if plain else ("o", value))
         elif kind == "unclosed":

@@ -46,10 +46,10 @@ SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, CLEARED, REPEATED, COLUMNS, IN_FORCE, REFUSAL = range(11)
 
 _DEALLOCATE = re.compile(
-    rb"\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:\"((?:[^\"\0]|\"\")+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*\0",
+    rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
-_CLEARING = re.compile(rb"\s*(?:DEALLOCATE\s+(?:PREPARE\s+)?ALL|DISCARD\s+ALL)\s*;?\s*\0", re.IGNORECASE)
+_CLEARING = re.compile(rb"\s*+(?:DEALLOCATE\s++(?:PREPARE\s++)?ALL|DISCARD\s++ALL)\s*+;?\s*+\0", re.IGNORECASE)
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 

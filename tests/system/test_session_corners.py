@@ -122,6 +122,17 @@ def test_settings_of_a_text_too_long_to_keep(pooler: stack.Pooler) -> None:
         assert client.ask("show app.other") == "mine"
 
 
+def test_settings_at_the_end_of_long_code(pooler: stack.Pooler) -> None:
+    """Of a text that is long without data nobody knows what it names: its client keeps the server."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        code = f"do $$ begin perform '{'x' * 40_000}'; perform set_config('app.late', 'mine', false); end $$"
+        assert wire.errors(client.query(code)) == []
+        assert other.ask("select current_setting('app.late', true) is null") == "t"
+        assert client.ask("show app.late") == "mine"
+    with pooler.connect("one") as third:
+        assert third.ask("select current_setting('app.late', true) is null") == "t"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,0 +1,51 @@
+"""What is read of a text is read in one go: no client can hold up the others with one that is made for it."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from pgpool_py.relay import keeping, reading
+from pgpool_py.session import channels, effects, flags, naming
+
+LONG = {
+    "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
+    "a word that a dot ends": b"do 'x" + b"x" * 30_000 + b".'",
+    "dots and digits": b"do '" + b"x.1" * 10_000 + b"'",
+    "dollars": b"do '" + b"x$" * 15_000 + b"'",
+    "comments behind a name": b"do 'set_config" + b"/**/" * 7_000 + b"x'",
+    "open comments": b"do '" + b"set_config/*" * 2_500 + b"'",
+    "quotes": b"do 'set_config(" + b"'" * 30_000,
+    "tags that nothing ends": b"set work_mem = 1; " + b" ".join(b"$t%d$" % n for n in range(4_000)),
+    "a local name": b"set local " + b"a" * 30_000 + b"; select 1",
+    "spaces": b"deallocate x" + b" " * 30_000 + b"y",
+    "comments behind listen": b"listen " + b"/**/" * 7_000 + b"1",
+    "starts": b"start " * 5_000,
+    "data behind comments": b"/**/" * 1_000 + b"x",
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_no_text_holds_up_the_others(text: bytes) -> None:
+    """What is read of a long text takes no more than some tens of times what reading plain words of that length takes."""
+
+    def taken(text: bytes) -> float:
+        best = math.inf
+        for _ in range(3):
+            start = time.perf_counter()
+            effects.effects(text, flags.UNKNOWN)
+            effects.effects(text, flags.SETTINGS)
+            effects.local_names(text, flags.TRANSACTION_LOCAL)
+            naming.deallocated_name(text + b"\0")
+            naming.clears_statements(text + b"\0")
+            naming.names_statements(flags.OPAQUE, text)
+            channels.channels_in(text)
+            channels.may_open_block(text)
+            reading.MOVES_DATA.match(text[:4096])
+            keeping.SETS.search(text)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    assert taken(text) < 60 * taken(b"select word, " * (len(text) // 13))
