@@ -6,7 +6,7 @@ from pgpool_py.session.statements cimport SessionContext, Statement
 
 cdef long NOTED, LOOKED, RELEASES, TOLD, HELD, CAUSES, DEVIATING, BACK, OBJECTS
 cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, DYNAMIC, FUNCTION, RESET, SEED, HASTY, BARE
-cdef int CAUSE, IDLE
+cdef int CAUSE, OVERLAP, IDLE
 cdef bytes SEED_NAME
 
 cdef class Keeper(Connection):
@@ -20,6 +20,7 @@ cdef class Keeper(Connection):
     cdef public object asked
     cdef public tuple pins
     cdef public double pin_start
+    cdef public bytes overheard
     cdef public object touched
     cdef public bytes kept
     cdef public bytes cause
@@ -47,6 +48,7 @@ cdef class Keeper(Connection):
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef define(self, Server server, object found, bytes bind)
+    cpdef overhear(self, Server server, bytes piece)
     cpdef defined(self, Server server, list custom)
     cpdef ask(self, Server server)
     cpdef look(self, Server server)

@@ -20,7 +20,7 @@ from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
-from pgpool_py.session.effects import Effects, candidates, effects, local_names, makes_code, makes_names
+from pgpool_py.session.effects import Effects, amid_data, candidates, effects, local_names, makes_code, makes_names
 from pgpool_py.session.inline import command
 from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.naming import REFUSAL
@@ -63,6 +63,7 @@ WHO = (ROLE, AUTHORIZATION)
 CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
 ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
 SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
+OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
 
@@ -73,6 +74,7 @@ class Keeper(Connection):
     `told`                 the reported settings it was told, by identity a server's `reported`
     `question`             what the transaction at hand gives to ask, None: nothing
     `asked`                the question under way
+    `overheard`            the end of what was last heard of a long message that goes out in pieces; None: nobody listens
     `touched`              custom settings that it has made, where nothing else of its session is kept
     `kept`                 what it said and has not been sent yet
     `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
@@ -102,6 +104,7 @@ class Keeper(Connection):
         self.asked: Any = None
         self.pins: tuple[str, ...] = ()
         self.pin_start = 0.0
+        self.overheard: bytes | None = None
         self.touched: frozenset[bytes] = frozenset()
         self.kept: bytes | None = None
         self.cause = b""
@@ -259,6 +262,21 @@ class Keeper(Connection):
             if names:
                 self.question = self.question or Question(timeout=True)
                 self.question.names |= names
+
+    def overhear(self, server: Server, piece: bytes) -> None:
+        """A piece of a long message goes out, which may do anything: which custom settings does it name?"""
+        heard = piece if self.overheard is None else self.overheard + piece
+        self.overheard = heard[-OVERLAP:]
+        context = self.context
+        before = context.scanner_before
+        makers = context.scanner.makers if before is None else before.makers
+        found = amid_data(heard, makers)
+        if found is None:
+            return
+        if context.keeping:
+            self.touch(server, 0, found, None)
+        elif context.exact and context.pooling:
+            self.define(server, found, None)
 
     def defined(self, server: Server, custom: list[bytes]) -> None:
         """The client touched these custom settings on this server."""

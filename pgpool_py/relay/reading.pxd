@@ -40,7 +40,7 @@ cdef class Reader(Hearer):
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)
     cdef bytes beginning(self, int start, int stop)
-    cdef note_long(self, Server server, long verdict, bytes beginning)
+    cdef note_long(self, Server server, long verdict, int start, int stop)
     cdef bint known(self, int kind)
     @cython.locals(
         context=SessionContext, whole=cython.bint, verdict=cython.long, owed=cython.int, extra=bytes, name=bytes, text=bytes,

@@ -198,6 +198,11 @@ class Reader(Hearer):
             self.passing -= pos
             if server is None:
                 self.start = pos
+                self.overheard = None
+            elif self.overheard is not None:
+                self.overhear(server, piece(0, pos))
+                if not self.passing:
+                    self.overheard = None
         while stop - pos >= 5:
             kind = byte(pos)
             length = u32(pos + 1)
@@ -292,6 +297,8 @@ class Reader(Hearer):
                     self.staged(pos).append(extra)
                 server.ready = False
                 self.note(server, UNKNOWN, self.beginning(pos + 5, end if whole else stop), None, None)
+                if not whole and context.watching:
+                    self.overhear(server, piece(pos + 5, stop))
                 server.expected.add(OWED_FUNCTION_CALL, None)
             elif kind == TERMINATE:
                 self.forward(server, pos)
@@ -340,11 +347,14 @@ class Reader(Hearer):
         """What of a message too long to be kept is looked through for names."""
         return piece(start, stop if stop < start + BEGINNING else start + BEGINNING)
 
-    def note_long(self, server: Server, verdict: int, beginning: bytes) -> None:
-        """A text too long to be kept goes out. Its length may be that of its data; of any other nobody knows what it names."""
-        if MOVES_DATA.match(beginning) is None:
-            verdict |= DYNAMIC
-        self.note(server, verdict, beginning, None, None)
+    def note_long(self, server: Server, verdict: int, start: int, stop: int) -> None:
+        """A text too long to be kept goes out, the first of it from *start* to *stop*. Its length may be that of its data, and
+        what it names is listened for as it passes; of any other nobody knows what it names."""
+        beginning = self.beginning(start, stop)
+        moves_data = MOVES_DATA.match(beginning) is not None
+        self.note(server, verdict if moves_data else verdict | DYNAMIC, beginning, None, None)
+        if moves_data and self.context.watching:
+            self.overhear(server, piece(start, stop))
 
     def known(self, kind: int) -> bool:
         """Whether a client may send such a message now."""
@@ -418,7 +428,7 @@ class Reader(Hearer):
                     if whole:
                         self.note(server, verdict, text, None, None)
                     else:
-                        self.note_long(server, verdict, self.beginning(pos + 5, stop))
+                        self.note_long(server, verdict, pos + 5, stop)
             if verdict & (UNSETTABLE | CHANGES):
                 self.mark(server, verdict)
             if verdict & BACK and whole and context.keeping and self.startup is not context.table.empty:
@@ -505,6 +515,8 @@ class Reader(Hearer):
             self.start = name_end + 1
         if statement is not None and (statement.verdict or self.blind):
             note = self.bound_to(server, statement, pos, portal_end, end if whole else 0, note)
+            if not whole and statement.verdict & OPAQUE and context.watching:
+                self.overhear(server, piece(pos, stop))
         if self.going_back is not None and (statement is None or not statement.verdict & BACK):
             self.portal_bound(server, piece(pos + 5, portal_end), None)
         server.expected.add(OWED_BIND, note)
@@ -549,7 +561,7 @@ class Reader(Hearer):
             extra = self.before(server, UNKNOWN, b"", False) if context.watching else None
             if extra is not None:
                 self.staged(pos).append(extra)
-            self.note_long(server, UNKNOWN, self.beginning(name_end + 1, stop))
+            self.note_long(server, UNKNOWN, name_end + 1, stop)
             server.expected.add(OWED_PARSE, None)
             if unnamed:
                 self.unnamed = server.unnamed = None

@@ -23,6 +23,7 @@ oid indexes.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             name
             for maker, text in makers
             if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
-            for name in candidates(text)
+            for name in candidates(text, sys.maxsize)
         ),
         scanner=Scanner(suspicious, not everything, ddl),
     )

@@ -35,6 +35,7 @@ cdef class Scanner:
     cdef readonly int ddl
     cdef readonly bint nonascii
     cdef readonly dict words
+    cdef readonly frozenset makers
     cdef Py_ssize_t filter_mask
     cdef bytes filter
     cdef Py_ssize_t mask

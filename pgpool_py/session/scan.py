@@ -242,7 +242,7 @@ class Beginning:
 
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
-    besides, by event triggers."""
+    besides, by event triggers; `makers`: which of the names lead to code that makes setting names."""
 
     def __init__(self, words: dict[bytes, int], informed: bool, ddl: int = 0) -> None:
         self.informed = informed
@@ -252,6 +252,7 @@ class Scanner:
             self.words[word] = self.words.get(word, 0) | bits
         # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
+        self.makers = frozenset(word.lower() for word, bits in words.items() if bits & flags.DYNAMIC)
         self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)
         self.beginnings: list[Beginning | None] = [None] * _BEGINNINGS

@@ -22,6 +22,13 @@ LONG = {
     "a local name": b"set local " + b"a" * 30_000 + b"; select 1",
     "spaces": b"deallocate x" + b" " * 30_000 + b"y",
     "comments behind listen": b"listen " + b"/**/" * 7_000 + b"1",
+    "sets and comments": b"do '" + b"set/**/" * 4_000 + b"'",
+    "sets and lines": b"do '" + b"set --" * 5_000 + b"'",
+    "sets and open comments": b"do '" + b"set /*" * 5_000 + b"'",
+    "sets and quotes": b"do '" + b'set "' * 6_000 + b"'",
+    "a quoted name": b"do 'set " + b'"' * 30_000,
+    "a long name": b"do 'set a" + b".a" * 15_000 + b"'",
+    "parts": b"do '" + b"set a." * 5_000 + b"'",
     "starts": b"start " * 5_000,
     "data behind comments": b"/**/" * 1_000 + b"x",
 }
@@ -37,6 +44,7 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             start = time.perf_counter()
             effects.effects(text, flags.UNKNOWN)
             effects.effects(text, flags.SETTINGS)
+            effects.amid_data(text, frozenset())
             effects.local_names(text, flags.TRANSACTION_LOCAL)
             naming.deallocated_name(text + b"\0")
             naming.clears_statements(text + b"\0")

@@ -18,6 +18,9 @@ SCHEMA = (
     "create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$",
     "create function sets() returns text language sql as $$ select set_config('work_mem', '7MB', false) $$",
     "create domain setting as int check (sets() is not null)",
+    "create function chosen(what text) returns text language plpgsql as"
+    " $$ declare r text; begin execute 'select ' || what into r; return r; end $$",
+    "create function named(name text) returns text language sql as $$ select set_config('app.' || name, 'mine', false) $$",
 )
 WAYS = ("set work_mem = '{}'", "select run('set work_mem = ''{}''')", "begin; set work_mem = '{}'; commit")
 
@@ -131,6 +134,41 @@ def test_settings_at_the_end_of_long_code(pooler: stack.Pooler) -> None:
         assert client.ask("show app.late") == "mine"
     with pooler.connect("one") as third:
         assert third.ask("select current_setting('app.late', true) is null") == "t"
+
+
+LONG = "'" + "x" * 100_000 + "'"
+FAR = {
+    "set_config": f"select {LONG}; select set_config('app.late', 'mine', false)",
+    "set": f"select {LONG}, {LONG}; set /* a comment */ \"app\" . late = 'mine'",
+    "do": f"select {LONG}; do $$ begin execute 'set app.' || 'late = ''mine'' '; end $$",
+    "function": f"select {LONG}, named('late')",
+    "argument": f"select chosen(concat('set_config(''app.late'', ''mine'', false), ', quote_literal({LONG})))",
+    "quoted": "do $$ begin set \"app\".\"late\" = 'mine'; end $$",
+}
+
+
+@pytest.mark.parametrize(("how", "way"), [*((how, "query") for how in FAR), ("function", "parse"), ("argument", "parse")])
+def test_settings_are_found_wherever_they_stand(pooler: stack.Pooler, how: str, way: str) -> None:
+    """Behind any amount of data, in quotes, in the argument of code: the owner keeps them, nobody else finds them defined."""
+    text = FAR[how]
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        batch = wire.parse("", text) + wire.bind("", "") + wire.execute() + wire.sync()
+        assert wire.errors(client.exchange(wire.query(text) if way == "query" else batch)) == []
+        client.query("")  # a statement too long to be remembered keeps its server until then
+        assert other.ask("select current_setting('app.late', true) is null") == "t"
+        assert client.ask("show app.late") == "mine"
+    with pooler.connect("one") as third:
+        assert third.ask("select current_setting('app.late', true) is null") == "t"
+
+
+def test_settings_in_a_long_bound_value(pooler: stack.Pooler) -> None:
+    """Code that is bound, and longer than a message that is kept."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        code = f"{LONG} || set_config('app.late', 'mine', false)"
+        batch = wire.parse("", "select chosen($1)") + wire.bind("", "", [code.encode()]) + wire.execute() + wire.sync()
+        assert wire.errors(client.exchange(batch)) == []
+        assert other.ask("select current_setting('app.late', true) is null") == "t"
+        assert client.ask("show app.late") == "mine"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""Which custom settings a text names that may do anything, and what makes a name that nobody can read."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgpool_py.session import effects, flags
+
+SPELLINGS = {
+    b"set app.tenant = 1": b"app.tenant",
+    b'set "app"."tenant" = 1': b"app.tenant",
+    b"SET LOCAL app . tenant TO 1": b"app.tenant",
+    b'set session "app" /* why */ . -- not\n tenant = 1': b"app.tenant",
+    b"set/**/app./**/tenant.id = 1": b"app.tenant.id",
+    b'set app."te nant" = 1': b"app.te nant",
+    b'set app."a""b" = 1': b'app.a"b',
+    b"perform set_config('app.tenant', '1', false)": b"app.tenant",
+    b"perform SET_CONFIG ( 'app.te-nant' , '1', false)": b"app.te-nant",
+    b"execute 'select set_config(''app.tenant'', ''1'', false)'": b"app.tenant",
+    b"perform keeps('App.Tenant', '1')": b"app.tenant",
+}
+MADE = {
+    "in parts": b"perform set_config('app.' || part, '1', false)",
+    "escaped": b'set U&"\\0061pp".tenant = 1',
+    "behind a nested comment": b"set /* /* */ */ app.tenant = 1",
+    "behind a long comment": b"set -- " + b"x" * 400 + b"\n app.tenant = 1",
+    "in another alphabet": 'set app."имя" = 1'.encode(),
+    "in another alphabet, by set_config": "perform set_config('app.имя', '1', false)".encode(),
+    "by a command": b"execute command",
+}
+NOT_MADE = (
+    b"update t set /* the new one */ a = 1, b = 2",
+    b"update t set -- the new one\n a = 1",
+    b"update t set a /* was 2 */ = 1",
+    "update t set имя = 1".encode(),
+    b"execute 'select 1 from ' || quote_ident(name)",
+)
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_names_are_found_however_they_are_spelled(text: bytes) -> None:
+    """In a DO, or bound to code, that nobody reads: the name as PostgreSQL knows it."""
+    found = effects.effects(b"do $$ begin " + text + b"; end $$", flags.UNKNOWN)
+    assert found.whole
+    assert SPELLINGS[text] in found.candidates
+    assert not found.unknowable
+
+
+@pytest.mark.parametrize("text", MADE.values(), ids=MADE)
+def test_code_that_makes_names_is_known(text: bytes) -> None:
+    """What cannot be read is said so: its client keeps the server."""
+    assert effects.effects(b"do $$ begin " + text + b"; end $$", flags.UNKNOWN).unknowable
+
+
+@pytest.mark.parametrize("text", NOT_MADE)
+def test_ordinary_code_makes_no_names(text: bytes) -> None:
+    """Or much of what is written in PL/pgSQL would keep servers."""
+    assert not effects.effects(b"do $$ begin " + text + b"; end $$", flags.UNKNOWN).unknowable
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"joe@example.com', 'set me up', 'execute the plan', 'Settings', 'http://do.example.org/",
+        b"(1.5, 2.5, 'a.b.c'), (3.5, 4.5, 'reset, offset')",
+    ],
+)
+def test_data_names_nothing(piece: bytes) -> None:
+    """Words with dots, and words that are commands elsewhere, are data in a long INSERT."""
+    assert effects.amid_data(piece, frozenset((b"maker",))) is None
+
+
+@pytest.mark.parametrize(
+    ("piece", "names", "unknowable"),
+    [
+        (b"'); select set_config('app.tenant', '1', false)", {b"app.tenant"}, False),
+        (b"'); SET LOCAL app.tenant = 1", {b"app.tenant"}, False),
+        (b"'); select set_config(name, '1', false) from t", set(), True),
+        (b"'); do $$ begin execute command; end $$", set(), True),
+        (b"'); select Maker('x')", set(), True),
+        (b"'); select makers('x')", None, False),
+    ],
+)
+def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes] | None, unknowable: bool) -> None:
+    """Names behind or between data; code that makes them; and functions of the database that do."""
+    found = effects.amid_data(piece, frozenset((b"maker",)))
+    if names is None:
+        assert found is None
+        return
+    assert found is not None
+    assert names <= found.candidates
+    assert found.unknowable == unknowable
