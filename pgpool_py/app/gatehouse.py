@@ -199,19 +199,21 @@ class Gatehouse:
             await self._errand(place, place.context.table.empty)
         base = place.parameters or {}
         table = place.context.table
+        start = place.context.start.values
         simple = _simple(wanted)
         if simple is not None:
-            settings = table.get(simple)
+            settings = table.get({**start, **simple})
             told = place.context.same_reported({**base, **simple})
         else:
             raw = {place.spelled(name): _bytes(value) for name, value in wanted.items()}
             names = Question(names={name.lower() for name in raw})
-            rows, told = await self._errand(place, table.get(raw), names.text().decode("utf-8", "surrogateescape"))
+            rows, told = await self._errand(place, table.get({**start, **raw}), names.text().decode("utf-8", "surrogateescape"))
             lasting = {name: value for name, value in wanted.items() if _bytes(name.lower()) not in PASSING}
             if lasting != wanted:
                 return await self._startup(place, lasting)
             values = read(rows, names).values
-            settings = table.get({name: values.get(name.lower()) or value for name, value in raw.items()})
+            canonical = {name: values.get(name.lower()) or value for name, value in raw.items()}
+            settings = table.get({**start, **canonical})
         if len(place.startups) >= MAX_STARTUPS:
             place.startups.clear()
         place.startups[key] = settings, told

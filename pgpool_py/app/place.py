@@ -136,6 +136,12 @@ class Place:
             self.parameters = reported
             self.startups.clear()
 
+    def learn_start(self, start: Settings) -> None:
+        """What clients start with from now on."""
+        if start is not self.context.start:
+            self.context.start = start
+            self.startups.clear()
+
     def custom_defaults_query(self) -> str:
         """The question for the custom settings that a new server starts with."""
         names = b", ".join(map(literal, sorted(self.context.placeholders | self.context.seen))).decode()
@@ -202,6 +208,8 @@ class Place:
         level = config.effective(entry, user, "session_state")
         context.watching = level is not SessionState.PGBOUNCER
         context.connect_query = (entry.connect_query or "").encode() if context.pooling and context.watching else b""
+        if not entry.connect_query:
+            self.learn_start(context.table.empty)
         context.keeping = context.pooling and level is SessionState.TRANSPARENT
         context.exact = main.session_placeholders is Placeholders.EXACT
         context.pin_mode = PIN_MODES[config.effective(entry, user, "session_pin")]

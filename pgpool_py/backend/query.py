@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 
 from pgpool_py.tls import stream
-from pgwire import DataRow, ErrorResponse, PeerViolation, Query
+from pgwire import DataRow, ErrorResponse, ParameterStatus, PeerViolation, Query
 from pgwire.codes import Backend
 from pgwire.errors import malformed
 
@@ -30,6 +30,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.reported: dict[bytes, bytes] = {}
         self.error: ErrorResponse | None = None
         self.wrong = ""
         self.done = False
@@ -59,6 +60,9 @@ class Rows:
             self.wrong = "an answer too many"
         elif kind == Backend.DATA_ROW:
             self.rows.append(DataRow.decode(body).values)
+        elif kind == Backend.PARAMETER_STATUS:
+            status = ParameterStatus.decode(body)
+            self.reported[status.name] = status.value
         elif kind == Backend.ERROR_RESPONSE:
             self.error = self.error or ErrorResponse.decode(body)
         elif kind == Backend.READY_FOR_QUERY:
@@ -73,8 +77,11 @@ class Rows:
         return self.rows
 
 
-async def ask(sock: socket.socket, text: str) -> list[Row]:
-    """The rows of *text* on a connection that is idle and registered nowhere. PeerViolation where they are none."""
+async def ask(sock: socket.socket, text: str, reported: dict[bytes, bytes] | None = None) -> list[Row]:
+    """The rows of *text* on a connection that is idle and registered nowhere. PeerViolation where they are none.
+
+    Settings that the server reports meanwhile are put into *reported*.
+    """
     rows = Rows()
     try:
         await stream.send_all(sock, Query(text.encode()).encode())
@@ -85,6 +92,8 @@ async def ask(sock: socket.socket, text: str) -> list[Row]:
             rows.receive(data)
     finally:
         stream.forget(sock)
+        if reported is not None:
+            reported.update(rows.reported)
     if rows.wrong:
         raise malformed(rows.wrong)
     return rows.result()

@@ -16,7 +16,7 @@ from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
-from pgpool_py.session.settings import TRACKED
+from pgpool_py.session.settings import is_tracked
 from pgwire.codes import Frontend
 
 IDLE = ord("I")
@@ -158,7 +158,7 @@ class Client(Reader):
                 # What the client started with, not what the server did, is in force when it looks again.
                 self.told = self.context.reported(server.reported, name, own)
                 return b"" if own == before else parameter_status(name, own)
-        elif name.lower().decode("ascii", "replace") in TRACKED:
+        elif is_tracked(name):
             self.settings = self.context.table.with_value(self.settings, name, value)
             server.in_force = self.settings
         return None

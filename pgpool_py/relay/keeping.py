@@ -222,10 +222,11 @@ class Keeper(Connection):
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
             names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
+            question.resets_all = question.resets_all or self.asked is not None  # what that finds will be in force, too
         self.defined(server, [name for name in names if is_custom(name)])
         if SEED_NAME in names:
             server.dirty |= SEED  # set_config; a SET is known by its verdict
-        if names or found.whole or question.whole:
+        if names or found.whole or question.whole or question.resets_all:
             question.names |= names
             question.whole |= found.whole
             question.unknowable |= found.unknowable
@@ -303,6 +304,8 @@ class Keeper(Connection):
             question = Question()
         if dirty & OPAQUE:
             question.whole = True
+        if question.resets_all:
+            question.names.update([name.lower() for name in server.in_force.values])
         question.objects = bool(dirty & OBJECTS) or bool(self.pins)
         question.held = bool(dirty & HELD) or bool(self.pins)
         question.statements = bool(dirty & BARE and dirty & OPAQUE)

@@ -10,7 +10,7 @@ cdef int DATA_ROW, COMMAND_COMPLETE, READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_
 cdef int NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARSE_COMPLETE, CLOSE_COMPLETE, NO_DATA
 cdef int OWED_QUERY, OWED_PARSE, OWED_DESCRIBE, SKIP, PASS, WRONG
 cdef int IDLE, IN_BLOCK, IN_FAILED_BLOCK, HOLD, HOLD_OWN
-cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_STAY
+cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY
 cdef long UNCLEAN, RESET, OPAQUE, CHANNELS, SEED, SEEDED, HASTY
 cdef long long LARGEST, SELECT
 cdef dict FORESEEN
@@ -34,6 +34,8 @@ cdef class Server(Connection):
     cdef public bint unsettable
     cdef public bint verified
     cdef public object in_force
+    cdef public object start
+    cdef public object question
     cdef public dict defaults
     cdef public object placeholders
     cdef public bint temporary
@@ -80,6 +82,7 @@ cdef class Server(Connection):
     cpdef query(self, bytes text, object note)
     cpdef own_query(self, int step, bytes text)
     cdef own_done(self, object note)
+    cdef started(self)
     cpdef let_go(self)
     cdef bint is_taken(self)
     cpdef begin_reset(self)

@@ -19,8 +19,9 @@ from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
-from pgpool_py.session.look import NOTHING_LEFT
+from pgpool_py.session.look import NOTHING_LEFT, in_force, question_of_start, read
 from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
+from pgwire import DataRow, PeerViolation
 from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
@@ -96,7 +97,7 @@ FORESEEN = {
 }
 
 # Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_STAY = range(8)
+STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY = range(9)
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -138,6 +139,8 @@ class Server(Connection):
         self.unsettable = False
         self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
+        self.start: Any = context.table.empty  # what connect_query has set, and for what it has been asked
+        self.question: Any = None
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
         # custom settings that are defined here, None: nothing keeps anybody from this server; and whether it has had temporary
         # objects (then `placeholders` is at least an empty set)
@@ -334,7 +337,7 @@ class Server(Connection):
     def own_row(self, row: bytes | None) -> None:
         """A row that answers a question of the pooler's own; None: too long to be kept."""
         note = self.expected.note
-        if note is LOOK:
+        if note is LOOK or note == STEP_START:
             if row is None:
                 self.step_error = b"CXX000\0Ma value is too long to be kept\0\0"
             else:
@@ -535,11 +538,32 @@ class Server(Connection):
             self.in_force = self.context.table.with_value(self.in_force, IDLE_TIMEOUT, b"0")
         elif step == STEP_ROLLBACK and self.status != IDLE:
             self.close("rollback failed")
-        elif step == STEP_CONNECT and self.status != IDLE:
-            self.close("connect_query left a transaction open")
+        elif step == STEP_CONNECT:
+            if self.status != IDLE:
+                self.close("connect_query left a transaction open")
+                return
+            self.question = question_of_start(self.context.connect_query, self.context.placeholders)
+            self.own_query(STEP_START, self.question.text())
+        elif step == STEP_START:
+            if self.step_error is not None or self.status != IDLE:
+                self.close("what connect_query has set cannot be read")
+                return
+            self.started()
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
             self.close("server_check_query failed")
         self.step_error = None
+
+    def started(self) -> None:
+        """It is known what connect_query has set."""
+        rows, self.rows = self.rows, []
+        try:
+            finding = read([DataRow.decode(row).values for row in rows], self.question)
+        except PeerViolation as violation:
+            self.doubt(violation.message)
+            return
+        self.start = self.in_force = self.context.table.get(in_force({}, finding, True, self.defaults, self.context.user))
+        if finding.temporary:
+            self.had_temporary()
 
     def let_go(self) -> None:
         """The client is done with this server; it may be in a transaction, dirty, or still at work."""
@@ -567,7 +591,7 @@ class Server(Connection):
 
     def define(self, names: Iterable[bytes]) -> None:
         """These custom settings are defined here from now on; those that the server started with always were."""
-        new = frozenset([name for name in names if name not in self.defaults])
+        new = frozenset([name for name in names if name not in self.defaults and name not in self.start.values])
         if new:
             self.placeholders = new if self.placeholders is None else self.placeholders | new
 

@@ -99,8 +99,8 @@ def way_back(said: Reader, start: Start) -> list[bytes]:
         names = start.keys() - {ROLE, AUTHORIZATION}
     else:
         names = start.keys() & said.resets
-    # client_encoding first: what follows may be read by it. The role last: it may not be allowed the others.
-    ordered = sorted(names, key=lambda name: (name != b"client_encoding", name == ROLE, name))
+    # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others.
+    ordered = sorted(names, key=lambda name: (name != b"client_encoding", name in (AUTHORIZATION, ROLE), name == ROLE, name))
     local = sorted(start.keys() & said.local_resets)
     return [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
 

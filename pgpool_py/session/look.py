@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pgpool_py.session.effects import candidates
 from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal
 from pgwire.errors import malformed
 
@@ -63,6 +64,7 @@ class Question:
     candidates: set[bytes] = field(default_factory=set)  # names to ask for as well, if the look is whole
     unknowable: bool = False  # names may have been made that nobody can ask for
     whole: bool = False
+    resets_all: bool = False  # whatever is in force when it is asked
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there
@@ -137,6 +139,11 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         if b"statement_timeout" in finding.session:
             finding.session[b"statement_timeout"] = timeout
     return finding
+
+
+def question_of_start(connect_query: bytes, placeholders: Iterable[bytes]) -> Question:
+    """What asks for the settings that *connect_query* has made; *placeholders* are those that the database's code may make."""
+    return Question(names={*candidates(connect_query), *placeholders}, whole=True)
 
 
 def is_custom(name: bytes) -> bool:

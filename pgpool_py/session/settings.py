@@ -31,6 +31,11 @@ TRACKED = {
 }
 
 
+def is_tracked(name: bytes) -> bool:
+    """Whether a setting, in the server's spelling, is one of TRACKED."""
+    return name.lower().decode("ascii", "replace") in TRACKED
+
+
 # Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
 ROLE = b"role"
 AUTHORIZATION = b"session_authorization"

@@ -36,6 +36,7 @@ cdef class SessionContext:
     cdef public bint no_simple_query
     cdef public bytes reset_query
     cdef public bytes connect_query
+    cdef public Settings start
     cdef public int max_prepared_statements
     cdef public long long max_packet_size
     cdef public double reset_timeout

@@ -85,12 +85,13 @@ class SessionContext:
         self.always_reset = False
         self.no_simple_query = False
         self.reset_query = b"DISCARD ALL"
-        self.connect_query = b""  # what a full reset undoes and must be said again
+        self.connect_query = b""  # what a full reset undoes and must be said again; not said where nobody follows what it sets
         self.max_prepared_statements = 200
         self.max_packet_size = 0x7FFFFFFE
         self.reset_timeout = 5.0
         self.leaving_query_timeout = 30.0
         # what was learned
+        self.start = self.table.empty  # what a new server has been set to: connect_query's settings, with which clients start
         self.placeholders: frozenset[bytes] = frozenset()  # custom settings that functions of the database may make
         self.seen: set[bytes] = set()  # custom settings that clients touch: servers may start with some of them
         self.facts_seen = 0

@@ -85,6 +85,17 @@ def test_reset_goes_back_to_startup_values(pooler: stack.Pooler) -> None:
             assert owner.ask("show application_name") == "mine"
 
 
+@pytest.mark.parametrize("reset", ["reset all", "discard all", "reset work_mem", "begin; reset all; commit"])
+def test_reset_right_behind_a_set_is_not_lost(pooler: stack.Pooler, reset: str) -> None:
+    """It comes while the server is still being asked what the SET has left."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        for _ in range(20):
+            client.query("set work_mem = '7MB'")
+            client.query(reset)
+            other.query("set work_mem = '9MB'")
+            assert client.ask("show work_mem") == "4MB"
+
+
 def test_untouched_placeholder_is_undefined(pooler: stack.Pooler) -> None:
     """After SET LOCAL, for its client the custom setting is an empty string; for others it is not there at all."""
     look = "select coalesce(current_setting('app.x', true), 'undefined')"
