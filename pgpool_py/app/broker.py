@@ -16,7 +16,7 @@ from typing import Any
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.listening import ListeningConnections
-from pgpool_py.app.place import NOT_READ, AuthPlace, Place
+from pgpool_py.app.place import NOT_READ, AuthPlace, Catalogs, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.app.tunnel import Tunnel
@@ -404,14 +404,18 @@ class Broker:
         self.timeouts.sweep_idle(self.clients.values(), now)
         self.names.tick(asyncio.get_running_loop().time())
         self.listening.tick(now)
+        looked: set[Catalogs] = set()
         for place in list(self.places.values()):
             self.timeouts.sweep(place, now)
             self.timeouts.sweep_sessions(place, now)
             place.retire_unfit()
             self.perform(place.pool.tick(now))
-            if place.catalogs.due(now) and place.pool.connected_count():
-                place.catalogs.reading = True
-                self.begin(self._read_again(place))
+            catalogs = place.catalogs
+            if catalogs not in looked and place.pool.connected_count():
+                looked.add(catalogs)
+                if catalogs.due(now):
+                    catalogs.reading = True
+                    self.begin(self._read_again(place))
 
     async def _read_again(self, place: Place) -> None:
         catalogs = place.catalogs
@@ -419,10 +423,10 @@ class Broker:
         try:
             for each in catalogs.users:
                 each.context.facts_stale = False
-            rows, _ = await self.errand(place, FINGERPRINT_QUERY)
-            fingerprint = rows[0][0] or b""
+            rows, _ = await self.errand(place, FINGERPRINT_QUERY, upkeep=True)
+            fingerprint, catalogs.cost = rows[0][0] or b"", float(rows[0][1] or 0)
             if catalogs.facts is None or catalogs.facts.fingerprint != fingerprint:
-                rows, _ = await self.errand(place, FACTS_QUERY)
+                rows, _ = await self.errand(place, FACTS_QUERY, place.context.table.empty, upkeep=True)
                 catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
             else:
                 catalogs.learn(catalogs.facts, clock(), doubts)
@@ -432,11 +436,17 @@ class Broker:
             catalogs.reading = False
 
     async def errand(
-        self, place: Place, text: str = "", settings: Any = None, parameters: tuple[bytes, ...] | None = None
+        self,
+        place: Place,
+        text: str = "",
+        settings: Any = None,
+        parameters: tuple[bytes, ...] | None = None,
+        *,
+        upkeep: bool = False,
     ) -> tuple[list[Any], dict[bytes, bytes]]:
-        """Ask a question on one of the place's servers, under *settings*; waits in line."""
+        """Ask a question on one of the place's servers, under *settings*; waits in line (see `Errand`)."""
         data = text.encode("utf-8", "surrogateescape")
-        errand = Errand(self.relay, place.pool, place.context, settings or place.context.table.empty, data, parameters)
+        errand = Errand(self.relay, place.pool, place.context, settings, data, parameters, upkeep)
         now = clock()
         self.relay.now = now
         server = place.pool.acquire(errand, now)

@@ -12,7 +12,7 @@ from typing import Any
 from pgpool_py.backend.query import QueryFailed, Row, Rows
 from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.server import DIFFERENCE
+from pgpool_py.relay.server import DIFFERENCE, UPKEEP
 from pgpool_py.session import flags
 from pgpool_py.session.settings import PASSING, SEED, TEMP_BUFFERS, Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
@@ -28,9 +28,10 @@ class ErrandFailed(Exception):
 
 
 class Errand(Connection):
-    """One errand; `outcome` is a future of (rows, reported settings while they were in force).
+    """One errand; `outcome` is a future of (rows, reported settings while *settings* were in force; None: those that are).
 
-    With *parameters* the text goes by the extended protocol, as one statement, and they are bound to it.
+    With *parameters* the text goes by the extended protocol, as one statement, and they are bound to it. *upkeep*: it leaves
+    nothing behind, and its server counts as idle for as long as if it had been left alone (server_idle_timeout).
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Errand(Connection):
         relay: Any,
         pool: Any,
         context: Any,
-        settings: Settings,
+        settings: Settings | None,
         text: bytes = b"",
         parameters: tuple[bytes, ...] | None = None,
+        upkeep: bool = False,
     ) -> None:
         Connection.__init__(self, relay, -1)
         self.pool = pool
@@ -48,6 +50,8 @@ class Errand(Connection):
         self.settings = settings
         self.text = text
         self.parameters = parameters
+        self.upkeep = upkeep
+        self.used_at = 0.0
         self.state: Any = None
         self.wait_start = 0.0
         self.last_server: Any = None
@@ -57,7 +61,8 @@ class Errand(Connection):
 
     def fits(self, server: Any) -> bool:
         """Whether the settings can be put in force on the server."""
-        return TEMP_BUFFERS not in self.settings.values or bool(server.takes_buffers(self.settings))
+        settings = self.settings
+        return settings is None or TEMP_BUFFERS not in settings.values or bool(server.takes_buffers(settings))
 
     def linked(self, server: Any) -> None:
         """The pool has a server for us."""
@@ -66,21 +71,27 @@ class Errand(Connection):
             if server is None:
                 return
         self.server = server
+        self.used_at = server.request_time
         server.client = self
-        texts = difference(server.in_force, self.settings)
-        server.in_force = self.settings
-        if self.settings.custom:
-            server.define(self.settings.custom)
-        passing = PASSING & self.settings.values.keys()
-        if passing:
-            server.dirty |= flags.RESET
-            server.unsettable = server.unsettable or SEED in passing
-        if self.settings.hasty:
-            server.dirty |= flags.HASTY
+        texts = self.put_in_force(server, self.settings) if self.settings is not None else []
         for text in texts:
             server.query(text, DIFFERENCE)
         if not texts:
             self.ask()
+
+    def put_in_force(self, server: Any, settings: Settings) -> list[bytes]:
+        """What has to be sent for that."""
+        texts = difference(server.in_force, settings)
+        server.in_force = settings
+        if settings.custom:
+            server.define(settings.custom)
+        passing = PASSING & settings.values.keys()
+        if passing:
+            server.dirty |= flags.RESET
+            server.unsettable = server.unsettable or SEED in passing
+        if settings.hasty:
+            server.dirty |= flags.HASTY
+        return texts
 
     def ask(self) -> None:
         """Put the question, or be done if there is none."""
@@ -91,7 +102,7 @@ class Errand(Connection):
         server.ready = False
         server.unnamed = None
         if self.parameters is None:
-            server.expected.add(int(Owed.QUERY), None)
+            server.expected.add(int(Owed.QUERY), UPKEEP if self.upkeep else None)
             server.send_data(b"Q" + (len(self.text) + 5).to_bytes(4, "big") + self.text + b"\0")
             return
         for owed in (Owed.PARSE, Owed.BIND, Owed.EXECUTE, Owed.SYNC):
@@ -144,6 +155,8 @@ class Errand(Connection):
         server, self.server = self.server, None
         server.client = None
         server.let_go()
+        if self.upkeep and server.state is self.relay.idle_state:
+            server.request_time = self.used_at
 
     def fail_with(self, message: str, sqlstate: str = "08P01") -> None:
         """No server is to be had."""

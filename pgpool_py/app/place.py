@@ -31,8 +31,10 @@ from pgwire import ScramKeys
 
 SESSION_RESET = flags.RESET  # what makes a server of a session pool run server_reset_query
 PIN_MODES = {SessionPin.ALLOW: PIN_ALLOW, SessionPin.NOTICE: PIN_NOTICE, SessionPin.ERROR: PIN_ERROR}
-FACTS_INTERVAL = 60.0  # seconds between two looks at a database's catalogs
-CHANGED_INTERVAL = 0.3  # the same after a client of ours ran DDL
+FACTS_INTERVAL = 2.0  # seconds between two looks at the catalogs of a database that is in use
+LONGEST_FACTS_INTERVAL = 60.0
+FACTS_SHARE = 0.01  # of one server's time that these looks take at most
+CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL
 HOLD_TIME = 60.0  # seconds in which a client may read sequence values that it left in an earlier transaction
 ROLE_RETRY = 1.0  # seconds between two looks for a host in the role asked for
 INVALID_PASSWORD = "28P01"
@@ -45,6 +47,8 @@ class Catalogs:
     facts: DatabaseFacts | None = None
     read_at: float = -math.inf
     reading: bool = False
+    cost: float = 0.0  # seconds of a server's time that the last look took
+    used: int = 0  # how many queries its clients had sent when it was taken
     # clients whose transaction changes the catalogs: until it has ended, reading them proves nothing
     changing: set[Any] = field(default_factory=set)
     doubts: int = 0  # how often that has been
@@ -77,6 +81,7 @@ class Catalogs:
         if self.changing or doubts != self.doubts:
             return
         self.read_at = now
+        self.used = self._uses()
         if facts is not self.facts or self.learned_at != doubts:
             changed, self.facts = facts is not self.facts, facts
             self.learned_at = doubts
@@ -88,8 +93,17 @@ class Catalogs:
 
     def due(self, now: float) -> bool:
         """Whether it is time to look again."""
-        stale = any(place.context.facts_stale for place in self.users)
-        return not self.reading and not self.changing and now - self.read_at >= (CHANGED_INTERVAL if stale else FACTS_INTERVAL)
+        if self.reading or self.changing:
+            return False
+        if any(place.context.facts_stale for place in self.users):
+            return now - self.read_at >= CHANGED_INTERVAL
+        # Where nobody has asked for anything nobody is misjudged; and a server that is left alone may be closed.
+        interval = min(max(FACTS_INTERVAL, self.cost / FACTS_SHARE), LONGEST_FACTS_INTERVAL)
+        return now - self.read_at >= interval and self._uses() != self.used
+
+    def _uses(self) -> int:
+        """How many queries its clients have sent whose texts are judged."""
+        return sum(place.context.query_count for place in self.users if place.context.watching)
 
 
 # Of places whose servers no client gets: nothing is judged there.

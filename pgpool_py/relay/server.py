@@ -102,6 +102,8 @@ STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, ST
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
 LOOK = "look"
+# The note of a question of the pooler's own about the database, which leaves nothing behind.
+UPKEEP = "upkeep"
 # The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
 CLEARED = "cleared"
 UNMIXED, MIXED, CLEARING = range(3)
@@ -413,7 +415,7 @@ class Server(Connection):
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
             else:
                 self.statements.clear()
-        elif self.context.watching:
+        elif self.context.watching and note is not UPKEEP:
             # The second net: what the text did not foresee is looked at as if nobody had read it.
             foreseen = FORESEEN.get(tag, flags.DDL | flags.SETTINGS)
             if foreseen != -1 and not self.dirty & (foreseen | OPAQUE):

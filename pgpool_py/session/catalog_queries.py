@@ -10,6 +10,7 @@ from __future__ import annotations
 _SETTINGS = """\
 set local search_path = pg_catalog;
 set local lock_timeout = '500ms';
+set local statement_timeout = 0;
 set local standard_conforming_strings = on;
 """
 
@@ -170,8 +171,9 @@ def _of_relations(column: str, rows: str = "") -> str:
 _LASTING = "c.relpersistence is distinct from 't'"
 _OURS = "where r.oid >= 16384"
 
-# One row, one text: equal as long as nothing changed that FACTS_QUERY reads. Of pg_class only the columns
-# that matter are read, as TRUNCATE and VACUUM change the rest; of pg_attribute only which have user types.
+# One row: a text, equal as long as nothing changed that FACTS_QUERY reads; and how many seconds that took. Of pg_class only the
+# columns that matter are read, as TRUNCATE and VACUUM change the rest; of pg_attribute only which have user types. It is all
+# ASCII, and may be asked under any client's settings.
 FINGERPRINT_QUERY = (
     _SETTINGS
     + "select concat_ws(' ', current_setting('server_version_num'),\n"
@@ -200,4 +202,5 @@ FINGERPRINT_QUERY = (
 """,
         ]
     )
+    + ", extract(epoch from clock_timestamp() - statement_timestamp())"
 )

@@ -1,0 +1,56 @@
+"""The catalogs change past the pooler: whoever uses the database is soon judged by what it has become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test knows nothing of catalogs")
+Start = Callable[..., stack.Pooler]
+QUIET = "create or replace function quiet() returns int language sql as $$ select 1 $$"
+LOUD = QUIET.replace("select 1", "select set_config('work_mem', '7MB', false); select 1")
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_a_function_replaced_past_the_pooler(
+    start_pooler: Start, direct: Callable[..., RawClient], admin: RawClient, pause: bool
+) -> None:
+    """It sets something from now on: within seconds the next client finds nothing of it. After a pause, too, in which the
+    server is left alone."""
+    with direct() as owner:
+        assert wire.errors(owner.query(QUIET)) == []
+        pooler = start_pooler(databases={"one": "pool_size=1"})
+        with pooler.connect("one") as client, pooler.connect("one") as other:
+            client.query("select quiet()")
+            if pause:
+                pid = client.ask("select pg_backend_pid()")
+                silent = f"select now() - state_change > interval '3 s' from pg_stat_activity where pid = {pid}"
+                stack.wait_until(lambda: admin.ask(silent) == "t", "nobody asks the server anything")
+            assert wire.errors(owner.query(LOUD)) == []
+
+            def is_kept() -> bool:
+                client.query("select quiet()")
+                alone = other.ask("show work_mem") == "4MB"
+                if not alone:
+                    other.query("discard all")
+                return alone and client.ask("show work_mem") == "7MB"
+
+            stack.wait_until(is_kept, "the function is known for what it does")
+
+
+def test_an_idle_server_is_closed_while_others_are_busy(start_pooler: Start, admin: RawClient) -> None:
+    """The pooler's own looks at the catalogs are no use of a server: server_idle_timeout counts on."""
+    pooler = start_pooler(databases={"one": "pool_size=1"}, settings={"server_idle_timeout": 3})
+    with pooler.connect("one") as idle, pooler.connect("one", user=stack.OTHER) as busy:
+        first = idle.ask("select pg_backend_pid()")
+
+        def is_gone() -> bool:
+            busy.query("select 1")
+            return admin.ask(f"select count(*) from pg_stat_activity where pid = {first}") == "0"
+
+        stack.wait_until(is_gone, "the idle server is closed")
+        assert idle.ask("select 'served'") == "served"
