@@ -14,7 +14,7 @@ from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_READY
 from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
-from pgpool_py.relay.server import Server
+from pgpool_py.relay.server import NOTHING, Server
 from pgpool_py.session import flags
 from pgpool_py.session.settings import is_tracked
 from pgwire.codes import Frontend
@@ -228,6 +228,7 @@ class Client(Reader):
         server = self.server
         if server is not None and self.deviation:
             server.unnamed = None  # what it was parsed under is not what the client's settings say
+            server.changed = NOTHING
             if not server.dirty & LOOKED or not self.context.keeping:
                 self.deviation = 0
         if self.blind:

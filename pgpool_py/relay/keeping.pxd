@@ -48,6 +48,7 @@ cdef class Keeper(Connection):
     cpdef long statement_bits(self)
     cpdef long touch(self, Server server, long bits, object found, bytes bind)
     cpdef define(self, Server server, object found, bytes bind)
+    cpdef deviates(self, Server server, object names)
     cpdef overhear(self, Server server, bytes piece)
     cpdef defined(self, Server server, list custom)
     cpdef ask(self, Server server)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
+from pgpool_py.relay.server import DIFFERENCE, LOOK, NOTHING, Server
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.effects import Effects, amid_data, candidates, effects, local_names, makes_code, makes_names
@@ -155,6 +156,7 @@ class Keeper(Connection):
         bits = verdict & NOTED
         if bits & DEVIATING and not self.context.keeping:
             self.deviation = UNSETTLED
+            server.changed = None
         if self.context.keeping:
             bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
             if verdict & STATEMENT:
@@ -165,8 +167,8 @@ class Keeper(Connection):
                     self.prepared |= bits & ~(STATEMENT | flags.CLEANUP)
             if verdict & TOLD:
                 bits = self.touch(server, bits, effects_of(text, verdict, statement), bind)
-            elif verdict & TRANSACTION_LOCAL and self.deviation != UNSETTLED:
-                self.deviation = max(self.deviation, deviation(local_names(text, verdict)))
+            elif verdict & TRANSACTION_LOCAL:
+                self.deviates(server, local_names(text, verdict))
             if bits & CAUSES and not self.pins:
                 self.cause = text[:CAUSE]
             if not self.pins:
@@ -177,6 +179,16 @@ class Keeper(Connection):
             if verdict & TOLD and self.context.exact and self.context.pooling:
                 self.define(server, effects_of(text, verdict, statement), bind)
         server.dirty |= bits
+
+    def deviates(self, server: Server, names: AbstractSet[bytes] | None) -> None:
+        """The transaction at hand changes these settings, in lower case; None: nobody knows which."""
+        if names is None:
+            self.deviation = UNSETTLED
+            server.changed = None
+            return
+        self.deviation = max(self.deviation, deviation(names))
+        if server.changed is not None:
+            server.changed |= names
 
     def changes_catalogs(self, server: Server) -> None:
         """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing."""
@@ -207,17 +219,17 @@ class Keeper(Connection):
         own = self.settings.values
         names = set(found.names)
         if found.whole or found.resets_all:
-            self.deviation = UNSETTLED
+            self.deviates(server, None)
         if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
             self.context.sets_buffers = True
         if found.parameters:
             bound = bound_values(bind, found.parameters)
             if bound is None:
                 question.whole = question.unknowable = True
-                self.deviation = UNSETTLED
+                self.deviates(server, None)
             else:
                 names.update(bound)
-        self.deviation = max(self.deviation, deviation(names | found.passing))
+        self.deviates(server, names | found.passing)
         # What ends with the transaction leaves nothing but a definition, and that only the first time.
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
@@ -351,6 +363,7 @@ class Keeper(Connection):
             self.trouble = "the state of the session could not be read"
             return
         self.deviation = AS_OF_SESSION
+        server.changed = NOTHING
         context = self.context
         finding = self.answer(server, rows, question)
         if finding is None:

@@ -585,9 +585,9 @@ class Reader(Hearer):
             if extra is not None:
                 self.staged(pos).append(extra)
             if verdict & OPAQUE:
-                deviation = self.deviation
+                deviation, changed = self.deviation, server.changed
                 self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
-                self.deviation = deviation  # nothing of it has run yet
+                self.deviation, server.changed = deviation, changed  # nothing of it has run yet
             if verdict & CLEANUP and self.names is not None:
                 statement = self.names.deallocation(server, statement, self.staged(pos))
         if unnamed:

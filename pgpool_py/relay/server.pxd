@@ -34,6 +34,7 @@ cdef class Server(Connection):
     cdef public bint unsettable
     cdef public bint verified
     cdef public object in_force
+    cdef public object changed
     cdef public object start
     cdef public object question
     cdef public dict defaults

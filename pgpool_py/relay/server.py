@@ -96,6 +96,7 @@ FORESEEN = {
     b"CALL": -1,  # the verdict knows what is called
 }
 
+NOTHING: frozenset[bytes] = frozenset()
 # Own work: what the query at hand is for.
 STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY = range(9)
 # The note of a query that puts a client's settings in force.
@@ -141,6 +142,7 @@ class Server(Connection):
         self.unsettable = False
         self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
+        self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
         self.start: Any = context.table.empty  # what connect_query has set, and for what it has been asked
         self.question: Any = None
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
@@ -663,6 +665,7 @@ class Server(Connection):
 
     def begin_reset(self) -> None:
         """Tell the pool that this server is being looked after."""
+        self.changed = NOTHING
         if self.state is self.relay.active_state:
             self.pool.begin_reset(self)
         elif self.state is self.relay.being_canceled_state:

@@ -26,7 +26,7 @@ from typing import Any
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
 from pgpool_py.session.look import is_custom
-from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings, detour
+from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings, detour, excursion
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import DataRow, RowDescription
 from pgwire.expected import Action, Owed
@@ -37,7 +37,7 @@ CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
-FAILED = ord("E")
+FAILED, IN_BLOCK = ord("E"), ord("T")
 BARE = flags.BARE
 SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
@@ -98,17 +98,22 @@ def told_columns(body: bytes | None) -> bytes:
 def parse_there(server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes]) -> None:
     """Parse *statement* on the server under the name *there*, unseen by the client, and with the meaning it has for that one.
 
-    *deviation*: how the settings in force differ from the session's. Where they do, the text is read under those of the moment.
+    *deviation*: how the settings in force differ from the session's. Where they do, and it is not known by which settings, or no
+    savepoint can be made, the text is read under those of the moment.
     """
     turn = None
-    if deviation == AS_OF_SESSION and statement.settings is not server.in_force.meaning:
-        turn = detour(server.in_force, statement.settings, server.defaults)
-    if turn is not None:
-        stage.append(command(server, turn[0]))
+    if deviation == AS_OF_SESSION:
+        if statement.settings is not server.in_force.meaning:
+            turn = detour(server.in_force, statement.settings, server.defaults)
+    elif server.changed is not None and server.status == IN_BLOCK and not server.expected.size():
+        name = b'"' + server.context.new_name() + b'"'
+        turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, name)
+    for text in turn[0] if turn else ():
+        stage.append(command(server, text))
     server.expected.add(PARSE + SKIP, note)
     stage.append(_parse(there, statement.body))
-    if turn is not None:
-        stage.append(command(server, turn[1]))
+    for text in turn[1] if turn else ():
+        stage.append(command(server, text))
 
 
 class Names:

@@ -10,7 +10,7 @@ them; values are the server's canonical text where it was learned, else the clie
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # Reported by every server that has them, settable by any client: the set that is followed per client
@@ -157,7 +157,11 @@ def _set(name: bytes, value: bytes) -> bytes:
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
 
 
-def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+# What goes out ahead of something, and what behind it.
+Turn = tuple[list[bytes], list[bytes]]
+
+
+def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> Turn | None:
     """The statements that put the settings of *there* in force and take them back, for the transaction at hand only.
 
     None where what a text means does not differ. *defaults* are the server's own: name in lower case: (name, value). As whom is
@@ -165,16 +169,49 @@ def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[by
     """
     go: list[bytes] = []
     back: list[bytes] = []
-    names = current.meaning.values.keys() | there.meaning.values.keys()
-    for name in sorted(names - current.custom - there.custom - {ROLE, AUTHORIZATION}):
-        default = defaults.get(name.lower(), (name, None))[1]
-        before, wanted = current.values.get(name, default), there.values.get(name, default)
-        if before != wanted and before is not None and wanted is not None:
+    for name, before, wanted in _differing(current, there, defaults):
+        if before is not None:
             go.append(_set_here(name, wanted))
             back.append(_set_here(name, before))
     texts = b"SELECT " + b", ".join(go), b"SELECT " + b", ".join(back)
     # Both are read in the encoding of the moment, which may not have the other's letters.
-    return texts if go and texts[0].isascii() and texts[1].isascii() else None
+    return ([texts[0]], [texts[1]]) if go and texts[0].isascii() and texts[1].isascii() else None
+
+
+def excursion(
+    current: Settings,
+    changed: Iterable[bytes],
+    there: Settings,
+    defaults: Mapping[bytes, tuple[bytes, bytes]],
+    savepoint: bytes,
+) -> Turn | None:
+    """The same where the transaction block at hand has *changed* settings, in lower case, to values that nobody knows: the way
+    back is a savepoint."""
+    wanted = {name: value for name, _, value in _differing(current, there, defaults)}
+    for lower in changed:
+        name, default = defaults.get(lower, (lower, None))
+        value = there.values.get(name, default)
+        if value is not None and lower not in _LEFT_ALONE and b"." not in lower:
+            wanted[name] = value
+    text = b"SELECT " + b", ".join([_set_here(name, wanted[name]) for name in sorted(wanted)])
+    if not wanted or not text.isascii():
+        return None
+    return [b"SAVEPOINT " + savepoint, text], [b"ROLLBACK TO SAVEPOINT " + savepoint, b"RELEASE SAVEPOINT " + savepoint]
+
+
+_LEFT_ALONE = (ROLE, AUTHORIZATION)
+
+
+def _differing(
+    current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes | None, bytes]]:
+    """Name, value now, and value wanted, of the settings that differ and are not left alone."""
+    names = current.meaning.values.keys() | there.meaning.values.keys()
+    for name in sorted(names - current.custom - there.custom - set(_LEFT_ALONE)):
+        default = defaults.get(name.lower(), (name, None))[1]
+        before, wanted = current.values.get(name, default), there.values.get(name, default)
+        if before != wanted and wanted is not None:
+            yield name, before, wanted
 
 
 def _set_here(name: bytes, value: bytes) -> bytes:
