@@ -27,7 +27,7 @@ RESET = flags.RESET
 OBJECTS = flags.OBJECTS
 LOOKED = flags.LOOKED
 CLEANUP = flags.CLEANUP
-EXPLAINED = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
+DEVIATING = flags.DEVIATING
 KEEPS_VALUE = sequences.KEEPS_VALUE
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
@@ -151,7 +151,7 @@ class Client(Reader):
         self.told = server.reported
         if self.context.keeping:
             # The third net: a setting changed, and no text said so.
-            if not server.dirty & EXPLAINED:
+            if not server.dirty & DEVIATING:
                 server.dirty |= OPAQUE
             own = self.startup.values.get(name) if self.all_back else None
             if own is not None and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:

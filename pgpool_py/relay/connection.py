@@ -8,15 +8,12 @@ socket is noted (`broken`) and the relay closes it when the event at hand is don
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
 from pgpool_py.relay._io import piece, recv, send, send_bytes
+from pgpool_py.relay.interest import READ, WRITE
 from pgpool_py.relay.tls import Channel
 from pgpool_py.seam import Member
-
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
 
 
 class Hub:

@@ -31,11 +31,10 @@ IN_TRANSACTION_FAILED = ord("E")
 NOTED = flags.NOTED
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
-READS_VALUES = sequences.READS
-VALUES = sequences.READS | sequences.WRITES
+READS_VALUES = flags.READS_VALUES
+VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
-# What may name statements, or show them.
-NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
+NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 AWAITS_COLUMNS = 4  # of `awaiting`: whether a statement's columns are still those the client was told
 
 

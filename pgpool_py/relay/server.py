@@ -11,12 +11,12 @@ closes the server.
 from __future__ import annotations
 
 import secrets
-import select
 from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
 from pgpool_py.session.look import NOTHING_LEFT, in_force, question_of_start, read
@@ -26,8 +26,6 @@ from pgwire.codes import Backend
 from pgwire.expected import Action, Expected, Owed, Reply
 
 random = secrets.SystemRandom()
-WRITE = select.EPOLLOUT
-GONE = select.EPOLLERR | select.EPOLLHUP  # reported whether wanted or not
 DATA_ROW = int(Backend.DATA_ROW)
 COMMAND_COMPLETE = int(Backend.COMMAND_COMPLETE)
 READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
