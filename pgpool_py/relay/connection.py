@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay._io import piece, recv, send, send_bytes
+from pgpool_py.relay._io import load, piece, recv, send, send_bytes
 from pgpool_py.relay.interest import READ, WRITE
 from pgpool_py.relay.tls import Channel
 from pgpool_py.seam import Member
@@ -134,6 +134,15 @@ class Connection(Member):
         if self.again != self.tls.again:
             self.again = self.tls.again
             self.update()
+        return n
+
+    def read_behind(self, at: int) -> int:
+        """Read on behind the tail, which is of *at* bytes, in the shared buffer; answers as `_io.recv` does."""
+        if self.tail is not None:
+            load(0, self.tail)
+        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        if n > 0:
+            self.tail = None
         return n
 
     def pause(self) -> None:

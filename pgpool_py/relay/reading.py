@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from pgpool_py.relay import keeping, sequences
-from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, raw, u32
 from pgpool_py.relay.hearing import AWAITS_READY, Hearer
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
@@ -117,13 +117,9 @@ class Reader(Hearer):
             return
         if not self.reading:
             return
-        at = 0
-        if self.tail is not None:
-            at = len(self.tail)
-            load(0, self.tail)
-        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        at = 0 if self.tail is None else len(self.tail)
+        n = self.read_behind(at)
         if n > 0:
-            self.tail = None
             self.context.bytes_received += n
             self.request_time = self.relay.now
             self.process(at + n)

@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay._io cimport byte, find_zero, piece, u32
 from pgpool_py.relay.connection cimport Connection
 from pgpool_py.seam cimport Dispenser
 from pgpool_py.session.statements cimport SessionContext

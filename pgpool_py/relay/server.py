@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
+from pgpool_py.relay._io import byte, find_zero, piece, u32
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.session import flags
@@ -179,13 +179,9 @@ class Server(Connection):
                 return
             if not events & GONE:
                 return
-        at = 0
-        if self.tail is not None:
-            at = len(self.tail)
-            load(0, self.tail)
-        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        at = 0 if self.tail is None else len(self.tail)
+        n = self.read_behind(at)
         if n > 0:
-            self.tail = None
             self.context.bytes_sent += n
             self.scan(at + n)
         elif n != -1:
