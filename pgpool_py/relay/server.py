@@ -55,8 +55,6 @@ HOLD = 32768  # messages that need a look are kept until complete up to this siz
 HOLD_OWN = 131072  # the same for rows that answer the pooler's own question
 LARGEST = 0x7FFFFFFE
 
-# Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
-# did not foresee makes the server dirty: the second net.
 # The bits of a verdict that make a server unfit for the next client.
 UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY
 HASTY = flags.HASTY
@@ -64,6 +62,9 @@ RESET = flags.RESET
 SEED = flags.SEED
 SEEDED = flags.SEED | flags.OPAQUE
 OPAQUE = flags.OPAQUE
+
+# Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
+# did not foresee makes the server dirty: the second net.
 PLAIN_TAGS = frozenset(
     int.from_bytes(tag, "big")
     for tag in (
