@@ -17,7 +17,8 @@ from typing import Any
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import DIFFERENCE, LOOK, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import DIFFERENCE, LOOK
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.effects import Effects, amid_data, candidates, effects, local_names, makes_code, makes_names

@@ -12,7 +12,8 @@ from pgpool_py.relay import sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response
-from pgpool_py.relay.server import CLEARED, CLEARING, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, discards_all
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, names_statements, parse_there

@@ -19,7 +19,8 @@ from pgpool_py.relay.hearing import AWAITS_READY, Hearer
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
 from pgpool_py.relay.replies import parameter_status, ready_for_query
-from pgpool_py.relay.server import DIFFERENCE, MIXED, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
 from pgpool_py.session import flags
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name
 from pgpool_py.session.settings import difference

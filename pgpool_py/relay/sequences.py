@@ -18,7 +18,8 @@ import re
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import MIXED, UNMIXED, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import MIXED, UNMIXED
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE
