@@ -30,6 +30,7 @@ HOT = (
     "pgpool_py.relay.relay",
     "pgpool_py.relay.server",
     "pgpool_py.relay.tls",
+    "pgpool_py.relay.upkeep",
     "pgpool_py.seam",
     "pgpool_py.session.scan",
     "pgpool_py.session.settings",

@@ -12,7 +12,7 @@ from typing import Any
 from pgpool_py.backend.query import QueryFailed, Row, Rows
 from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.server import DIFFERENCE, UPKEEP
+from pgpool_py.relay.upkeep import DIFFERENCE, UPKEEP
 from pgpool_py.session import flags
 from pgpool_py.session.settings import PASSING, SEED, TEMP_BUFFERS, Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync

@@ -5,7 +5,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext
 
 cdef int IDLE, QUERY, FUNCTION_CALL, KEEPS_VALUE, AWAITS_READY, AWAITS_COLUMNS, AWAITS_CHANNELS
-cdef long OPAQUE, RESET, OBJECTS, LOOKED, CLEANUP, EXPLAINED
+cdef long OPAQUE, RESET, OBJECTS, LOOKED, CLEANUP, DEVIATING
 
 cdef class Client(Reader):
     cdef public int number

@@ -14,7 +14,8 @@ from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_READY
 from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
-from pgpool_py.relay.server import NOTHING, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import NOTHING
 from pgpool_py.session import flags
 from pgpool_py.session.settings import is_tracked
 from pgwire.codes import Frontend
@@ -27,7 +28,7 @@ RESET = flags.RESET
 OBJECTS = flags.OBJECTS
 LOOKED = flags.LOOKED
 CLEANUP = flags.CLEANUP
-EXPLAINED = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
+DEVIATING = flags.DEVIATING
 KEEPS_VALUE = sequences.KEEPS_VALUE
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
@@ -151,7 +152,7 @@ class Client(Reader):
         self.told = server.reported
         if self.context.keeping:
             # The third net: a setting changed, and no text said so.
-            if not server.dirty & EXPLAINED:
+            if not server.dirty & DEVIATING:
                 server.dirty |= OPAQUE
             own = self.startup.values.get(name) if self.all_back else None
             if own is not None and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:

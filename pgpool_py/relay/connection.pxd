@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport piece, recv, send, send_bytes
+from pgpool_py.relay._io cimport load, piece, recv, send, send_bytes
 from pgpool_py.relay.tls cimport Channel
 from pgpool_py.seam cimport Member
 
@@ -42,6 +42,8 @@ cdef class Connection(Member):
     cpdef fail(self)
     @cython.locals(n=cython.int)
     cpdef int receive(self, int at) except -3
+    @cython.locals(n=cython.int)
+    cdef int read_behind(self, int at) except -3
     cpdef pause(self)
     cpdef resume(self)
     @cython.locals(wanted=cython.int)

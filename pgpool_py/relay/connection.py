@@ -8,15 +8,12 @@ socket is noted (`broken`) and the relay closes it when the event at hand is don
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
-from pgpool_py.relay._io import piece, recv, send, send_bytes
+from pgpool_py.relay._io import load, piece, recv, send, send_bytes
+from pgpool_py.relay.interest import READ, WRITE
 from pgpool_py.relay.tls import Channel
 from pgpool_py.seam import Member
-
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
 
 
 class Hub:
@@ -137,6 +134,15 @@ class Connection(Member):
         if self.again != self.tls.again:
             self.again = self.tls.again
             self.update()
+        return n
+
+    def read_behind(self, at: int) -> int:
+        """Read on behind the tail, which is of *at* bytes, in the shared buffer; answers as `_io.recv` does."""
+        if self.tail is not None:
+            load(0, self.tail)
+        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        if n > 0:
+            self.tail = None
         return n
 
     def pause(self) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import DIFFERENCE, LOOK, NOTHING, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import DIFFERENCE, LOOK, NOTHING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.effects import Effects, amid_data, candidates, effects, local_names, makes_code, makes_names
@@ -41,7 +42,7 @@ TOLD = flags.SETTINGS | flags.OPAQUE | flags.LISTEN
 OBJECTS = flags.OBJECTS
 HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASES
 BARE = flags.BARE
-DEVIATING = flags.SETTINGS | flags.TRANSACTION_LOCAL | flags.OPAQUE
+DEVIATING = flags.DEVIATING
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
 BACK = flags.BACK
 SETTINGS = flags.SETTINGS

@@ -11,18 +11,17 @@ One query is under way at a time; whoever asks meanwhile shares the next one. Wh
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from typing import Any
 
 from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
+from pgpool_py.relay.interest import WRITE
 from pgpool_py.session.channels import Listeners, quoted
 from pgwire import ErrorResponse
 from pgwire.codes import Backend
 
 LISTENING_NAME = "pgpool_py listen"  # its application_name, unless the database's entry has one
-WRITE = select.EPOLLOUT
 NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
 READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
 ERROR_RESPONSE = int(Backend.ERROR_RESPONSE)

@@ -12,7 +12,8 @@ from pgpool_py.relay import sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response
-from pgpool_py.relay.server import CLEARED, CLEARING, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, discards_all
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, names_statements, parse_there
@@ -31,11 +32,10 @@ IN_TRANSACTION_FAILED = ord("E")
 NOTED = flags.NOTED
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
-READS_VALUES = sequences.READS
-VALUES = sequences.READS | sequences.WRITES
+READS_VALUES = flags.READS_VALUES
+VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
-# What may name statements, or show them.
-NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
+NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 AWAITS_COLUMNS = 4  # of `awaiting`: whether a statement's columns are still those the client was told
 
 

@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, load, piece, raw, recv, u32
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, raw, u32
 from pgpool_py.relay.hearing cimport Hearer
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext, Statement
@@ -11,7 +11,7 @@ cdef object LETTERS
 cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, IDLE, REFUSAL, MIXED
 cdef int SENT, KEPT, INCOMPLETE, AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED, KEEPS_VALUE
 cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN, DYNAMIC
-cdef long TRANSACTION_END, READS, READS_SEQUENCE, NAMES_STATEMENTS, READS_VALUES, VALUES
+cdef long TRANSACTION_END, MEETS_OTHERS, READS_VALUES, VALUES
 
 cdef class Reader(Hearer):
     cdef public int cancel_key

@@ -11,15 +11,16 @@ and all leaves in one write.
 from __future__ import annotations
 
 import re
-import select
 from typing import Any
 
 from pgpool_py.relay import keeping, sequences
-from pgpool_py.relay._io import byte, find_zero, load, piece, raw, recv, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, raw, u32
 from pgpool_py.relay.hearing import AWAITS_READY, Hearer
+from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
 from pgpool_py.relay.replies import parameter_status, ready_for_query
-from pgpool_py.relay.server import DIFFERENCE, MIXED, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
 from pgpool_py.session import flags
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name
 from pgpool_py.session.settings import difference
@@ -27,8 +28,6 @@ from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
 from pgwire.expected import Owed
 
-WRITE = select.EPOLLOUT
-GONE = select.EPOLLERR | select.EPOLLHUP  # reset by the peer; reported whether wanted or not
 QUERY = int(Frontend.QUERY)
 PARSE = int(Frontend.PARSE)
 BIND = int(Frontend.BIND)
@@ -66,17 +65,14 @@ STATEMENT = flags.STATEMENT
 PIN = flags.PIN
 CLEANUP = flags.CLEANUP
 TRANSACTION_END = flags.TRANSACTION_END
-READS_SEQUENCE = flags.READS_SEQUENCE
-READS_VALUES = sequences.READS
+READS_VALUES = flags.READS_VALUES
 KEEPS_VALUE = sequences.KEEPS_VALUE
-READS_STATEMENTS = flags.READS_STATEMENTS
-NAMES_STATEMENTS = flags.STATEMENT | flags.OPAQUE | READS_STATEMENTS
-READS = READS_SEQUENCE | NAMES_STATEMENTS
+MEETS_OTHERS = flags.MEETS_OTHERS
 UNKNOWN = flags.UNKNOWN
 BACK = flags.BACK
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
-VALUES = sequences.READS | sequences.WRITES
+VALUES = flags.VALUES
 KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
 KEEPS_NAMED = keeping.KEEPS_NAMED
 NOTED = flags.NOTED
@@ -122,13 +118,9 @@ class Reader(Hearer):
             return
         if not self.reading:
             return
-        at = 0
-        if self.tail is not None:
-            at = len(self.tail)
-            load(0, self.tail)
-        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        at = 0 if self.tail is None else len(self.tail)
+        n = self.read_behind(at)
         if n > 0:
-            self.tail = None
             self.context.bytes_received += n
             self.request_time = self.relay.now
             self.process(at + n)
@@ -492,7 +484,7 @@ class Reader(Hearer):
                     self.staged(pos).append(extra)
             if self.blind and verdict & TRANSACTION_END:
                 self.relay.broker.catalogs_changed(self)
-            if verdict & READS or (verdict & VALUES and context.reads_sequences):
+            if verdict & MEETS_OTHERS or (verdict & VALUES and context.reads_sequences):
                 extra = self.before(server, verdict, statement.body, False)
                 if extra is not None:
                     self.staged(pos).append(extra)

@@ -18,7 +18,8 @@ import re
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response
-from pgpool_py.relay.server import MIXED, UNMIXED, Server
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import MIXED, UNMIXED
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE
@@ -27,8 +28,8 @@ VALUE = "sequence value"  # the reason in SHOW PINS
 KEEPS_VALUE = 8  # of `Client.keeps_server`
 DISCARD = b"DISCARD SEQUENCES"
 IDLE, FAILED = ord("I"), ord("E")
-READS = flags.READS_SEQUENCE | flags.EXECUTES
-WRITES = flags.WRITES_SEQUENCE | flags.OPAQUE | flags.EXECUTES | flags.DDL  # DDL: a new column with a default fills itself
+READS = flags.READS_VALUES
+WRITES = flags.WRITES_VALUES
 NAMED = re.compile(rb"lastval|currval", re.IGNORECASE)  # what makes unread code a reader
 # What a client has on its server, `Client.values`: of so many transactions that may have called nextval since it read; or these.
 NONE, READ = 0, -1

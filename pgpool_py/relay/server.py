@@ -2,32 +2,22 @@
 
 Hot: `on_event` and `scan` run for every read from a server; `benchmarks/compare.py` guards them.
 
-A server is with a client (`client`), at work for the pooler itself (`step`), or idle in its pool. Own work is one query
-at a time, awaited, with a deadline: ROLLBACK, the reset, the check. Only here is decided when a server may go back to its pool:
-nothing owed, ReadyForQuery said idle, nothing unread, nothing unsent, nothing left behind. Whatever does not add up
-closes the server.
+What belongs to a client is sent on to it, what answers the pooler itself is handed to `upkeep`, the base: which is what a server
+does between clients. Whatever does not add up closes the server.
 """
 
 from __future__ import annotations
 
-import secrets
-import select
-from collections.abc import Iterable
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
-from pgpool_py.relay.connection import Connection
+from pgpool_py.relay._io import byte, find_zero, piece, u32
+from pgpool_py.relay.interest import GONE, WRITE
+from pgpool_py.relay.upkeep import UPKEEP, Upkeep
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
-from pgpool_py.session.look import NOTHING_LEFT, in_force, question_of_start, read
-from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
-from pgwire import DataRow, PeerViolation
 from pgwire.codes import Backend
-from pgwire.expected import Action, Expected, Owed, Reply
+from pgwire.expected import Action, Owed, Reply
 
-random = secrets.SystemRandom()
-WRITE = select.EPOLLOUT
-GONE = select.EPOLLERR | select.EPOLLHUP  # reported whether wanted or not
 DATA_ROW = int(Backend.DATA_ROW)
 COMMAND_COMPLETE = int(Backend.COMMAND_COMPLETE)
 READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
@@ -48,7 +38,9 @@ SKIP = int(Action.SKIP)
 PASS = int(Reply.PASS)
 WRONG = int(Reply.WRONG)
 
-CHANNELS = flags.CHANNELS
+RESET = flags.RESET
+SEED = flags.SEED
+OPAQUE = flags.OPAQUE
 # the status byte of ReadyForQuery
 IDLE = ord("I")
 IN_BLOCK = ord("T")
@@ -59,13 +51,6 @@ LARGEST = 0x7FFFFFFE
 
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text
 # did not foresee makes the server dirty: the second net.
-# The bits of a verdict that make a server unfit for the next client.
-UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY
-HASTY = flags.HASTY
-RESET = flags.RESET
-SEED = flags.SEED
-SEEDED = flags.SEED | flags.OPAQUE
-OPAQUE = flags.OPAQUE
 PLAIN_TAGS = frozenset(
     int.from_bytes(tag, "big")
     for tag in (
@@ -96,80 +81,29 @@ FORESEEN = {
     b"CALL": -1,  # the verdict knows what is called
 }
 
-NOTHING: frozenset[bytes] = frozenset()
-# Own work: what the query at hand is for.
-STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY = range(9)
-# The note of a query that puts a client's settings in force.
-DIFFERENCE = "difference"
-# The note of a question about the session's state.
-LOOK = "look"
-# The note of a question of the pooler's own about the database, which leaves nothing behind.
-UPKEEP = "upkeep"
-# The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
-CLEARED = "cleared"
-UNMIXED, MIXED, CLEARING = range(3)
 
-
-class Server(Connection):
-    """One server connection; the comments of `__init__` are the contents page."""
+class Server(Upkeep):
+    """One server connection as one who speaks; the comments of `__init__`, and of that of `Upkeep`, are the contents page."""
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: Any) -> None:
-        Connection.__init__(self, relay, fd)
+        Upkeep.__init__(self, relay, fd, pool, context)
         # identity; the login fills these in
         self.number = 0
         self.address: Any = None
         self.pid = 0
         self.key = b""
-        # the pool's words
-        self.pool = pool
-        self.context = context
-        self.state: Any = None
-        self.connect_time = 0.0
-        self.request_time = 0.0
-        self.close_needed = False
         # protocol
-        self.client: Connection | None = None
-        self.expected = Expected()
-        self.status = IDLE
-        self.ready = True
         self.swallowing = False
-        self.told_fatal = False
         # stamps for timeouts: the last ReadyForQuery, and the one that began the transaction at hand
         self.answered_at = 0.0
         self.transaction_start = 0.0
-        # session: what is in force here
-        self.dirty = 0
-        self.unsettable = False
-        self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
-        self.in_force: Any = None
-        self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
-        self.start: Any = context.table.empty  # what connect_query has set, and for what it has been asked
-        self.question: Any = None
-        self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
-        # custom settings that are defined here, None: nothing keeps anybody from this server; and whether it has had temporary
-        # objects (then `placeholders` is at least an empty set)
-        self.placeholders: frozenset[bytes] | None = None
-        self.temporary = False
+        # session: what it reports of its settings
         self.reported: dict[bytes, bytes] = {}
-        self.statements: dict[Any, bytes] = {}
-        self.unnamed: Any = None
         # whose notifications come from here: who has it or had it last, and since when (0.0: a client that listens); who had it
         # until then, unless that one listens or the server was idle meanwhile
         self.owner_key = 0
         self.owner_since = 0.0
         self.former_key = 0
-        # who called nextval here, and whether values of others may be among his: see sequences.py
-        self.sequence_owner: Any = None
-        self.sequence_mixed = UNMIXED
-        # own work
-        self.step = STEP_NONE
-        self.deadline = 0.0
-        self.step_error: bytes | None = None
-        self.rows: list[bytes] = []
-        self.difference_failed = False
-        self.difference_answered = False
-        self.cancels = 0
-        self.canceled = False
 
     # --- reading ---
 
@@ -185,17 +119,17 @@ class Server(Connection):
                 return
             if not events & GONE:
                 return
-        at = 0
-        if self.tail is not None:
-            at = len(self.tail)
-            load(0, self.tail)
-        n = recv(self.fd, at) if self.tls is None else self.receive(at)
+        at = 0 if self.tail is None else len(self.tail)
+        n = self.read_behind(at)
         if n > 0:
-            self.tail = None
             self.context.bytes_sent += n
             self.scan(at + n)
         elif n != -1:
             self.lost()
+
+    def flushed(self) -> None:
+        if self.client is not None:
+            self.client.resume()
 
     def scan(self, stop: int) -> None:
         """Go through the messages in the shared buffer up to *stop*."""
@@ -329,7 +263,7 @@ class Server(Connection):
                 client.settled()
             elif self.told_fatal:
                 self.lost()
-            elif self.step == STEP_NONE and self.is_taken():
+            elif self.is_left():
                 self.settled()
         if client is not None and client.awaiting:
             client.answered()
@@ -337,17 +271,6 @@ class Server(Connection):
     def is_asked_for(self) -> bool:
         """Whether the columns that come are those of a statement: its client is to know when they change."""
         return self.expected.head() & ~SKIP == OWED_DESCRIBE and self.expected.head_note() is not None
-
-    def own_row(self, row: bytes | None) -> None:
-        """A row that answers a question of the pooler's own; None: too long to be kept."""
-        note = self.expected.note
-        if note is LOOK or note == STEP_START:
-            if row is None:
-                self.step_error = b"CXX000\0Ma value is too long to be kept\0\0"
-            else:
-                self.rows.append(row)
-        elif isinstance(note, tuple) and row is not None and self.client is not None:
-            self.client.setting_in_force(note, row)
 
     def send_fakes(self) -> None:
         """Answer for the requests the server was not asked, as far as their turn has come."""
@@ -424,277 +347,3 @@ class Server(Connection):
                 self.dirty |= OPAQUE
         return None
 
-    # --- when something ends ---
-
-    def lost(self) -> None:
-        """The connection ended, or was reset."""
-        client = self.client
-        self.client = None
-        self.relay.close_server(self, "server conn crashed?" if client is not None else "server closed the connection")
-        if client is not None:
-            client.server_gone(self.told_fatal)
-
-    def doubt(self, what: str) -> None:
-        """Close because the replies do not add up."""
-        self.context.doubts += 1
-        client = self.client
-        self.client = None
-        self.relay.close_server(self, f"replies do not add up: {what}")
-        if client is not None:
-            client.server_gone(False)
-
-    def on_broken(self) -> None:
-        self.lost()
-
-    def close(self, reason: str) -> None:
-        """Close for a reason of the pooler's own; a client that holds it is told."""
-        client = self.client
-        self.client = None
-        self.relay.close_server(self, reason)
-        if client is not None:
-            client.server_closing(reason)
-
-    def flushed(self) -> None:
-        if self.client is not None:
-            self.client.resume()
-
-    # --- own work ---
-
-    def query(self, text: bytes, note: object) -> None:
-        """Send a query of the pooler's own; its replies are swallowed."""
-        self.ready = False
-        self.unnamed = None
-        self.step_error = None
-        self.expected.add(OWED_QUERY + SKIP, note)
-        self.send_data(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
-
-    def own_query(self, step: int, text: bytes) -> None:
-        """Begin a step of own work, with a deadline."""
-        self.step = step
-        self.deadline = self.relay.now + self.context.reset_timeout
-        self.relay.timed[self] = None
-        self.query(text, step)
-
-    def own_done(self, note: object) -> None:
-        """A ReadyForQuery for a query of the pooler's own has come."""
-        if note == DIFFERENCE:
-            if self.step_error is not None:
-                self.difference_failed = True
-            if self.expected.head() < 0 or self.expected.head_note() != DIFFERENCE:
-                self.difference_answered = True
-                if self.client is not None:
-                    self.client.difference_known(self.difference_failed, self.step_error)
-                else:
-                    # Its client is gone: if it failed nobody knows what is in force.
-                    if self.difference_failed:
-                        self.in_force = self.context.table.empty
-                        self.dirty |= RESET
-                    self.difference_failed = self.difference_answered = False
-            return
-        if note == LOOK:
-            rows, self.rows = self.rows, []
-            if self.client is None:
-                self.dirty |= RESET
-            else:
-                self.client.looked(rows, self.step_error)
-            return
-        if note == CLEARED:
-            if self.step_error is not None and self.status == IDLE:
-                self.close("DISCARD SEQUENCES failed")  # what went out behind it may read what others left
-                return
-            self.sequence_mixed = UNMIXED if self.step_error is None else MIXED
-            self.step_error = None
-            return
-        if not isinstance(note, int):
-            return
-        step = self.step
-        self.step = STEP_NONE
-        if step == STEP_RESET:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("server reset failed")
-                return
-            self.dirty = 0
-            self.statements.clear()
-            self.in_force = self.context.table.empty
-            self.sequence_owner = None
-            self.sequence_mixed = UNMIXED
-            if not self.verified:
-                self.own_query(STEP_VERIFY, NOTHING_LEFT)
-            elif self.context.connect_query:
-                self.own_query(STEP_CONNECT, self.context.connect_query)
-        elif step == STEP_VERIFY:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("the reset left something")
-                return
-            self.verified = True
-            if self.context.connect_query:
-                self.own_query(STEP_CONNECT, self.context.connect_query)
-        elif step == STEP_UNLISTEN:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("UNLISTEN failed")
-                return
-            self.dirty &= ~CHANNELS
-        elif step == STEP_STAY:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("SET idle_session_timeout failed")
-                return
-            self.dirty &= ~HASTY
-            self.in_force = self.context.table.with_value(self.in_force, IDLE_TIMEOUT, b"0")
-        elif step == STEP_ROLLBACK and self.status != IDLE:
-            self.close("rollback failed")
-        elif step == STEP_CONNECT:
-            if self.status != IDLE:
-                self.close("connect_query left a transaction open")
-                return
-            self.question = question_of_start(self.context.connect_query, self.context.placeholders)
-            self.own_query(STEP_START, self.question.text())
-        elif step == STEP_START:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("what connect_query has set cannot be read")
-                return
-            self.started()
-        elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
-            self.close("server_check_query failed")
-        self.step_error = None
-
-    def started(self) -> None:
-        """It is known what connect_query has set."""
-        rows, self.rows = self.rows, []
-        try:
-            finding = read([DataRow.decode(row).values for row in rows], self.question)
-        except PeerViolation as violation:
-            self.doubt(violation.message)
-            return
-        self.start = self.in_force = self.context.table.get(in_force({}, finding, True, self.defaults, self.context.user))
-        if finding.temporary:
-            self.had_temporary()
-
-    def let_go(self) -> None:
-        """The client is done with this server; it may be in a transaction, dirty, or still at work."""
-        self.client = None
-        self.resume()  # it may have waited for a client that read slowly
-        if self.ready:
-            self.settled()
-        elif self.expected.copying_in and self.expected.head() == OWED_QUERY:
-            # The client left in the middle of its copy: end it as a failure, as its disappearing would.
-            self.expected.copy_ended()
-            self.deadline = self.relay.now + self.context.reset_timeout
-            self.relay.timed[self] = None
-            self.send_data(b"f\0\0\0\x18client disconnected\0")
-        elif self.passing or self.expected.owed_ready == 0:
-            # A message half sent, or a batch without its Sync: only closing ends it without carrying it out. What runs already
-            # would run on: PostgreSQL looks at its socket only when it has something to say.
-            if self.expected.size() and not self.broken:
-                self.relay.broker.cancel_server(self)
-            self.close("client disconnect while active")
-        else:
-            # Still at work for a client that is gone: cancel it; its replies are swallowed.
-            self.deadline = self.relay.now + self.context.reset_timeout
-            self.relay.timed[self] = None
-            self.relay.broker.cancel_server(self)
-
-    def define(self, names: Iterable[bytes]) -> None:
-        """These custom settings are defined here from now on; those that the server started with always were."""
-        new = frozenset([name for name in names if name not in self.defaults and name not in self.start.values])
-        if new:
-            self.placeholders = new if self.placeholders is None else self.placeholders | new
-
-    def had_temporary(self) -> None:
-        """There are, or may have been, temporary objects: temp_buffers cannot be set any more."""
-        self.temporary = True
-        if self.placeholders is None:
-            self.placeholders = frozenset()
-
-    def takes_buffers(self, settings: Any) -> bool:
-        """Whether temp_buffers can be as these settings have it, and is free to be set where somebody does that."""
-        if not self.temporary:
-            return True
-        wanted = settings.values.get(TEMP_BUFFERS)
-        return not self.context.sets_buffers and (wanted is None or wanted == self.in_force.values.get(TEMP_BUFFERS))
-
-    def settled(self) -> None:
-        """Nothing owed and nobody's: clean up step by step, then back to the pool."""
-        if self.closed or self.client is not None:
-            return
-        pool = self.pool
-        if self.status == IDLE and not self.dirty & UNCLEAN and not self.canceled and self.out is None:
-            if self.deadline:
-                self.deadline = 0.0
-                self.relay.timed.pop(self, None)
-            self.dirty = 0
-            waiter: Connection | None = pool.release(self, self.relay.now)
-            if waiter is not None:
-                waiter.linked(self)
-            elif self.state is not self.relay.idle_state:
-                self.relay.broker.released(self)
-            return
-        if self.out is not None:
-            self.close("unsent bytes at release")
-        elif self.cancels:
-            # The cancel request is still on its way: whoever had this server next would be hit by it.
-            if self.state is self.relay.active_state:
-                pool.move(self, self.relay.being_canceled_state)
-        elif self.status != IDLE:
-            self.begin_reset()
-            self.own_query(STEP_ROLLBACK, b"ROLLBACK")
-        elif self.unsettable:
-            self.close("session state that no reset clears")
-        elif self.canceled:
-            # PostgreSQL has closed the cancel connection, so the signal is sent: an empty query takes it if nothing else did.
-            self.canceled = False
-            self.begin_reset()
-            self.own_query(STEP_CHECK, b"")
-        elif self.dirty & UNCLEAN == CHANNELS:
-            self.begin_reset()
-            self.own_query(STEP_UNLISTEN, b"UNLISTEN *")
-        elif self.dirty & UNCLEAN == HASTY:
-            self.begin_reset()
-            self.stay()
-        else:
-            self.begin_reset()
-            if self.dirty & SEEDED and self.context.watching:
-                # DISCARD ALL leaves random()'s seed: nobody is to foretell what others draw. If this fails, the reset did.
-                self.query(b"SELECT pg_catalog.setseed(%r)" % random.uniform(-1, 1), None)
-            self.own_query(STEP_RESET, self.context.reset_query)
-
-    def is_taken(self) -> bool:
-        """Whether the pool has given this server away: to a client, to be looked after, or held for a cancel."""
-        state = self.state
-        relay = self.relay
-        return state is relay.active_state or state is relay.tested_state or state is relay.being_canceled_state
-
-    def begin_reset(self) -> None:
-        """Tell the pool that this server is being looked after."""
-        self.changed = NOTHING
-        if self.state is self.relay.active_state:
-            self.pool.begin_reset(self)
-        elif self.state is self.relay.being_canceled_state:
-            self.pool.move(self, self.relay.tested_state)
-
-    def cancel_begun(self) -> None:
-        """A cancel request for this server is being sent."""
-        self.cancels += 1
-        self.canceled = True
-
-    def cancel_ended(self) -> None:
-        """The cancel connection was closed by PostgreSQL: the signal is sent."""
-        self.cancels -= 1
-        if self.ready and self.client is None and self.step == STEP_NONE and self.is_taken():
-            self.settled()
-
-    def idle_timeout(self) -> float:
-        """After how many seconds PostgreSQL ends this session if it stays idle; 0.0: never."""
-        own = self.in_force.idle_timeout
-        return seconds(self.defaults.get(IDLE_TIMEOUT, (b"", b""))[1]) if own is None else own
-
-    def stay(self) -> None:
-        """See to it that PostgreSQL does not end this session for being idle; then the server goes (back) to its pool."""
-        self.own_query(STEP_STAY, b"SET idle_session_timeout = 0")
-
-    def check(self, text: bytes) -> None:
-        """Run server_check_query; the server then goes back to its pool, or is closed."""
-        self.own_query(STEP_CHECK, text)
-
-    def timed_out(self) -> None:
-        """The deadline of own work has passed."""
-        self.close("server reset timed out" if self.step else "cancel took no effect in time")

@@ -57,14 +57,24 @@ BARE = 1 << 26
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
 LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES
 
-# What may send a setting back to the session's start; what may leave objects that only one server has; what may change the
-# catalogs; what no reset clears. (Here, since a C integer of one compiled module is no name for another.)
+# What may send a setting back to the session's start; what may make one deviate from the session's; what may leave objects that
+# only one server has; what may change the catalogs; what no reset clears.
+# (These and the next are here, since a C integer of one compiled module is no name for another.)
 BACK = SETTINGS | TRANSACTION_LOCAL | CLEANUP
+DEVIATING = SETTINGS | TRANSACTION_LOCAL | OPAQUE
 OBJECTS = PIN | DDL | OPAQUE | STATEMENT | RELEASES
 CHANGES = DDL | OPAQUE
 UNSETTABLE = SEED | LIBRARY
 
 READS = READS_SEQUENCE | READS_STATEMENTS | READS_CHANNELS
+
+# What may read or write the values of currval and lastval; what may name statements, or show them; what of these two is not to
+# meet, once it is bound, what others left.
+READS_VALUES = READS_SEQUENCE | EXECUTES
+WRITES_VALUES = WRITES_SEQUENCE | OPAQUE | EXECUTES | DDL  # DDL: a new column with a default fills itself
+VALUES = READS_VALUES | WRITES_VALUES
+NAMES_STATEMENTS = STATEMENT | OPAQUE | READS_STATEMENTS
+MEETS_OTHERS = READS_SEQUENCE | NAMES_STATEMENTS
 
 # The scan could not even tell where strings end: everything is possible.
 UNSURE = OPAQUE | READS | TRANSACTION_END
