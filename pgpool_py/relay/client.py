@@ -15,7 +15,7 @@ from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
-from pgpool_py.relay.upkeep import NOTHING
+from pgpool_py.relay.upkeep import NOTHING, UNKNOWN
 from pgpool_py.session import flags
 from pgpool_py.session.settings import is_tracked
 from pgwire.codes import Frontend
@@ -81,7 +81,7 @@ class Client(Reader):
 
     def answered(self) -> None:
         server = self.server
-        if self.held or self.awaiting == AWAITS_CHANNELS:
+        if self.held or self.asked is not None or self.awaiting == AWAITS_CHANNELS:
             return
         if server is None:
             known = True
@@ -115,7 +115,7 @@ class Client(Reader):
             return
         if not failed:
             self.go_on()
-            if self.server is server and server.ready and self.kept is None:
+            if self.server is server and server.ready and (self.kept is None or self.held):
                 self.settled()
             return
         server.difference_failed = False
@@ -170,9 +170,12 @@ class Client(Reader):
 
     def settled(self) -> None:
         server = self.server
-        if server is None or self.differing:
+        if server is None or self.differing or not server.ready or self.asked is not None:
             return
         if self.subscription is not None and not self.subscription.settle(server):
+            return
+        at_rest = server.status == IDLE and not self.passing and server.out is None
+        if self.kept is not None and at_rest and server.dirty and self.examines(server):
             return
         if self.kept is not None:
             if self.kept and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
@@ -193,19 +196,8 @@ class Client(Reader):
                 self.refuse("08P01", "transaction blocks not allowed in statement pooling mode")
             return
         self.all_back = False
-        if server.dirty:
-            self.transaction_ended()
-            if self.context.keeping and not self.context.connect_query:
-                server.dirty &= ~CLEANUP  # it took away, and left nothing
-            if self.trouble:
-                self.refuse("57P01", self.trouble)
-                return
-            if server.dirty & LOOKED and self.context.keeping:
-                self.look(server)
-                return
-            if self.question is not None and not self.context.keeping:
-                self.ask(server)
-                return
+        if server.dirty and self.examines(server):
+            return
         if self.values:
             sequences.settle(self, server)
             if self.server is not server:
@@ -222,13 +214,29 @@ class Client(Reader):
         server.client = None
         server.settled()
 
+    def examines(self, server: Server) -> bool:
+        """A transaction that was not plain has ended: whether there is anything to be asked, or refused, before all else."""
+        self.transaction_ended()
+        if self.context.keeping and not self.context.connect_query:
+            server.dirty &= ~CLEANUP  # it took away, and left nothing
+        if self.trouble:
+            self.refuse("57P01", self.trouble)
+            return True
+        if server.dirty & LOOKED and self.context.keeping:
+            self.look(server)
+            return True
+        if self.question is not None and not self.context.keeping:
+            self.ask(server)
+            return True
+        return False
+
     def transaction_ended(self) -> None:
         """What was waiting for that: the catalogs, which this transaction has changed."""
         if self.wrote:
             sequences.ended(self)
         server = self.server
         if server is not None and self.deviation:
-            server.unnamed = None  # what it was parsed under is not what the client's settings say
+            server.unnamed = UNKNOWN  # what it was parsed under is not what the client's settings say
             server.changed = NOTHING
             if not server.dirty & LOOKED or not self.context.keeping:
                 self.deviation = 0
@@ -379,7 +387,7 @@ class Client(Reader):
         """Act on a cancel request; True when it must go to the server that is held."""
         server = self.server
         if server is not None:
-            if self.asked is not None and server.expected.size() == 1:
+            if self.asked is not None:
                 return False  # nothing of the client's own is under way
             return not self.differing and not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:

@@ -50,7 +50,7 @@ class Hearer(Preparer):
         """Whether a client that listens must wait before this message goes out; `awaiting` says for what."""
         if kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL or kind == TERMINATE:
             return False
-        if server.expected.owed_ready and not server.expected.copying_in and not self.differing:
+        if self.held or (server.expected.owed_ready and not server.expected.copying_in and not self.differing):
             # One request at a time: its own notifications come before its ReadyForQuery, and nothing behind it.
             self.awaiting = AWAITS_READY
             return True

@@ -62,3 +62,4 @@ cdef class Keeper(Connection):
     cpdef object completed(self, Server server, bytes text)
     cpdef restore(self, Server server)
     cpdef forget(self, Server server)
+    cpdef object lasting(self, Server server)

@@ -235,11 +235,10 @@ class Keeper(Connection):
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
             names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
-            question.resets_all = question.resets_all or self.asked is not None  # what that finds will be in force, too
         self.defined(server, [name for name in names if is_custom(name)])
         if SEED_NAME in names:
             server.dirty |= SEED  # set_config; a SET is known by its verdict
-        if names or found.whole or question.whole or question.resets_all:
+        if names or found.whole or question.whole:
             question.names |= names
             question.whole |= found.whole
             question.unknowable |= found.unknowable
@@ -317,8 +316,6 @@ class Keeper(Connection):
             question = Question()
         if dirty & OPAQUE:
             question.whole = True
-        if question.resets_all:
-            question.names.update([name.lower() for name in server.in_force.values])
         question.objects = bool(dirty & OBJECTS) or bool(self.pins)
         question.held = bool(dirty & HELD) or bool(self.pins)
         question.statements = bool(dirty & BARE and dirty & OPAQUE)
@@ -341,6 +338,8 @@ class Keeper(Connection):
         server = self.server
         question = self.asked
         self.asked = None
+        if self.kept is None and self.out is None:
+            self.resume()
         if server is None or question is None:
             return
         if not self.context.keeping:
@@ -369,12 +368,17 @@ class Keeper(Connection):
         finding = self.answer(server, rows, question)
         if finding is None:
             return
-        actual = in_force(server.in_force.values, finding, question.whole, server.defaults, context.user)
+        before = server.in_force.values
+        actual = in_force(before, finding, question.whole, server.defaults, context.user)
         server.in_force = context.table.get(actual)
         if server.in_force.hasty:
             server.dirty |= HASTY
-        owned = dict(actual)
-        if question.whole:
+        # Behind its own DISCARD ALL the client's start is not in force yet.
+        due = {name: value for name, value in self.settings.values.items() if before.get(name) != value}
+        if not question.whole:
+            owned = in_force({**before, **due}, finding, False, server.defaults, context.user)
+        else:
+            owned = {**due, **actual}
             # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)
             for name, value in self.startup.values.items():
                 if name in self.settings.values and name not in actual and name not in WHO and not is_custom(name):
@@ -509,8 +513,8 @@ class Keeper(Connection):
         if not start:
             return None
         conforming = encoding = b""
-        # Where nothing of the client's is under way the server's state is known: a question of ours changes none of it.
-        quiet = self.differing or server.expected.size() == (0 if self.asked is None else 1)
+        # Where nothing is under way the server's state is known.
+        quiet = self.differing or not server.expected.size()
         if self.differing:
             conforming, encoding = [
                 self.settings.values.get(name) or server.defaults.get(name, (b"", b""))[1] for name in (CONFORMING, ENCODING)
@@ -548,8 +552,9 @@ class Keeper(Connection):
 
     def forget(self, server: Server) -> None:
         """The client's own DISCARD ALL was carried out: its session is as it began."""
-        if server.expected.size() == 1:
-            self.question = None
+        alone = server.expected.size() == 1
+        if alone:
+            self.question = self.lasting(server)
         elif self.startup.values:
             # What follows in the same batch, the way back among it, has been noted or will be.
             self.question = self.question or Question()
@@ -557,12 +562,28 @@ class Keeper(Connection):
             server.dirty |= SETTINGS
         self.all_back = True
         self.unknowable = False
-        self.prepared = 0
+        if alone:
+            self.prepared = 0
         sequences.forget(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if self.pins:
             server.dirty |= RELEASES
+
+    def lasting(self, server: Server) -> Question | None:
+        """What is still to be asked when DISCARD ALL has ended what the transaction did: which custom settings it has defined."""
+        question: Question | None = self.question
+        if question is None:
+            return None
+        if question.unknowable and self.context.exact:
+            server.unsettable = True
+        names = {name for name in question.names if is_custom(name)}
+        if question.whole:
+            names |= question.candidates | self.context.placeholders
+        if not names:
+            return None
+        server.dirty |= SETTINGS
+        return Question(names=names)
 
 
 def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effects:

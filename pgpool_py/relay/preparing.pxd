@@ -13,7 +13,7 @@ cdef class Preparer(Keeper):
     cdef public Statement unnamed
     cdef public tuple bound
     cdef tuple parse_note
-    cdef public int cleared_ahead
+    cdef public bytes clearing
 
     @cython.locals(settings=Settings, statement=Statement, i=cython.int, recent=list)
     cdef Statement statement(self, int start, int stop)
@@ -22,7 +22,6 @@ cdef class Preparer(Keeper):
     cdef bytes failing(self)
     @cython.locals(extra=bytes)
     cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
-    cdef int level(self)
     @cython.locals(statement=Statement, describes=cython.bint)
     cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
     cdef bint describes(self, bytes portal, int start, int stop)
@@ -34,4 +33,3 @@ cdef class Preparer(Keeper):
     cdef bytes place_unnamed(self, Server server)
     @cython.locals(bits=cython.long)
     cpdef long statement_bits(self)
-    cdef bint discards(self, Server server, bytes text)

@@ -15,9 +15,8 @@ from pgpool_py.relay.replies import error_response
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
-from pgpool_py.session.defaults import Completed, discards_all
+from pgpool_py.session.defaults import Completed
 from pgpool_py.session.naming import REFUSAL, REPEATED, Names, names_statements, parse_there
-from pgpool_py.session.settings import UNSETTLED
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
 from pgwire.codes import Frontend
@@ -46,7 +45,7 @@ class Preparer(Keeper):
     `unnamed`        the one without
     `bound`          (portal, name, statement) of the last Bind, if that was of a named one
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
-    `cleared_ahead`  how many of its DEALLOCATE ALL and DISCARD ALL are under way and have been taken account of
+    `clearing`       the portal bound to a DEALLOCATE ALL or DISCARD ALL, None: none is; nothing goes out behind its Execute
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -55,7 +54,7 @@ class Preparer(Keeper):
         self.unnamed: Any = None
         self.bound: Any = None
         self.parse_note: Any = None
-        self.cleared_ahead = 0
+        self.clearing: bytes | None = None
 
     def statement(self, start: int, stop: int) -> Any:
         """The statement whose body is that part of the buffer, its verdict up to date."""
@@ -97,17 +96,13 @@ class Preparer(Keeper):
             if self.names is None:
                 self.names = Names(self.context)
             if names_statements(verdict, text):
-                extra += self.names.lay_bare(server, self.level(), apart)
+                extra += self.names.lay_bare(server, self.deviation, apart)
             elif verdict & READS_STATEMENTS and server.statements:
                 extra += self.names.remove_shared(server)
         if not extra:
             return None
         server.ready = False
         return extra
-
-    def level(self) -> int:
-        """How the settings in force deviate from the session's, as far as is known."""
-        return UNSETTLED if self.asked is not None else self.deviation
 
     def placed(self, server: Server, name: bytes, portal: bytes | None, end: int, stop: int, stage: list[bytes]) -> Any:
         """What the server calls the client's statement; None: `awaiting` its columns.
@@ -118,14 +113,14 @@ class Preparer(Keeper):
         assert names is not None
         statement = names.known[name]
         there = server.statements.get(statement)
-        if there is not None and statement.epoch == self.context.epoch and not self.deviation and self.asked is None:
+        if there is not None and statement.epoch == self.context.epoch and not self.deviation:
             if statement.private or statement.settings is self.settings.meaning:
                 # Nearly always: it is there as it was meant, and now the one used last.
                 del server.statements[statement]
                 server.statements[statement] = there
                 return there
         describes = portal is None or self.describes(portal, end, stop)
-        there = names.place(server, name, self.settings, self.level(), describes, stage)
+        there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:
             server.ready = False
             self.awaiting = AWAITS_COLUMNS
@@ -193,7 +188,7 @@ class Preparer(Keeper):
             server.expected.add(OWED_CLOSE + SKIP, note)
             return b"C\0\0\0\6S\0"
         stage: list[bytes] = []
-        parse_there(server, statement, b"", self.level(), note, stage)
+        parse_there(server, statement, b"", self.deviation, note, stage)
         return b"".join(stage)
 
     def undo(self, dropped: list[tuple[int, Any]]) -> None:
@@ -216,17 +211,12 @@ class Preparer(Keeper):
                 server.unnamed = None
 
     def reset_all(self, statements: bool) -> None:
+        # The statement without a name stays; a Query has ended it when it was sent. Nothing else was sent behind this.
         server = self.server
-        if self.cleared_ahead:
-            self.cleared_ahead -= 1  # noted when it was sent
-        else:
-            if self.names is not None:
-                self.names.clear()
-            if server is not None:
-                server.statements.clear()
-        self.unnamed = None
+        if self.names is not None:
+            self.names.clear()
         if server is not None:
-            server.unnamed = None
+            server.statements.clear()
         if not statements and server is not None:
             self.forget(server)
             if self.subscription is not None:
@@ -248,8 +238,3 @@ class Preparer(Keeper):
             for statement in self.names.known.values():
                 bits |= statement.verdict & NOTED
         return bits
-
-    def discards(self, server: Server, text: bytes) -> bool:
-        """Whether a Query is a DISCARD ALL that does not lead to the client's own start."""
-        context = self.context
-        return context.keeping and self.startup is not context.table.empty and discards_all(text) and bool(self.own_start(server))

@@ -8,8 +8,8 @@ cdef int WRITE, GONE
 cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_EXECUTE, OWED_CLOSE, OWED_SYNC, OWED_FUNCTION_CALL
 cdef object LETTERS
-cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, IDLE, REFUSAL, MIXED
-cdef int SENT, KEPT, INCOMPLETE, AWAITS_COPY, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED, KEEPS_VALUE
+cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, IDLE, REFUSAL, MIXED, UNSETTLED
+cdef int SENT, KEPT, INCOMPLETE, AWAITS_ANSWERS, AWAITS_READY, KEEPS_UNNAMED, KEEPS_NAMED, KEEPS_VALUE
 cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN, DYNAMIC
 cdef long TRANSACTION_END, MEETS_OTHERS, READS_VALUES, VALUES
 
@@ -39,6 +39,7 @@ cdef class Reader(Hearer):
     )
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)
+    cdef int wait(self, Server server, int pos, int stop) except -1
     cdef bytes beginning(self, int start, int stop)
     cdef note_long(self, Server server, long verdict, int start, int stop)
     cdef bint known(self, int kind)

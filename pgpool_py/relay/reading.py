@@ -22,8 +22,8 @@ from pgpool_py.relay.replies import parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
 from pgpool_py.session import flags
-from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name
-from pgpool_py.session.settings import difference
+from pgpool_py.session.naming import FLUSH_MESSAGE, REFUSAL, REPEATED, Names, clears_statements, deallocated_name, may_clear
+from pgpool_py.session.settings import UNSETTLED, difference
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
 from pgwire.expected import Owed
@@ -80,7 +80,7 @@ LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC
 # What a message came to: it went out, or will; it is kept, and the rest of the input with it; its end is needed first.
 SENT, KEPT, INCOMPLETE = range(3)
-AWAITS_COPY = 1  # whether the server wants copy data: its end has come already
+AWAITS_ANSWERS = 1  # whether the server wants copy data whose end has come already, or how all that went out ends
 
 
 class Reader(Hearer):
@@ -110,10 +110,13 @@ class Reader(Hearer):
             self.flush()
         if not events & ~WRITE or self.closed or self.broken:
             return
-        if events & GONE and (not self.reading or self.kept is not None):
+        if events & GONE and (not self.reading or self.kept is not None or self.asked is not None):
             self.drop("client unexpected eof")
             return
-        if self.kept is not None or self.out is not None or (self.server is not None and self.server.out is not None):
+        if self.kept is not None or self.asked is not None or self.out is not None:
+            self.pause()
+            return
+        if self.server is not None and self.server.out is not None:
             self.pause()
             return
         if not self.reading:
@@ -132,6 +135,8 @@ class Reader(Hearer):
 
     def go_on(self) -> None:
         """Process what was kept."""
+        if self.asked is not None:
+            return  # not before it is known what the session is now
         data = self.kept
         self.kept = None
         self.awaiting = 0
@@ -146,6 +151,11 @@ class Reader(Hearer):
         self.forward(server, pos)
         self.kept = piece(pos, stop)
         return KEPT
+
+    def wait(self, server: Server, pos: int, stop: int) -> int:
+        """Keep the message at *pos*, and what is behind it, until the requests before have ended."""
+        self.awaiting = AWAITS_READY
+        return self.keep(server, pos, stop)
 
     def forward(self, server: Server, pos: int) -> None:
         """Send what stands ahead (`stage`) and then the buffer up to *pos* to the server, in one write."""
@@ -270,6 +280,12 @@ class Reader(Hearer):
                 self.query_count += 1
                 if self.going_back is not None and whole:
                     self.staged(end).extend(self.way_back(server, piece(pos + 5, end)))
+                if self.clearing is not None and whole and piece(pos + 5, find_zero(pos + 5, end)) == self.clearing:
+                    # What a name means behind it depends on whether it succeeds.
+                    self.clearing = None
+                    self.staged(end).append(FLUSH_MESSAGE)
+                    self.awaiting = AWAITS_ANSWERS
+                    done = self.keep(server, end, stop)
             elif kind == PARSE:
                 done = self.on_parse(server, pos, end, stop)
             elif kind == DESCRIBE or kind == CLOSE:
@@ -281,7 +297,7 @@ class Reader(Hearer):
                     server.expected.copy_ended()
                 elif server.expected.size() and not server.expected.failed:
                     # Ahead of the server's CopyInResponse, or of its error: which decides what a Sync behind this is owed.
-                    self.awaiting = AWAITS_COPY
+                    self.awaiting = AWAITS_ANSWERS
                     done = self.keep(server, pos, stop)
             elif kind == FUNCTION_CALL:
                 extra = self.before(server, UNKNOWN, b"", True) if context.pooling and context.watching else None
@@ -388,15 +404,16 @@ class Reader(Hearer):
             # Not plain. The text is empty where it is too long to be kept, and where there is none.
             text = piece(pos + 5, end - 1) if whole and end - pos > 5 else b""
             if self.differing and (
-                verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and self.discards(server, text))
+                verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and may_clear(text))
             ):
                 return self.keep(server, pos, stop)
             if context.pooling:
                 if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
                     # What it may read depends on how the requests before end.
                     if not self.differing:
-                        self.awaiting = AWAITS_READY
-                    return self.keep(server, pos, stop)
+                        return self.wait(server, pos, stop)
+                if verdict & STATEMENT and self.deviation == UNSETTLED and server.expected.owed_ready:
+                    return self.wait(server, pos, stop)
                 extra = self.before(server, verdict, text, True)
                 if extra is not None:
                     self.staged(pos).append(extra)
@@ -404,8 +421,7 @@ class Reader(Hearer):
                     name = deallocated_name(text + b"\0")
                     if name is not None and self.names.has(name):
                         if server.expected.owed_ready:
-                            self.awaiting = AWAITS_READY
-                            return self.keep(server, pos, stop)
+                            return self.wait(server, pos, stop)
                         if server.status != IN_TRANSACTION_FAILED:
                             self.instead(pos, end, self.names.deallocate(server, name))
                             verdict = 0
@@ -441,8 +457,8 @@ class Reader(Hearer):
             if not whole:
                 self.passing = end - stop
             return KEPT
-        if owed and verdict & CLEANUP and whole and self.discards(server, text):
-            # What follows finds the client's own start in force, not the server's.
+        if owed and verdict & CLEANUP and whole and may_clear(text):
+            # What follows finds the statements gone, and the client's own start in force, not the server's.
             self.awaiting = AWAITS_READY
             return self.keep(server, end, stop)
         return SENT
@@ -454,6 +470,8 @@ class Reader(Hearer):
         if not context.pooling:
             server.expected.add(OWED_BIND, None)
             return SENT
+        if self.deviation == UNSETTLED and server.expected.owed_ready:
+            return self.wait(server, pos, stop)
         portal_end = find_zero(pos + 5, end if whole else stop)
         name_end = find_zero(portal_end + 1, end if whole else stop) if portal_end >= 0 else -1
         if name_end < 0:
@@ -468,9 +486,8 @@ class Reader(Hearer):
         if name:
             statement = None
             if names is not None:
-                if names.must_wait(server) or self.asked is not None:
-                    self.awaiting = AWAITS_READY
-                    return self.keep(server, pos, stop)
+                if names.must_wait(server):
+                    return self.wait(server, pos, stop)
                 statement = names.get(name)
         if statement is not None:
             if statement.facts_seen != context.facts_seen:
@@ -489,6 +506,8 @@ class Reader(Hearer):
                 if extra is not None:
                     self.staged(pos).append(extra)
         self.bound = None
+        if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing:
+            self.clearing = None
         if not name:
             if server.unnamed is not statement:
                 self.staged(pos).append(self.place_unnamed(server))
@@ -525,12 +544,11 @@ class Reader(Hearer):
             self.mark(server, statement.verdict)
         if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
             self.portal_bound(server, piece(pos + 5, portal_end), statement)
-        if statement.verdict & CLEANUP and self.names is not None:
-            if statement.deallocates is not None:
+        if statement.verdict & CLEANUP:
+            if statement.deallocates is not None and self.names is not None:
                 self.names.forget(server, statement.deallocates)
             elif clears_statements(statement.body):
-                note = self.names.clear_all(server)
-                self.cleared_ahead += 1
+                self.clearing = piece(pos + 5, portal_end)
         return note
 
     def on_parse(self, server: Server, pos: int, end: int, stop: int) -> int:
@@ -540,6 +558,8 @@ class Reader(Hearer):
             server.ready = False
             server.expected.add(OWED_PARSE, None)
             return SENT
+        if self.deviation == UNSETTLED and server.expected.owed_ready:
+            return self.wait(server, pos, stop)
         name_end = find_zero(pos + 5, end if whole else stop)
         if name_end < 0:
             if not whole and stop - pos < HOLD:
@@ -561,7 +581,7 @@ class Reader(Hearer):
             return SENT
         statement = self.statement(name_end + 1, end)
         verdict = statement.verdict
-        level = self.level()
+        level = self.deviation
         if verdict & PIN and context.keeping and not self.pins:
             refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
             if refusal is not None:
@@ -600,8 +620,7 @@ class Reader(Hearer):
                 self.names = Names(context)
             if server.expected.owed_ready:
                 # Replies are under way that decide whether this Parse can succeed.
-                self.awaiting = AWAITS_READY
-                return self.keep(server, pos, stop)
+                return self.wait(server, pos, stop)
             self.names.parse(server, piece(pos + 5, name_end), statement, level, self.staged(pos))
             context.client_parse_count += 1
             self.start = end
@@ -632,9 +651,8 @@ class Reader(Hearer):
                 if server.unnamed is not self.unnamed:
                     self.staged(pos).append(self.place_unnamed(server))
                 server.expected.add(OWED_DESCRIBE, None)
-        elif names is not None and (names.must_wait(server) or self.asked is not None):
-            self.awaiting = AWAITS_READY
-            return self.keep(server, pos, stop)
+        elif names is not None and (names.must_wait(server)):
+            return self.wait(server, pos, stop)
         elif names is not None and names.has(name):
             stage = self.staged(pos)
             self.start = end

@@ -40,6 +40,7 @@ WRONG = int(Reply.WRONG)
 
 RESET = flags.RESET
 SEED = flags.SEED
+OBJECTS = flags.OBJECTS
 OPAQUE = flags.OPAQUE
 # the status byte of ReadyForQuery
 IDLE = ord("I")
@@ -332,7 +333,10 @@ class Server(Upkeep):
             self.in_force = self.context.table.empty
             if self.expected.size() == 1:
                 # What a reset would do, the client has done; nothing else is under way. What it reports now is explained.
-                self.dirty = flags.TRANSACTION_LOCAL | self.dirty & SEED
+                if self.dirty & OBJECTS:
+                    self.had_temporary()
+                # ... but for what it does not clear: the seed that code nobody has read may have set.
+                self.dirty = flags.TRANSACTION_LOCAL | self.dirty & SEED | (SEED | RESET if self.dirty & OPAQUE else 0)
                 if self.context.connect_query:
                     self.dirty |= RESET
         if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":

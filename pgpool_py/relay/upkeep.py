@@ -34,6 +34,8 @@ RESET = flags.RESET
 SEEDED = flags.SEED | flags.OPAQUE
 
 NOTHING: frozenset[bytes] = frozenset()
+# A server's statement without a name that is no client's.
+UNKNOWN = object()
 # Own work: what the query at hand is for.
 STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY = range(9)
 # The note of a query that puts a client's settings in force.

@@ -156,17 +156,6 @@ def completed(text: bytes, start: Start, conforming: bool, encoding: bytes, alon
     return Completed(b"".join(pieces) + text[done:], swallowed, added)
 
 
-def discards_all(text: bytes) -> bool:
-    """Whether *text* is a DISCARD ALL."""
-    if not _WORDS.search(text):
-        return False
-    said = Reader()
-    for tokens, _ in statements(text) or ():
-        if tokens:
-            said.read(tokens)
-    return said.discards
-
-
 def characters(text: bytes, encoding: bytes) -> int:
     """How many characters *text* has; Unclear where a byte that looks like ASCII may be a part of one."""
     if text.isascii() or _SINGLE_BYTE.match(encoding):

@@ -64,7 +64,6 @@ class Question:
     candidates: set[bytes] = field(default_factory=set)  # names to ask for as well, if the look is whole
     unknowable: bool = False  # names may have been made that nobody can ask for
     whole: bool = False
-    resets_all: bool = False  # whatever is in force when it is asked
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there

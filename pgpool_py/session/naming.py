@@ -43,13 +43,14 @@ SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
 # What a note says, its first item: (kind, client's name, statement, previous statement); that of a request that was made to fail
 # is (REFUSAL, None, SQLSTATE, message).
-UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, CLEARED, REPEATED, COLUMNS, IN_FORCE, REFUSAL = range(11)
+UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, REFUSAL = range(10)
 
 _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
 _CLEARING = re.compile(rb"\s*+(?:DEALLOCATE\s++(?:PREPARE\s++)?ALL|DISCARD\s++ALL)\s*+;?\s*+\0", re.IGNORECASE)
+_CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 
@@ -64,6 +65,11 @@ _SETTINGS_IN_FORCE = (
 def clears_statements(body: bytes) -> bool:
     """Whether a text is one DEALLOCATE ALL or DISCARD ALL."""
     return _CLEARING.match(body) is not None
+
+
+def may_clear(text: bytes) -> bool:
+    """Whether a text that ends session state may end prepared statements."""
+    return _CLEARS.search(text) is not None
 
 
 def deallocated_name(body: bytes) -> bytes | None:
@@ -367,14 +373,6 @@ class Names:
         else:
             server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, None))
 
-    def clear_all(self, server: Any) -> tuple[int, Any, Any, Any]:
-        """A DEALLOCATE ALL or DISCARD ALL goes out: nothing is left, unless the note comes back."""
-        self.unsettled = True
-        note = (CLEARED, None, dict(self.known), dict(server.statements))
-        self.clear()
-        server.statements.clear()
-        return note
-
     def forget(self, server: Any, name: bytes) -> None:
         """The statement is deallocated, here and on the server."""
         self.described.pop(name, None)
@@ -385,10 +383,6 @@ class Names:
     def undo(self, server: Any, note: tuple[int, bytes | None, Any, Any]) -> None:
         """The server skipped the request that left *note*."""
         kind, name, statement, previous = note
-        if kind == CLEARED:
-            self.known.update(note[2])
-            server.statements.update(previous)
-            return
         if kind in (PARSED, FAKED) and name is not None:
             now = self.known.get(name)
             if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)

@@ -623,7 +623,7 @@ class Scanner:
                 bits |= _SEEDS
             return bits | _SETTINGS | _CLEANUP if has & _HAS_ALL else bits | _SETTINGS
         if lead == _K_DISCARD:
-            return bits | _CLEANUP
+            return bits | _CLEANUP | _RELEASES
         if lead == _K_LISTEN:
             return bits | _LISTEN
         if lead == _K_UNLISTEN:

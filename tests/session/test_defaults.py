@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.session.defaults import Unclear, completed, discards_all, single_way_back, statement
+from pgpool_py.session.defaults import Unclear, completed, single_way_back, statement
 
 START = {b"work_mem": (b"work_mem", b"5MB"), b"role": (b"role", b"some body"), b"timezone": (b"TimeZone", b"UTC")}
 
@@ -102,4 +102,3 @@ def test_single_statement_and_discard() -> None:
     assert single_way_back(b" reset /**/ work_mem ", START) == [b"""SET "work_mem" = E'5MB'"""]
     assert len(single_way_back(b"DISCARD ALL", START)) == 3
     assert single_way_back(b"set work_mem = '6MB'", START) == []
-    assert discards_all(b"/**/ Discard ALL ;") and not discards_all(b"discard plans") and not discards_all(b"deallocate all")
