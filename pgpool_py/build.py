@@ -28,6 +28,7 @@ HOT = (
     "pgpool_py.relay.preparing",
     "pgpool_py.relay.reading",
     "pgpool_py.relay.relay",
+    "pgpool_py.relay.requesting",
     "pgpool_py.relay.server",
     "pgpool_py.relay.tls",
     "pgpool_py.relay.upkeep",

@@ -4,26 +4,24 @@ Hot: `on_event` and `process` run for every read from a client; `benchmarks/comp
 
 A client holds a server from its first request until the server says ReadyForQuery outside a transaction and owes nothing. What
 arrives while it has none, or while it must wait for replies, is kept (`kept`) and the socket is not read: the peer feels the
-back-pressure. Messages are passed on where they lie in the shared buffer; what goes ahead of one, or in its place, is `staged`,
-and all leaves in one write.
+back-pressure. What a request comes to is decided in `requesting`; here the messages are told apart, one after the other.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from pgpool_py.relay import keeping, sequences
-from pgpool_py.relay._io import byte, find_zero, load, piece, raw, u32
-from pgpool_py.relay.hearing import AWAITS_READY, Hearer
+from pgpool_py.relay import sequences
+from pgpool_py.relay._io import byte, find_zero, load, piece, u32
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
+from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.replies import parameter_status, ready_for_query
+from pgpool_py.relay.requesting import Requester
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
-from pgpool_py.session import flags
-from pgpool_py.session.naming import FLUSH_MESSAGE, REFUSAL, REPEATED, Names, clears_statements, deallocated_name, may_clear
-from pgpool_py.session.settings import UNSETTLED, difference
+from pgpool_py.session.naming import FLUSH_MESSAGE
+from pgpool_py.session.settings import difference
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
 from pgwire.expected import Owed
@@ -42,67 +40,30 @@ COPY_DONE = int(Frontend.COPY_DONE)
 COPY_FAIL = int(Frontend.COPY_FAIL)
 TERMINATE = int(Frontend.TERMINATE)
 
-OWED_QUERY = int(Owed.QUERY)
-OWED_PARSE = int(Owed.PARSE)
-OWED_BIND = int(Owed.BIND)
-OWED_DESCRIBE = int(Owed.DESCRIBE)
 OWED_EXECUTE = int(Owed.EXECUTE)
-OWED_CLOSE = int(Owed.CLOSE)
 OWED_SYNC = int(Owed.SYNC)
-OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
-
 LETTERS = frozenset(int(kind) for kind in Frontend)
-BEGINNING = 4096
-MOVES_DATA = re.compile(
-    rb"(?:\s++|--[^\n]*+\n|(?>/\*.*?\*/))*+(?:INSERT|SELECT|UPDATE|DELETE|MERGE|WITH|VALUES|COPY)\b", re.IGNORECASE | re.DOTALL
-)
-HOLD = 32768  # messages whose content matters are kept until complete up to this size; larger ones stream through
-IN_TRANSACTION_FAILED = ord("E")
 IDLE = ord("I")
-
-OPAQUE = flags.OPAQUE
-STATEMENT = flags.STATEMENT
-PIN = flags.PIN
-CLEANUP = flags.CLEANUP
-TRANSACTION_END = flags.TRANSACTION_END
-READS_VALUES = flags.READS_VALUES
 KEEPS_VALUE = sequences.KEEPS_VALUE
-MEETS_OTHERS = flags.MEETS_OTHERS
-UNKNOWN = flags.UNKNOWN
-BACK = flags.BACK
-CHANGES = flags.CHANGES
-UNSETTABLE = flags.UNSETTABLE
-VALUES = flags.VALUES
-KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
-KEEPS_NAMED = keeping.KEEPS_NAMED
-NOTED = flags.NOTED
-LISTEN = flags.LISTEN
-DYNAMIC = flags.DYNAMIC
-# What a message came to: it went out, or will; it is kept, and the rest of the input with it; its end is needed first.
-SENT, KEPT, INCOMPLETE = range(3)
 AWAITS_ANSWERS = 1  # whether the server wants copy data whose end has come already, or how all that went out ends
 
 
-class Reader(Hearer):
-    """A client as one who speaks.
+class Reader(Requester):
+    """A client as one who speaks: message after message, of which the first brings it a server.
 
     `skipping`     an error of the pooler's own has answered its request, which has not ended yet
     `ending`       it says no more; `hung_up`: without a Terminate
-    `stage`        what is to be sent ahead of the shared buffer; `start`: from where on the buffer itself is
     `query_start`, `transaction_start`    0.0 while nothing runs
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
-        Hearer.__init__(self, relay, fd, pool, context)
+        Requester.__init__(self, relay, fd, pool, context)
         self.cancel_key = 0
         self.skipping = False
         self.ending = False
         self.hung_up = False
-        self.stage: list[bytes] | None = None
-        self.start = 0
         self.query_start = 0.0
         self.transaction_start = 0.0
-        self.query_count = 0
         self.request_time = 0.0
 
     def on_event(self, events: int) -> None:
@@ -145,42 +106,6 @@ class Reader(Hearer):
             self.process(len(data))
         if self.kept is None and not self.ending and not self.closed and self.out is None:
             self.resume()
-
-    def keep(self, server: Server, pos: int, stop: int) -> int:
-        """Send what was decided up to *pos*; keep the rest until something happens."""
-        self.forward(server, pos)
-        self.kept = piece(pos, stop)
-        return KEPT
-
-    def wait(self, server: Server, pos: int, stop: int) -> int:
-        """Keep the message at *pos*, and what is behind it, until the requests before have ended."""
-        self.awaiting = AWAITS_READY
-        return self.keep(server, pos, stop)
-
-    def forward(self, server: Server, pos: int) -> None:
-        """Send what stands ahead (`stage`) and then the buffer up to *pos* to the server, in one write."""
-        if self.stage is None:
-            server.send_range(self.start, pos)
-        else:
-            if self.start < pos:
-                self.stage.append(piece(self.start, pos))
-            data = b"".join(self.stage)
-            self.stage = None
-            server.send_data(data)
-
-    def staged(self, pos: int) -> list[bytes]:
-        """The messages that are to be sent, up to *pos* of the buffer; for more to be added."""
-        if self.stage is None:
-            self.stage = []
-        if self.start < pos:
-            self.stage.append(piece(self.start, pos))
-        self.start = pos
-        return self.stage
-
-    def instead(self, pos: int, end: int, message: bytes) -> None:
-        """Send *message* in place of the one from *pos* to *end*."""
-        self.staged(pos).append(message)
-        self.start = end
 
     def process(self, stop: int) -> None:
         """Go through the messages in the shared buffer up to *stop*."""
@@ -300,14 +225,7 @@ class Reader(Hearer):
                     self.awaiting = AWAITS_ANSWERS
                     done = self.keep(server, pos, stop)
             elif kind == FUNCTION_CALL:
-                extra = self.before(server, UNKNOWN, b"", True) if context.pooling and context.watching else None
-                if extra is not None:
-                    self.staged(pos).append(extra)
-                server.ready = False
-                self.note(server, UNKNOWN, self.beginning(pos + 5, end if whole else stop), None, None)
-                if not whole and context.watching:
-                    self.overhear(server, piece(pos + 5, stop))
-                server.expected.add(OWED_FUNCTION_CALL, None)
+                done = self.on_function_call(server, pos, end, stop)
             elif kind == TERMINATE:
                 self.forward(server, pos)
                 self.end()
@@ -351,322 +269,12 @@ class Reader(Hearer):
                 server = self.relay.broker.exchange(self, server)
         return server
 
-    def beginning(self, start: int, stop: int) -> bytes:
-        """What of a message too long to be kept is looked through for names."""
-        return piece(start, stop if stop < start + BEGINNING else start + BEGINNING)
-
-    def note_long(self, server: Server, verdict: int, start: int, stop: int) -> None:
-        """A text too long to be kept goes out, the first of it from *start* to *stop*. Its length may be that of its data, and
-        what it names is listened for as it passes; of any other nobody knows what it names."""
-        beginning = self.beginning(start, stop)
-        moves_data = MOVES_DATA.match(beginning) is not None
-        self.note(server, verdict if moves_data else verdict | DYNAMIC, beginning, None, None)
-        if moves_data and self.context.watching:
-            self.overhear(server, piece(start, stop))
-
     def known(self, kind: int) -> bool:
         """Whether a client may send such a message now."""
         return (
             kind == QUERY or kind == PARSE or kind == BIND or kind == DESCRIBE or kind == EXECUTE or kind == CLOSE
             or kind == FUNCTION_CALL
         )  # fmt: skip
-
-    # --- messages: what each comes to; SENT, KEPT (the rest of the input, too) or INCOMPLETE ---
-
-    def on_query(self, server: Server, pos: int, end: int, stop: int) -> int:
-        context = self.context
-        whole = end <= stop
-        if context.no_simple_query:
-            self.forward(server, pos)
-            self.violation("PQexec disallowed")
-            return KEPT
-        if self.differing and (not whole or self.stage is None):
-            return self.keep(server, pos, stop)
-        if not context.watching and not self.differing:
-            verdict = 0
-        elif whole and end - pos > 5:
-            # Texts with literals hardly repeat: the scan costs less than remembering them.
-            verdict = context.scanner.look(raw(pos + 5, end - 1), end - pos - 6, 0, None)
-        else:
-            verdict = UNKNOWN | TRANSACTION_END
-        if verdict & LISTEN or self.subscription is not None:
-            extra = self.listening(server, piece(pos + 5, end - 1) if whole and end - pos > 5 else b"", verdict)
-            if extra is None:
-                return self.keep(server, pos, stop)
-            if extra:
-                self.staged(pos).append(extra)
-        if self.blind:
-            if verdict & TRANSACTION_END:
-                self.relay.broker.catalogs_changed(self)
-            verdict |= OPAQUE
-        note: Any = None
-        if verdict:
-            # Not plain. The text is empty where it is too long to be kept, and where there is none.
-            text = piece(pos + 5, end - 1) if whole and end - pos > 5 else b""
-            if self.differing and (
-                verdict & (TRANSACTION_END | STATEMENT) or (verdict & CLEANUP and may_clear(text))
-            ):
-                return self.keep(server, pos, stop)
-            if context.pooling:
-                if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
-                    # What it may read depends on how the requests before end.
-                    if not self.differing:
-                        return self.wait(server, pos, stop)
-                if verdict & STATEMENT and self.deviation == UNSETTLED and server.expected.owed_ready:
-                    return self.wait(server, pos, stop)
-                extra = self.before(server, verdict, text, True)
-                if extra is not None:
-                    self.staged(pos).append(extra)
-                if verdict & CLEANUP and whole and self.names is not None:
-                    name = deallocated_name(text + b"\0")
-                    if name is not None and self.names.has(name):
-                        if server.expected.owed_ready:
-                            return self.wait(server, pos, stop)
-                        if server.status != IN_TRANSACTION_FAILED:
-                            self.instead(pos, end, self.names.deallocate(server, name))
-                            verdict = 0
-                if verdict & PIN and whole and context.keeping and not self.pins:
-                    note = self.refusal(text)
-                elif verdict & READS_VALUES and whole and sequences.cannot_clear(server):
-                    note = (REFUSAL, *sequences.ABORTED)
-                if note is not None:
-                    self.instead(pos, end, query_message(self.failing()))
-                    verdict = 0
-                if verdict & NOTED:
-                    if whole:
-                        self.note(server, verdict, text, None, None)
-                    else:
-                        self.note_long(server, verdict, pos + 5, stop)
-            if verdict & (UNSETTABLE | CHANGES):
-                self.mark(server, verdict)
-            if verdict & BACK and whole and context.keeping and self.startup is not context.table.empty:
-                completed = self.completed(server, text)
-                if completed is not None:
-                    self.instead(pos, end, query_message(completed.text))
-                    note = completed
-        server.ready = False
-        owed = server.expected.add(OWED_QUERY, note)
-        self.unnamed = None
-        server.unnamed = None
-        self.keeps_server &= ~KEEPS_UNNAMED
-        context.query_count += 1
-        self.query_count += 1
-        if self.differing:
-            self.forward(server, end if whole else stop)
-            self.kept = piece(end, stop) if whole else b""
-            if not whole:
-                self.passing = end - stop
-            return KEPT
-        if owed and verdict & CLEANUP and whole and may_clear(text):
-            # What follows finds the statements gone, and the client's own start in force, not the server's.
-            self.awaiting = AWAITS_READY
-            return self.keep(server, end, stop)
-        return SENT
-
-    def on_bind(self, server: Server, pos: int, end: int, stop: int) -> int:
-        server.ready = False
-        context = self.context
-        whole = end <= stop
-        if not context.pooling:
-            server.expected.add(OWED_BIND, None)
-            return SENT
-        if self.deviation == UNSETTLED and server.expected.owed_ready:
-            return self.wait(server, pos, stop)
-        portal_end = find_zero(pos + 5, end if whole else stop)
-        name_end = find_zero(portal_end + 1, end if whole else stop) if portal_end >= 0 else -1
-        if name_end < 0:
-            if not whole and stop - pos < HOLD:
-                return INCOMPLETE
-            self.violation("invalid Bind message")
-            return KEPT
-        name = piece(portal_end + 1, name_end)
-        statement = self.unnamed
-        names = self.names
-        note: Any = None
-        if name:
-            statement = None
-            if names is not None:
-                if names.must_wait(server):
-                    return self.wait(server, pos, stop)
-                statement = names.get(name)
-        if statement is not None:
-            if statement.facts_seen != context.facts_seen:
-                context.judge(statement)
-            verdict = statement.verdict
-            if verdict & LISTEN or self.subscription is not None:
-                extra = self.listening(server, statement.body, verdict)
-                if extra is None:
-                    return self.keep(server, pos, stop)
-                if extra:
-                    self.staged(pos).append(extra)
-            if self.blind and verdict & TRANSACTION_END:
-                self.relay.broker.catalogs_changed(self)
-            if verdict & MEETS_OTHERS or (verdict & VALUES and context.reads_sequences):
-                extra = self.before(server, verdict, statement.body, False)
-                if extra is not None:
-                    self.staged(pos).append(extra)
-        self.bound = None
-        if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing:
-            self.clearing = None
-        if not name:
-            if server.unnamed is not statement:
-                self.staged(pos).append(self.place_unnamed(server))
-        elif names is not None and statement is not None:
-            portal = piece(pos + 5, portal_end + 1)
-            stage = self.staged(pos)
-            there = self.placed(server, name, portal, end, stop, stage)
-            if there is None:
-                return self.keep(server, pos, stop)
-            statement = names.known[name]
-            note = self.misled() if names.misled else (REPEATED, name, statement, None)
-            self.bound = (portal, name, statement)
-            context.bind_count += 1
-            size = end - pos - 1 + len(there) - (name_end - portal_end - 1)
-            stage.append(b"B" + size.to_bytes(4, "big") + portal + there + b"\0")
-            self.start = name_end + 1
-        if statement is not None and (statement.verdict or self.blind):
-            note = self.bound_to(server, statement, pos, portal_end, end if whole else 0, note)
-            if not whole and statement.verdict & OPAQUE and context.watching:
-                self.overhear(server, piece(pos, stop))
-        if self.going_back is not None and (statement is None or not statement.verdict & BACK):
-            self.portal_bound(server, piece(pos + 5, portal_end), None)
-        server.expected.add(OWED_BIND, note)
-        return SENT
-
-    def bound_to(self, server: Server, statement: Any, pos: int, portal_end: int, end: int, note: Any) -> Any:
-        """A statement that is not plain is bound by the message from *pos* to *end*, 0 if that is not whole: the Bind's note."""
-        context = self.context
-        verdict = statement.verdict | OPAQUE if self.blind else statement.verdict
-        if verdict & NOTED:
-            text = statement.body[: statement.body.find(b"\0")]
-            self.note(server, verdict, text, statement, piece(pos, end) if end else None)
-        if statement.verdict & (UNSETTABLE | CHANGES):
-            self.mark(server, statement.verdict)
-        if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
-            self.portal_bound(server, piece(pos + 5, portal_end), statement)
-        if statement.verdict & CLEANUP:
-            if statement.deallocates is not None and self.names is not None:
-                self.names.forget(server, statement.deallocates)
-            elif clears_statements(statement.body):
-                self.clearing = piece(pos + 5, portal_end)
-        return note
-
-    def on_parse(self, server: Server, pos: int, end: int, stop: int) -> int:
-        context = self.context
-        whole = end <= stop
-        if not context.pooling:
-            server.ready = False
-            server.expected.add(OWED_PARSE, None)
-            return SENT
-        if self.deviation == UNSETTLED and server.expected.owed_ready:
-            return self.wait(server, pos, stop)
-        name_end = find_zero(pos + 5, end if whole else stop)
-        if name_end < 0:
-            if not whole and stop - pos < HOLD:
-                return INCOMPLETE
-            self.violation("invalid Parse message")
-            return KEPT
-        unnamed = name_end == pos + 5
-        if not whole:
-            # Too long to remember: it lives on this server only, so the client stays there.
-            self.keeps_server |= KEEPS_UNNAMED if unnamed else KEEPS_NAMED
-            extra = self.before(server, UNKNOWN, b"", False) if context.watching else None
-            if extra is not None:
-                self.staged(pos).append(extra)
-            self.note_long(server, UNKNOWN, name_end + 1, stop)
-            server.expected.add(OWED_PARSE, None)
-            if unnamed:
-                self.unnamed = server.unnamed = None
-            server.ready = False
-            return SENT
-        statement = self.statement(name_end + 1, end)
-        verdict = statement.verdict
-        level = self.deviation
-        if verdict & PIN and context.keeping and not self.pins:
-            refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
-            if refusal is not None:
-                text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
-                self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
-                server.expected.add(OWED_PARSE, refusal)
-                if unnamed:
-                    self.unnamed = server.unnamed = None
-                server.ready = False
-                return SENT
-        if verdict:
-            extra = self.before(server, verdict, statement.body, False)
-            if extra is not None:
-                self.staged(pos).append(extra)
-            if verdict & OPAQUE:
-                deviation, changed = self.deviation, server.changed
-                self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
-                self.deviation, server.changed = deviation, changed  # nothing of it has run yet
-            if verdict & CLEANUP and self.names is not None:
-                statement = self.names.deallocation(server, statement, self.staged(pos))
-        if unnamed:
-            if statement.deallocates is not None and self.stage is not None:
-                body = statement.body
-                self.instead(pos, end, b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body)
-            before = self.parse_note
-            if before is None or (
-                before[2] is not statement or before[3] is not self.unnamed or before[4] is not server.unnamed
-            ):
-                before = self.parse_note = (0, None, statement, self.unnamed, server.unnamed)
-            server.expected.add(OWED_PARSE, before)
-            self.unnamed = statement
-            server.unnamed = statement
-            self.keeps_server &= ~KEEPS_UNNAMED
-        else:
-            if self.names is None:
-                self.names = Names(context)
-            if server.expected.owed_ready:
-                # Replies are under way that decide whether this Parse can succeed.
-                return self.wait(server, pos, stop)
-            self.names.parse(server, piece(pos + 5, name_end), statement, level, self.staged(pos))
-            context.client_parse_count += 1
-            self.start = end
-            if server.expected.fake_due:
-                server.send_fakes()
-        server.ready = False
-        return SENT
-
-    def on_describe_or_close(self, server: Server, kind: int, pos: int, end: int, stop: int) -> int:
-        if end > stop or end - pos < 7:
-            self.violation(f"invalid {'Describe' if kind == DESCRIBE else 'Close'} message")
-            return KEPT
-        server.ready = False
-        if not self.context.pooling or byte(pos + 5) != 83:  # not S: a portal
-            if kind == CLOSE:
-                server.expected.add(OWED_CLOSE, None)
-            else:
-                server.expected.add(OWED_DESCRIBE, self.tells(piece(pos + 6, end)) if self.bound is not None else None)
-            return SENT
-        name = piece(pos + 6, end - 1)
-        names = self.names
-        if not name:
-            if kind == CLOSE:
-                server.expected.add(OWED_CLOSE, (0, None, None, self.unnamed, server.unnamed))
-                self.unnamed = None
-                server.unnamed = None
-            else:
-                if server.unnamed is not self.unnamed:
-                    self.staged(pos).append(self.place_unnamed(server))
-                server.expected.add(OWED_DESCRIBE, None)
-        elif names is not None and (names.must_wait(server)):
-            return self.wait(server, pos, stop)
-        elif names is not None and names.has(name):
-            stage = self.staged(pos)
-            self.start = end
-            if kind == CLOSE:
-                names.close(server, name, stage)
-                if server.expected.fake_due:
-                    server.send_fakes()
-            else:
-                there = self.placed(server, name, None, end, stop, stage)
-                stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")
-                server.expected.add(OWED_DESCRIBE, (REPEATED, name, names.known[name], None))
-        else:
-            server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
-        return SENT
 
     # --- ahead of a message ---
 
@@ -726,11 +334,3 @@ class Reader(Hearer):
 
     def drop(self, reason: str) -> None:
         """Close now."""
-
-    def violation(self, message: str) -> None:
-        """The client broke the protocol."""
-
-
-def query_message(text: bytes) -> bytes:
-    """A Query with this text."""
-    return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"

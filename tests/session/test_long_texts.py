@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pgpool_py.relay import keeping, reading
+from pgpool_py.relay import keeping, requesting
 from pgpool_py.session import channels, effects, flags, naming
 
 LONG = {
@@ -51,7 +51,7 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             naming.names_statements(flags.OPAQUE, text)
             channels.channels_in(text)
             channels.may_open_block(text)
-            reading.MOVES_DATA.match(text[:4096])
+            requesting.MOVES_DATA.match(text[:4096])
             keeping.SETS.search(text)
             best = min(best, time.perf_counter() - start)
         return best
