@@ -208,9 +208,10 @@ class Reader(Requester):
                 if self.clearing is not None and whole and piece(pos + 5, find_zero(pos + 5, end)) == self.clearing:
                     # What a name means behind it depends on whether it succeeds.
                     self.clearing = None
-                    self.staged(end).append(FLUSH_MESSAGE)
-                    self.awaiting = AWAITS_ANSWERS
-                    done = self.keep(server, end, stop)
+                    if not server.expected.failed:
+                        self.staged(end).append(FLUSH_MESSAGE)
+                        self.awaiting = AWAITS_ANSWERS
+                        done = self.keep(server, end, stop)
             elif kind == PARSE:
                 done = self.on_parse(server, pos, end, stop)
             elif kind == DESCRIBE or kind == CLOSE:

@@ -214,6 +214,16 @@ def test_one_that_is_not_carried_out_ends_no_statement(connect: Connect, failure
 
 
 @pytest.mark.parametrize("clear", CLEARING)
+def test_one_that_is_skipped_is_not_waited_for(connect: Connect, clear: str) -> None:
+    """Behind an error of the same batch nothing is answered before its Sync."""
+    with connect() as a:
+        a.exchange(wire.parse("s", clear) + wire.sync())
+        again = wire.bind("", "s") + wire.execute()
+        assert answer(a.exchange(wire.parse("s", "select 1") + again + again + again + wire.sync())) == ["42P05"]
+        assert a.ask("select 'served'") == "served"
+
+
+@pytest.mark.parametrize("clear", CLEARING)
 def test_named_statement_used_behind_it(connect: Connect, clear: str) -> None:
     """It is gone; and who parses the same text finds no trace of the attempt."""
     with connect() as a, connect() as b:
