@@ -114,6 +114,9 @@ class Client(Reader):
         if server is None:
             return
         if not failed:
+            if server.ready and server.dirty and not self.held:
+                self.settled()  # what went out along with the difference has ended, too, and is looked at before anything else
+                return
             self.go_on()
             if self.server is server and server.ready and (self.kept is None or self.held):
                 self.settled()

@@ -213,6 +213,16 @@ def test_one_that_is_not_carried_out_ends_no_statement(connect: Connect, failure
         assert answer(b.exchange(use("s"))) == [f"b {failure}".encode()]
 
 
+@pytest.mark.parametrize("startup", [{}, {"work_mem": "2MB"}])
+def test_one_in_a_batch_behind_a_set(connect: Connect, startup: dict[str, str]) -> None:
+    """On a server with other settings: nothing of the pooler's own gets between, which PostgreSQL would refuse."""
+    for _ in range(10):
+        with connect(**startup) as a, connect() as b:
+            b.query("set work_mem = '3MB'")
+            batch = wire.parse("s", "discard all") + wire.bind("", "s") + wire.execute() + wire.parse("t", "select 1") + use("t")
+            assert together(a, wire.query("set work_mem = '9MB'"), batch) == [b"1"]
+
+
 @pytest.mark.parametrize("clear", CLEARING)
 def test_one_that_is_skipped_is_not_waited_for(connect: Connect, clear: str) -> None:
     """Behind an error of the same batch nothing is answered before its Sync."""
