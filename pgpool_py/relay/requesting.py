@@ -147,8 +147,7 @@ class Requester(Hearer):
             if context.pooling:
                 if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
                     # What it may read depends on how the requests before end.
-                    if not self.differing:
-                        return self.wait(server, pos, stop)
+                    return self.keep(server, pos, stop) if self.differing else self.wait(server, pos, stop)
                 if verdict & STATEMENT and self.deviation == UNSETTLED and server.expected.owed_ready:
                     return self.wait(server, pos, stop)
                 extra = self.before(server, verdict, text, True)
@@ -196,8 +195,7 @@ class Requester(Hearer):
             return KEPT
         if owed and verdict & CLEANUP and whole and may_clear(text):
             # What follows finds the statements gone, and the client's own start in force, not the server's.
-            self.awaiting = AWAITS_READY
-            return self.keep(server, end, stop)
+            return self.wait(server, end, stop)
         return SENT
 
     def on_bind(self, server: Server, pos: int, end: int, stop: int) -> int:
