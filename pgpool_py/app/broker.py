@@ -38,8 +38,8 @@ from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
 from pgpool_py.session.catalog import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
-from pgpool_py.session.look import in_force, question_of_start, read
-from pgpool_py.session.settings import Settings, is_tracked
+from pgpool_py.session.look import Finding, question_of_start, read
+from pgpool_py.session.settings import is_tracked
 
 
 class Broker:
@@ -135,16 +135,18 @@ class Broker:
             self.perform(actions)
             return
         try:
+            what = "reading the catalogs"
             await self._look_at_catalogs(place, login)
-            start = await self._connect_query(place, login)
+            what = "reading what connect_query has set"
+            left = await self._connect_query(place, login)
         except Exception as error:
             # Whatever it was, the pool must know that this connection will not come.
             login.sock.close()
-            self._log_launch_failed(login.address, place, f"reading the catalogs failed: {error!r}", started)
+            self._log_launch_failed(login.address, place, f"{what} failed: {error!r}", started)
             pool.connect_failed(f"server conn crashed? {error}", clock())
             self.perform(pool.activate(clock()))
             return
-        self._adopt(place, login, start, started)
+        self._adopt(place, login, left, started)
 
     def _log_launch_failed(self, address: object, place: Place, why: str, started: float) -> None:
         who = label("S", self.next_server_number(), place.pool.database, place.pool.user, address)
@@ -178,11 +180,11 @@ class Broker:
             self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
         place.learn_defaults(defaults)
 
-    async def _connect_query(self, place: Place, login: ServerLogin) -> Settings:
-        """Run connect_query on a new server; the settings that are in force then, beside the server's own."""
+    async def _connect_query(self, place: Place, login: ServerLogin) -> Finding:
+        """Run connect_query on a new server; what it has left there."""
         context, query = place.context, place.entry.connect_query
         if not query or place.catalogs is NOT_READ:
-            return context.table.empty
+            return Finding()
         before = dict(login.parameters)
         async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
             try:
@@ -193,10 +195,9 @@ class Broker:
             if not context.connect_query:
                 # Of clients that nobody follows the reported settings are kept, as PgBouncer does.
                 changed = login.parameters.items() - before.items()
-                return context.table.get({name: value for name, value in changed if is_tracked(name)})
+                return Finding(session={name: value for name, value in changed if is_tracked(name)})
             question = question_of_start(context.connect_query, context.placeholders)
-            finding = read(await ask(login.sock, question.text().decode("utf-8", "surrogateescape")), question)
-            return context.table.get(in_force({}, finding, True, place.defaults, context.user))
+            return read(await ask(login.sock, question.text().decode("utf-8", "surrogateescape")), question)
 
     def _addresses_gone(self, host: str, gone: set[ServerAddress]) -> None:
         """*host* does not lead there any more: these servers serve their transactions to the end, and no others."""
@@ -209,7 +210,7 @@ class Broker:
             if host in self.places[connection.pool].fleet.hosts and connection.opened and connection.address.at(0) in gone:
                 connection.lost("its address is gone")
 
-    def _adopt(self, place: Place, login: ServerLogin, start: Settings, started: float) -> None:
+    def _adopt(self, place: Place, login: ServerLogin, left: Finding, started: float) -> None:
         pool, context = place.pool, place.context
         fd, tls = adopt(login.sock)
         server = Server(self.relay, fd, pool, context)
@@ -219,10 +220,10 @@ class Broker:
         server.pid, server.key = login.pid, login.key
         self.servers[place.catalogs, server.pid] = server
         server.connect_time = started
-        server.start = server.in_force = start
         server.defaults = place.defaults
+        server.starts(left)
         server.reported = context.same_reported(login.parameters)
-        place.learn_start(start)
+        place.learn_start(server.start)
         place.learn_reported(server.reported)
         self.log.log(f"new connection to server (from {_local_address(server.fd)})", self.server_label(server))
         if tls is not None:

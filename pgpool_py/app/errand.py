@@ -80,7 +80,7 @@ class Errand(Connection):
             self.ask()
 
     def put_in_force(self, server: Any, settings: Settings) -> list[bytes]:
-        """What has to be sent for that."""
+        """Count *settings* as in force on the server; the queries that have to be sent for that."""
         texts = difference(server.in_force, settings)
         server.in_force = settings
         if settings.custom:

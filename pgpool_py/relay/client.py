@@ -167,8 +167,6 @@ class Client(Reader):
             server.in_force = self.settings
         return None
 
-    # --- listening ---
-
     # --- giving a server back ---
 
     def settled(self) -> None:
@@ -177,10 +175,10 @@ class Client(Reader):
             return
         if self.subscription is not None and not self.subscription.settle(server):
             return
-        at_rest = server.status == IDLE and not self.passing and server.out is None
-        if self.kept is not None and at_rest and server.dirty and self.examines(server):
-            return
         if self.kept is not None:
+            at_rest = server.status == IDLE and not self.passing and server.out is None
+            if at_rest and server.dirty and self.examines(server):
+                return
             if self.kept and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
                 self.restore(server)
                 if self.differing:

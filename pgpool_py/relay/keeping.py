@@ -156,8 +156,7 @@ class Keeper(Connection):
             verdict |= self.dynamic(text)
         bits = verdict & NOTED
         if bits & DEVIATING and not self.context.keeping:
-            self.deviation = UNSETTLED
-            server.changed = None
+            self.deviates(server, None)
         if self.context.keeping:
             bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
             if verdict & STATEMENT:

@@ -18,7 +18,7 @@ cdef class Reader(Requester):
     cdef public double query_start
     cdef public double transaction_start
 
-    @cython.locals(at=cython.int, n=cython.int, server=Server)
+    @cython.locals(at=cython.int, n=cython.int, server=Server, waits=cython.bint)
     cpdef on_event(self, int events)
     @cython.locals(data=bytes)
     cpdef go_on(self)

@@ -74,10 +74,8 @@ class Reader(Requester):
         if events & GONE and (not self.reading or self.kept is not None or self.asked is not None):
             self.drop("client unexpected eof")
             return
-        if self.kept is not None or self.asked is not None or self.out is not None:
-            self.pause()
-            return
-        if self.server is not None and self.server.out is not None:
+        waits = self.kept is not None or self.asked is not None or self.out is not None
+        if waits or (self.server is not None and self.server.out is not None):
             self.pause()
             return
         if not self.reading:

@@ -22,6 +22,7 @@ cdef class Upkeep(Connection):
     cdef public object changed
     cdef public object start
     cdef public object question
+    cdef public bint starts_temporary
     cdef public dict defaults
     cdef public object placeholders
     cdef public bint temporary
@@ -52,7 +53,9 @@ cdef class Upkeep(Connection):
     cpdef timed_out(self)
     cdef own_row(self, bytes row)
     cdef own_done(self, object note)
-    cdef started(self)
+    cdef say_connect_query(self)
+    cdef starts_anew(self)
+    cpdef starts(self, object finding)
     cpdef define(self, names)
     cpdef had_temporary(self)
     cpdef bint takes_buffers(self, object settings)

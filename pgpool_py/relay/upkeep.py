@@ -16,7 +16,7 @@ from typing import Any
 
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
-from pgpool_py.session.look import NOTHING_LEFT, in_force, question_of_start, read
+from pgpool_py.session.look import NOTHING_LEFT, Finding, in_force, question_of_start, read
 from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
 from pgwire import DataRow, PeerViolation
 from pgwire.expected import Action, Expected, Owed
@@ -38,6 +38,16 @@ NOTHING: frozenset[bytes] = frozenset()
 UNKNOWN = object()
 # Own work: what the query at hand is for.
 STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY = range(9)
+# Why the server is closed where a step fails, or leaves a transaction open. (connect_query may fail.)
+FAILURES = {
+    STEP_ROLLBACK: "rollback failed",
+    STEP_RESET: "server reset failed",
+    STEP_UNLISTEN: "UNLISTEN failed",
+    STEP_VERIFY: "the reset left something",
+    STEP_CONNECT: "connect_query left a transaction open",
+    STEP_START: "what connect_query has set cannot be read",
+    STEP_STAY: "SET idle_session_timeout failed",
+}
 # The note of a query that puts a client's settings in force.
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
@@ -75,6 +85,7 @@ class Upkeep(Connection):
         self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
         self.start: Any = context.table.empty  # what connect_query has set, and for what it has been asked
         self.question: Any = None
+        self.starts_temporary = False  # it has made temporary objects
         self.defaults: dict[bytes, tuple[bytes, bytes]] = {}
         # custom settings that are defined here, None: nothing keeps anybody from this server; and whether it has had temporary
         # objects (then `placeholders` is at least an empty set)
@@ -267,10 +278,11 @@ class Upkeep(Connection):
             return
         step = self.step
         self.step = STEP_NONE
+        failure = FAILURES.get(step)
+        if failure is not None and (self.status != IDLE or (step != STEP_CONNECT and self.step_error is not None)):
+            self.close(failure)
+            return
         if step == STEP_RESET:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("server reset failed")
-                return
             self.dirty = 0
             self.statements.clear()
             self.in_force = self.context.table.empty
@@ -278,54 +290,44 @@ class Upkeep(Connection):
             self.sequence_mixed = UNMIXED
             if not self.verified:
                 self.own_query(STEP_VERIFY, NOTHING_LEFT)
-            elif self.context.connect_query:
-                self.own_query(STEP_CONNECT, self.context.connect_query)
+            else:
+                self.say_connect_query()
         elif step == STEP_VERIFY:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("the reset left something")
-                return
             self.verified = True
-            if self.context.connect_query:
-                self.own_query(STEP_CONNECT, self.context.connect_query)
+            self.say_connect_query()
         elif step == STEP_UNLISTEN:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("UNLISTEN failed")
-                return
             self.dirty &= ~CHANNELS
         elif step == STEP_STAY:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("SET idle_session_timeout failed")
-                return
             self.dirty &= ~HASTY
             self.in_force = self.context.table.with_value(self.in_force, IDLE_TIMEOUT, b"0")
-        elif step == STEP_ROLLBACK and self.status != IDLE:
-            self.close("rollback failed")
         elif step == STEP_CONNECT:
-            if self.status != IDLE:
-                self.close("connect_query left a transaction open")
-                return
             self.question = question_of_start(self.context.connect_query, self.context.placeholders)
             self.own_query(STEP_START, self.question.text())
         elif step == STEP_START:
-            if self.step_error is not None or self.status != IDLE:
-                self.close("what connect_query has set cannot be read")
-                return
-            self.started()
+            self.starts_anew()
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
             self.close("server_check_query failed")
         self.step_error = None
 
-    def started(self) -> None:
-        """It is known what connect_query has set."""
+    def say_connect_query(self) -> None:
+        """A full reset has undone what it left, if there is one."""
+        if self.context.connect_query:
+            self.own_query(STEP_CONNECT, self.context.connect_query)
+
+    def starts_anew(self) -> None:
+        """It has said what connect_query has left this time."""
         rows, self.rows = self.rows, []
         try:
             finding = read([DataRow.decode(row).values for row in rows], self.question)
         except PeerViolation as violation:
             self.doubt(violation.message)
             return
+        self.starts(finding)
+
+    def starts(self, finding: Finding) -> None:
+        """Nobody has had it since connect_query, which has left this."""
         self.start = self.in_force = self.context.table.get(in_force({}, finding, True, self.defaults, self.context.user))
-        if finding.temporary:
-            self.had_temporary()
+        self.starts_temporary = finding.temporary
 
     # --- what is in force here ---
 
@@ -337,6 +339,8 @@ class Upkeep(Connection):
 
     def had_temporary(self) -> None:
         """There are, or may have been, temporary objects: temp_buffers cannot be set any more."""
+        if self.starts_temporary:
+            return  # no other server of the pool would be any better
         self.temporary = True
         if self.placeholders is None:
             self.placeholders = frozenset()

@@ -85,7 +85,7 @@ class SessionContext:
         self.always_reset = False
         self.no_simple_query = False
         self.reset_query = b"DISCARD ALL"
-        self.connect_query = b""  # what a full reset undoes and must be said again; not said where nobody follows what it sets
+        self.connect_query = b""  # what a full reset undoes and must be said again; empty where nobody follows what it sets
         self.max_prepared_statements = 200
         self.max_packet_size = 0x7FFFFFFE
         self.reset_timeout = 5.0

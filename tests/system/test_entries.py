@@ -112,6 +112,18 @@ def test_connect_query_is_what_resets_lead_to(start_pooler: Start) -> None:
                     assert list(found.values()) == started
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test says nothing else")
+def test_connect_query_that_makes_a_temporary_table(start_pooler: Start) -> None:
+    """No server of such a pool takes temp_buffers: that is PostgreSQL's to say, and no server is looked for in vain."""
+    pooler = start_pooler(databases={"asked": "pool_size=1 connect_query='create temp table of_all as select 1 as n'"})
+    with pooler.connect("asked") as client, pooler.connect("asked") as other:
+        assert client.ask("select n from of_all") == "1"
+        assert wire.errors(client.query("set temp_buffers = '2MB'")) == ["22023"]
+        client.query("do $$ begin perform 1; end $$")
+        assert wire.errors(other.query("set temp_buffers = '2MB'")) == ["22023"]
+        assert other.ask("select n from of_all") == "1"
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_reported_settings_of_connect_query_come_back(start_pooler: Start, mode: str) -> None:
     """Also where nothing else is followed: a client that asks for another time zone leaves the next one that of the entry."""

@@ -12,7 +12,6 @@ from tests.system.rawclient import RawClient
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="the executable under test does not keep sessions")
 Connect = Callable[..., RawClient]
-DIRECT_POOLER = ["direct", "pooler"]
 CLEARING = ["deallocate all", "discard all"]
 PINNING = {
     "create temp table t (i int)": "discard temp",
@@ -28,7 +27,7 @@ def pooler(start_pooler: Callable[..., stack.Pooler]) -> stack.Pooler:
     return start_pooler({"admin_users": stack.ADMIN})
 
 
-@pytest.fixture(params=DIRECT_POOLER)
+@pytest.fixture(params=["direct", "pooler"])
 def connect(request: pytest.FixtureRequest, pooler: stack.Pooler, direct: Connect) -> Connect:
     """The same story past the pooler and through it, where all clients share one server."""
     if request.param == "direct":
