@@ -148,7 +148,10 @@ _MAKES_NAMES_AMID_DATA = re.compile(
 )
 
 
-_ONE_LOCAL = re.compile(rb"\s*+SET\s++LOCAL\s++([A-Za-z_][\w.]*+)[^;]*+;?\s*+\Z", re.IGNORECASE)
+# A name in any other place has a spelling of its own (TIME ZONE, SCHEMA).
+_ONE_LOCAL = re.compile(
+    rb"\s*+SET\s++LOCAL\s++(?:([A-Za-z_][\w.]*+)(?=\s*+=|\s++TO\b)|(ROLE)\b)[^;]*+;?\s*+\Z", re.IGNORECASE
+)
 _SETS = re.compile(rb"\bSET\b", re.IGNORECASE)
 
 
@@ -156,7 +159,7 @@ def local_names(text: bytes, verdict: int) -> frozenset[bytes]:
     """The settings, in lower case, that *text* changes for its transaction; quick where that is one SET LOCAL."""
     one = _ONE_LOCAL.match(text)
     if one is not None:
-        return frozenset((one[1].lower(),))
+        return frozenset(((one[1] or one[2]).lower(),))
     return effects(text, verdict).passing if _SETS.search(text) is not None else frozenset()
 
 

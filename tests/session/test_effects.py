@@ -90,3 +90,21 @@ def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes] | None, 
     assert found is not None
     assert names <= found.candidates
     assert found.unknowable == unknowable
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (b"SET LOCAL DateStyle = 'German'", {b"datestyle"}),
+        (b" set local app.tenant to 'one';", {b"app.tenant"}),
+        (b"set local role nobody", {b"role"}),
+        (b"set local time zone 'UTC'", {b"timezone"}),
+        (b"set local schema 'other'", {b"search_path"}),
+        (b"set local session authorization nobody", {b"session_authorization", b"role"}),
+        (b"set local work_mem = '4MB'; set local time zone 'UTC'", {b"work_mem", b"timezone"}),
+        (b"set transaction read only", set()),
+    ],
+)
+def test_settings_of_a_transaction_are_known_by_name(text: bytes, names: set[bytes]) -> None:
+    """Whatever way SET LOCAL has of spelling them."""
+    assert effects.local_names(text, flags.TRANSACTION_LOCAL) == names
