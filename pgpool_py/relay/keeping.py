@@ -1,4 +1,5 @@
-"""What a client owns of its session, kept while servers change: settings, and the server itself where only that one can keep it.
+"""What a client owns of its session, kept while servers change: settings, and the server itself where only that one can keep it
+(`pinning`), up to the start that its resets lead to (`returning`).
 
 Plain transactions never come here. A text that is not plain is noted (`note`); at the end of its transaction, while the client
 still holds the server, one query of the pooler's own asks PostgreSQL what is left of it (`look`); the answer becomes the client's
@@ -11,23 +12,20 @@ Decides about one session only; texts are read in `session.effects`, questions a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pgpool_py.relay import sequences
-from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.replies import notice_response
+from pgpool_py.relay.pinning import CAUSE
+from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
-from pgpool_py.relay.upkeep import DIFFERENCE, LOOK, NOTHING
+from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
-from pgpool_py.session.effects import Effects, amid_data, candidates, effects, local_names, makes_code, makes_names
-from pgpool_py.session.inline import command
-from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
-from pgpool_py.session.naming import REFUSAL
-from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation, difference
-from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext, Statement
+from pgpool_py.session.effects import Effects, effects, local_names
+from pgpool_py.session.look import Finding, Question, in_force, is_custom, read
+from pgpool_py.session.mentions import amid_data, candidates, makes_code, makes_names
+from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation
+from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import DataRow, PeerViolation
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -44,7 +42,6 @@ HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASE
 BARE = flags.BARE
 DEVIATING = flags.DEVIATING
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
-BACK = flags.BACK
 SETTINGS = flags.SETTINGS
 TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
 STATEMENT = flags.STATEMENT
@@ -57,74 +54,46 @@ RESET = flags.RESET
 SEED = flags.SEED
 SEED_NAME = b"seed"
 HASTY = flags.HASTY
-# Why a server is not given back: a statement too long to remember lives on it, unnamed till the next one, or named; or a pin.
-KEEPS_UNNAMED = 1
-KEEPS_NAMED = 2
-KEEPS_PINNED = 4
 WHO = (ROLE, AUTHORIZATION)
-CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
-ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
 SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
-CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
 
-class Keeper(Connection):
+class Keeper(Returner):
     """A client as the owner of a session.
 
-    `settings`, `startup`  what it has set, and what it started with
     `told`                 the reported settings it was told, by identity a server's `reported`
     `question`             what the transaction at hand gives to ask, None: nothing
     `asked`                the question under way
     `overheard`            the end of what was last heard of a long message that goes out in pieces; None: nobody listens
     `touched`              custom settings that it has made, where nothing else of its session is kept
     `kept`                 what it said and has not been sent yet
-    `pins`                 why it keeps its server, in the words of SHOW PINS; `cause`: the statement it began with
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `makes_names`          ... and created code that makes names; `makes_events`: an event trigger; `makes_settings`: these
-    `unknowable`           it ran code whose settings nobody can list: only DISCARD ALL ends that
-    `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
-    `all_back`             its DISCARD ALL was carried out in this transaction
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
-    `differing`            its settings are being put in force: what it says waits
     `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py
     `value_at`             the server they are on; `value_since`: when one was last made or read
-    `trouble`              why it must be disconnected as soon as that can be done
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
-        Connection.__init__(self, relay, fd)
-        self.pool = pool
-        self.context = context
-        self.server: Server | None = None
-        self.settings: Any = None
-        self.startup: Any = None
+        Returner.__init__(self, relay, fd, pool, context)
         self.told: dict[bytes, bytes] = {}
-        self.keeps_server = 0
         self.question: Any = None
         self.asked: Any = None
-        self.pins: tuple[str, ...] = ()
-        self.pin_start = 0.0
         self.overheard: bytes | None = None
         self.touched: frozenset[bytes] = frozenset()
         self.kept: bytes | None = None
-        self.cause = b""
         self.prepared = 0
-        self.unknowable = False
         self.blind = False
         self.makes_names = False
         self.makes_events = False
         self.makes_settings: frozenset[bytes] = frozenset()
-        self.going_back: dict[bytes, list[bytes]] | None = None
-        self.all_back = False
         self.deviation = AS_OF_SESSION
-        self.differing = False
         self.values = sequences.NONE
         self.wrote = False
         self.value_at: Server | None = None
         self.value_since = 0.0
-        self.trouble = ""
 
     def fits(self, server: Server) -> bool:
         """Whether the client may see what custom settings are defined on the server, and its own can be put in force there."""
@@ -134,13 +103,6 @@ class Keeper(Connection):
         if server.temporary and not self.context.sets_buffers and self.kept is not None and says_buffers(self.kept):
             self.context.sets_buffers = True
         return (not self.context.exact or there <= self.settings.custom | self.touched) and server.takes_buffers(self.settings)
-
-    def defines(self, server: Server) -> None:
-        """The client's settings are put in force on the server: custom ones stay defined there."""
-        if self.settings.hasty and self.context.watching:
-            server.dirty |= HASTY
-        if self.settings.custom:
-            server.define(self.settings.custom)
 
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
@@ -282,9 +244,10 @@ class Keeper(Connection):
         context = self.context
         before = context.scanner_before
         makers = context.scanner.makers if before is None else before.makers
-        found = amid_data(heard, makers)
-        if found is None:
+        names, unknowable = amid_data(heard, makers)
+        if not names and not unknowable:
             return
+        found = Effects(whole=True, candidates=names, unknowable=unknowable, single=False)
         if context.keeping:
             self.touch(server, 0, found, None)
         elif context.exact and context.pooling:
@@ -431,123 +394,7 @@ class Keeper(Connection):
     def statements_found(self, server: Server, names: set[bytes]) -> None:
         """These prepared statements of the protocol are there, under the client's own names."""
 
-    # --- pins ---
-
-    def pin_for(self, server: Server, finding: Finding) -> None:
-        """Keep the server as long as something is found on it that only it can keep."""
-        reasons = list(dict.fromkeys(finding.pins))
-        if self.unknowable:
-            reasons.append(UNKNOWABLE)
-        if reasons and not self.pins:
-            mode = self.context.pin_mode
-            what = describe(reasons, self.cause)
-            if mode == PIN_ERROR:
-                server.dirty |= RESET
-                self.trouble = f"{what} needs a server of its own (session_pin)"
-                return
-            sequences.let_go(self, server)
-            if not self.pool.pin(server):
-                server.dirty |= RESET
-                self.trouble = f"no more servers can be kept for {what} (pin_pool_size)"
-                return
-            self.keeps_server |= KEEPS_PINNED
-            self.pin_start = self.relay.now
-            self.relay.broker.pinned(self)
-            if mode == PIN_NOTICE:
-                self.send_data(notice_response(f"this session keeps a server of its own: {what}"))
-        elif self.pins and not reasons:
-            self.unpin(server)
-        self.pins = tuple(reasons)
-
-    def pinned_for(self) -> str:
-        """What it keeps a server for, and since which statement."""
-        return describe(self.pins, self.cause)
-
-    def refusal(self, text: bytes) -> tuple[int, bytes | None, str, str] | None:
-        """The note of the error to send instead of running *text*, whose state only one server can keep; None: it may run."""
-        if ENDS_ITSELF.search(text) is not None:
-            return None
-        what = f'"{text[:CAUSE].decode(errors="replace")}"'
-        if self.context.pin_mode == PIN_ERROR:
-            return REFUSAL, None, "0A000", f"{what} needs a server of its own (session_pin)"
-        if not self.pool.may_pin():
-            return REFUSAL, None, "53300", f"no more servers can be kept for {what} (pin_pool_size)"
-        return None
-
-    def unpin(self, server: Server) -> None:
-        """What only this server could keep is gone; a reset makes sure of it."""
-        self.pins = ()
-        self.keeps_server &= ~KEEPS_PINNED
-        self.pool.unpin(server)
-        server.dirty |= RESET
-        server.verified = False
-
-    def pin_age(self) -> float:
-        """For how long it has kept its server, in seconds; 0.0 without a pin."""
-        return self.relay.now - self.pin_start if self.pins else 0.0
-
-    def way_back(self, server: Server, executed: bytes) -> list[bytes]:
-        """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
-        assert self.going_back is not None
-        texts = self.going_back.pop(executed[: executed.find(b"\0")], [])
-        if not self.going_back:
-            self.going_back = None
-        return [command(server, text) for text in texts]
-
-    def portal_bound(self, server: Server, portal: bytes, statement: Statement | None) -> None:
-        """*portal* is bound to *statement*: note what must follow when it is executed."""
-        texts: list[bytes] = []
-        if statement is not None and statement.verdict & BACK:
-            texts = single_way_back(statement.body[: statement.body.find(b"\0")], self.own_start(server))
-        if texts:
-            if self.going_back is None:
-                self.going_back = {}
-            self.going_back[portal] = texts
-        elif self.going_back is not None:
-            self.going_back.pop(portal, None)
-
-    def completed(self, server: Server, text: bytes) -> Completed | None:
-        """A Query's *text* with what leads back to the client's own start; None if it resets nothing of that."""
-        start = self.own_start(server)
-        if not start:
-            return None
-        conforming = encoding = b""
-        # Where nothing is under way the server's state is known.
-        quiet = self.differing or not server.expected.size()
-        if self.differing:
-            conforming, encoding = [
-                self.settings.values.get(name) or server.defaults.get(name, (b"", b""))[1] for name in (CONFORMING, ENCODING)
-            ]
-        elif quiet:
-            conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
-        alone = quiet and server.status == IDLE
-        try:
-            found = completed(text, start, conforming == b"on", encoding, alone)
-            own = self.startup.values.get(ENCODING) or server.defaults.get(ENCODING, (b"", b""))[1]
-            if found is not None and encoding != own and not all([value.isascii() for _, value in start.values()]):
-                raise Unclear
-        except Unclear:
-            server.dirty |= OPAQUE  # the look finds it at the end of the transaction
-            return None
-        return found
-
-    def own_start(self, server: Server) -> dict[bytes, tuple[bytes, bytes]]:
-        """What the client started with, as far as it is not what the server did."""
-        start = {}
-        for name, value in self.startup.values.items():
-            lower = name.lower()
-            if server.defaults.get(lower, (b"", None))[1] != value:
-                start[lower] = (name, value)
-        return start
-
-    def restore(self, server: Server) -> None:
-        """Put the client's settings in force on a server that it keeps: a RESET there went to the server's own."""
-        texts = difference(server.in_force, self.settings)
-        server.in_force = self.settings
-        self.defines(server)
-        for text in texts:
-            self.differing = True
-            server.query(text, DIFFERENCE)
+    # --- its own DISCARD ALL ---
 
     def forget(self, server: Server) -> None:
         """The client's own DISCARD ALL was carried out: its session is as it began."""
@@ -598,11 +445,6 @@ def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effect
 def says_buffers(text: bytes) -> bool:
     """Whether what a client says may set temp_buffers."""
     return TEMP_BUFFERS in text.lower()
-
-
-def describe(reasons: Iterable[str], cause: bytes) -> str:
-    """Why a server is kept, for a message."""
-    return f'{", ".join(reasons)} of "{cause.decode(errors="replace")}"'
 
 
 def bound_values(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:

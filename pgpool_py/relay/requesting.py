@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pgpool_py.relay import keeping, sequences
+from pgpool_py.relay import pinning, sequences
 from pgpool_py.relay._io import byte, find_zero, piece, raw
 from pgpool_py.relay.hearing import AWAITS_READY, Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
@@ -51,8 +51,8 @@ BACK = flags.BACK
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
 VALUES = flags.VALUES
-KEEPS_UNNAMED = keeping.KEEPS_UNNAMED
-KEEPS_NAMED = keeping.KEEPS_NAMED
+KEEPS_UNNAMED = pinning.KEEPS_UNNAMED
+KEEPS_NAMED = pinning.KEEPS_NAMED
 NOTED = flags.NOTED
 LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC

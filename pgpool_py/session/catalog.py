@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.catalog_queries import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY
-from pgpool_py.session.effects import candidates, makes_names
+from pgpool_py.session.mentions import candidates, makes_names
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
 __all__ = ["DEFAULTS_QUERY", "FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]

@@ -4,17 +4,17 @@ Off the hot path: asked only for texts whose verdict has SETTINGS, LISTEN, CLEAN
 values: values are read from the server afterwards (`look`), which alone knows what was rolled back and how a value is spelled.
 
 Where a name cannot be known from the text the answer is `whole`: everything must be looked at. Then `candidates` are the
-names of custom settings that the text could mean, since no catalog lists those (manual, 20.16).
+names of custom settings that the text mentions (`mentions`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from pgpool_py.session import flags
+from pgpool_py.session.mentions import candidates, crowded, makes_names
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
 
 _LEXEME = re.compile(
@@ -32,21 +32,6 @@ _LEXEME = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
-# It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
-_DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
-# SET in code: spaces, and comments that are neither long nor nested; a part of a name; SET of a name with dots.
-_GAP = rb"(?:\s|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)){0,300}+\*/)"
-_PART = rb"(?:[A-Za-z_\x80-\xff][\w$\x80-\xff]*+|\"(?:[^\"]|\"\"){1,256}+\")"
-_SET = rb"\bSET\b" + _GAP + rb"*+(?:(?:LOCAL|SESSION)\b" + _GAP + rb"*+)?"
-_SET_NAME = re.compile(_SET + rb"(%b(?:%b*+\.%b*+%b)++)" % (_PART, _GAP, _GAP, _PART), re.IGNORECASE)
-_NAME_PARTS = re.compile(_GAP + rb"|(" + _PART + rb")")
-_SET_CONFIG = re.compile(rb"set_config\"?\s*+\(\s*+'{1,4}([^']{1,256}+)'", re.IGNORECASE)
-_NO_START = b"$0123456789"  # of a word
-_CANDIDATES = 200  # names asked for at most
-_LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
-_LONG_NAME = 256  # longer ones are no names
-
 _CHARACTERISTICS = (
     b"default_transaction_isolation",
     b"default_transaction_read_only",
@@ -79,75 +64,6 @@ class Effects:
     single: bool = True
 
 
-def candidates(text: bytes, limit: int = _CANDIDATES) -> frozenset[bytes]:
-    """Custom names that *text* mentions, anywhere in it; some *limit* of them, see `crowded`."""
-    dotted = (name for match in _DOTTED.finditer(text) for name in _named(match[0].split(b".")))
-    return _custom(chain(_set_names(text), dotted), limit)
-
-
-def _custom(names: Iterable[list[bytes]], limit: int) -> frozenset[bytes]:
-    """Those of *names*, given as their parts, that can be custom settings', as PostgreSQL knows them."""
-    found: set[bytes] = set()
-    for parts in names:
-        name = b".".join(parts)
-        if len(name) < _LONG_NAME and name.isascii():
-            found.add(name.lower())
-            if len(name) > _LONGEST:
-                found.add(b".".join([part[:_LONGEST] for part in parts]).lower())  # as SET reads it
-        if len(found) >= limit:
-            break
-    return frozenset(found)
-
-
-def _set_names(text: bytes) -> Iterator[list[bytes]]:
-    """The names with dots that *text* gives to SET and set_config, each as its parts."""
-    for match in _SET_NAME.finditer(text):
-        parts = [part[1] for part in _NAME_PARTS.finditer(match[1]) if part[1]]
-        yield [part[1:-1].replace(b'""', b'"') if part[:1] == b'"' else part for part in parts]
-    for match in _SET_CONFIG.finditer(text):
-        if b"." in match[1]:
-            yield match[1].split(b".")
-
-
-def _named(words: list[bytes]) -> Iterator[list[bytes]]:
-    """The names among words joined by dots: at least two of them, each beginning as an identifier does."""
-    name: list[bytes] = []
-    for word in (*words, b"0"):
-        if name and word[0] not in _NO_START:
-            name.append(word)
-            continue
-        if len(name) > 1:
-            yield name
-            if (short := name[0].rpartition(b"$")[2].lstrip(_NO_START)) and short != name[0]:
-                yield [short, *name[1:]]  # the rest may be a dollar quote's tag
-        start = word.lstrip(_NO_START)
-        name = [start] if start else []
-
-
-def crowded(names: frozenset[bytes]) -> bool:
-    """Whether there may have been more of them than are asked for."""
-    return len(names) >= _CANDIDATES
-
-
-# A setting's name that is made at run time, or hidden behind comments.
-_HIDDEN_NAME = (
-    rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\x80-\xff]{0,300}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
-    rb"|U&\""
-    rb"|%b(?:%b%b*+(?:\.%b*+(?:%b%b*+)?+)*+)?+(?:/\*|--)"
-) % (_SET, _PART, _GAP, _GAP, _PART, _GAP)
-# A command made at run time. EXECUTE of a text that begins with a literal is what the literal's first word says.
-_MADE_COMMAND = (
-    rb"\bEXECUTE\s+(?!(?:format\s*\(\s*)?(?:[eE]?'|\$\w*\$)\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
-    rb"|LOCK|COMMENT|REFRESH|ANALYZE|COPY|WITH|NOTIFY|LISTEN|UNLISTEN|DEALLOCATE|PREPARE|VACUUM)\b)"
-    rb"(?!(?:PROCEDURE|FUNCTION)\b)"
-)
-_MAKES_NAMES = re.compile(_HIDDEN_NAME + rb"|" + _MADE_COMMAND, re.IGNORECASE | re.DOTALL)
-# The same within much data, where EXECUTE is mostly a word; code would be a DO.
-_MAKES_NAMES_AMID_DATA = re.compile(
-    _HIDDEN_NAME + rb"|\bDO\s+(?:LANGUAGE\s+\"?\w+\"?\s+)?(?:[eE]?'|\$\w*\$)", re.IGNORECASE | re.DOTALL
-)
-
-
 # A name in any other place has a spelling of its own (TIME ZONE, SCHEMA).
 _ONE_LOCAL = re.compile(
     rb"\s*+SET\s++LOCAL\s++(?:([A-Za-z_][\w.]*+)(?=\s*+=|\s++TO\b)|(ROLE)\b)[^;]*+;?\s*+\Z", re.IGNORECASE
@@ -161,46 +77,6 @@ def local_names(text: bytes, verdict: int) -> frozenset[bytes]:
     if one is not None:
         return frozenset(((one[1] or one[2]).lower(),))
     return effects(text, verdict).passing if _SETS.search(text) is not None else frozenset()
-
-
-def makes_names(code: bytes) -> bool:
-    """Whether *code*, of a function or a DO, can touch settings whose names are not in its text."""
-    return _MAKES_NAMES.search(code) is not None or _has_foreign_names(code)
-
-
-def _has_foreign_names(text: bytes) -> bool:
-    """Whether *text* has a SET of a name that is not in ASCII: such ones are not among `candidates`."""
-    return any(not match[1].isascii() for match in _SET_NAME.finditer(text))
-
-
-def amid_data(piece: bytes, makers: frozenset[bytes]) -> Effects | None:
-    """What a piece of a long text, or of values bound to code, does to custom settings; None: as far as can be seen, nothing.
-
-    Names are those of SET and set_config only: words with a dot are mostly data. *makers* are the names, in lower case, of what
-    runs code that makes names. In data all of these are seldom, so that looking for them costs little.
-    """
-    lower = piece.lower()
-    if any(maker in lower and re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(maker), lower) for maker in makers):
-        return Effects(whole=True, unknowable=True, single=False)
-    if b"set" not in lower and b"do" not in lower and b'u&"' not in lower:
-        return None
-    unknowable = _MAKES_NAMES_AMID_DATA.search(piece) is not None or _has_foreign_names(piece)
-    named = _custom(_set_names(piece), _CANDIDATES)
-    if not named and not unknowable:
-        return None
-    return Effects(whole=True, candidates=named, unknowable=unknowable or crowded(named), single=False)
-
-
-_MAKES_CODE = re.compile(
-    rb"\b(?:CREATE|ALTER)\s+(?:OR\s+REPLACE\s+)?(?:\w+\s+)?(?P<what>AGGREGATE|CAST|DOMAIN|EXTENSION|FUNCTION|OPERATOR|POLICY|PROCEDURE"
-    rb"|ROUTINE|RULE|TRIGGER|TYPE|VIEW|TABLE|INDEX)\b",
-    re.IGNORECASE,
-)
-
-
-def makes_code(text: bytes) -> bool:
-    """Whether *text*, which may run anything, says somewhere that it makes what the catalogs have to be read for."""
-    return _MAKES_CODE.search(text) is not None
 
 
 def effects(text: bytes, verdict: int) -> Effects:

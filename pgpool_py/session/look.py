@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pgpool_py.session.effects import candidates
+from pgpool_py.session.mentions import candidates
 from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal
 from pgwire.errors import malformed
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pgpool_py.relay import keeping, requesting
-from pgpool_py.session import channels, effects, flags, naming
+from pgpool_py.session import channels, effects, flags, mentions, naming
 
 LONG = {
     "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
@@ -44,7 +44,7 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             start = time.perf_counter()
             effects.effects(text, flags.UNKNOWN)
             effects.effects(text, flags.SETTINGS)
-            effects.amid_data(text, frozenset())
+            mentions.amid_data(text, frozenset())
             effects.local_names(text, flags.TRANSACTION_LOCAL)
             naming.deallocated_name(text + b"\0")
             naming.clears_statements(text + b"\0")

@@ -1,0 +1,112 @@
+"""A client on its way back to what it started with: its startup parameters, and what `connect_query` set.
+
+Servers start otherwise, so a RESET on one leads elsewhere. What must follow it is worked out in `session.defaults`; here it is
+added to what goes out, or put in force on a server that the client keeps (decision 13).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgpool_py.relay.pinning import Pinner
+from pgpool_py.relay.server import Server
+from pgpool_py.relay.upkeep import DIFFERENCE
+from pgpool_py.session import flags
+from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
+from pgpool_py.session.inline import command
+from pgpool_py.session.settings import difference
+from pgpool_py.session.statements import SessionContext, Statement
+
+IDLE = ord("I")
+OPAQUE = flags.OPAQUE
+BACK = flags.BACK
+HASTY = flags.HASTY
+CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
+
+
+class Returner(Pinner):
+    """A client as one that has a start of its own.
+
+    `settings`, `startup`  what it has set, and what it started with
+    `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
+    `all_back`             its DISCARD ALL was carried out in this transaction
+    `differing`            its settings are being put in force: what it says waits
+    """
+
+    def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
+        Pinner.__init__(self, relay, fd, pool, context)
+        self.settings: Any = None
+        self.startup: Any = None
+        self.going_back: dict[bytes, list[bytes]] | None = None
+        self.all_back = False
+        self.differing = False
+
+    def way_back(self, server: Server, executed: bytes) -> list[bytes]:
+        """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
+        assert self.going_back is not None
+        texts = self.going_back.pop(executed[: executed.find(b"\0")], [])
+        if not self.going_back:
+            self.going_back = None
+        return [command(server, text) for text in texts]
+
+    def portal_bound(self, server: Server, portal: bytes, statement: Statement | None) -> None:
+        """*portal* is bound to *statement*: note what must follow when it is executed."""
+        texts: list[bytes] = []
+        if statement is not None and statement.verdict & BACK:
+            texts = single_way_back(statement.body[: statement.body.find(b"\0")], self.own_start(server))
+        if texts:
+            if self.going_back is None:
+                self.going_back = {}
+            self.going_back[portal] = texts
+        elif self.going_back is not None:
+            self.going_back.pop(portal, None)
+
+    def completed(self, server: Server, text: bytes) -> Completed | None:
+        """A Query's *text* with what leads back to the client's own start; None if it resets nothing of that."""
+        start = self.own_start(server)
+        if not start:
+            return None
+        conforming = encoding = b""
+        # Where nothing is under way the server's state is known.
+        quiet = self.differing or not server.expected.size()
+        if self.differing:
+            conforming, encoding = [
+                self.settings.values.get(name) or server.defaults.get(name, (b"", b""))[1] for name in (CONFORMING, ENCODING)
+            ]
+        elif quiet:
+            conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
+        alone = quiet and server.status == IDLE
+        try:
+            found = completed(text, start, conforming == b"on", encoding, alone)
+            own = self.startup.values.get(ENCODING) or server.defaults.get(ENCODING, (b"", b""))[1]
+            if found is not None and encoding != own and not all([value.isascii() for _, value in start.values()]):
+                raise Unclear
+        except Unclear:
+            server.dirty |= OPAQUE  # the look finds it at the end of the transaction
+            return None
+        return found
+
+    def own_start(self, server: Server) -> dict[bytes, tuple[bytes, bytes]]:
+        """What the client started with, as far as it is not what the server did."""
+        start = {}
+        for name, value in self.startup.values.items():
+            lower = name.lower()
+            if server.defaults.get(lower, (b"", None))[1] != value:
+                start[lower] = (name, value)
+        return start
+
+    def restore(self, server: Server) -> None:
+        """Put the client's settings in force on a server that it keeps: a RESET there went to the server's own."""
+        texts = difference(server.in_force, self.settings)
+        server.in_force = self.settings
+        self.defines(server)
+        for text in texts:
+            self.differing = True
+            server.query(text, DIFFERENCE)
+
+    def defines(self, server: Server) -> None:
+        """The client's settings are put in force on the server: custom ones stay defined there."""
+        if self.settings.hasty and self.context.watching:
+            server.dirty |= HASTY
+        if self.settings.custom:
+            server.define(self.settings.custom)
