@@ -13,10 +13,11 @@ import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from pgpool_py.app.catalogs import NOT_READ, Catalogs
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.listening import ListeningConnections
-from pgpool_py.app.place import NOT_READ, AuthPlace, Catalogs, Place
+from pgpool_py.app.place import AuthPlace, Place
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.app.tunnel import Tunnel
@@ -37,7 +38,7 @@ from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
-from pgpool_py.session.catalog import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY, facts_from_rows
+from pgpool_py.session.catalog import DEFAULTS_QUERY, FACTS_QUERY
 from pgpool_py.session.look import Finding, question_of_start, read
 from pgpool_py.session.settings import is_tracked
 
@@ -160,18 +161,13 @@ class Broker:
                 async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
                     place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
             return
-        known, doubts = catalogs.facts.fingerprint if catalogs.facts else None, catalogs.doubts
+        doubts = catalogs.doubts
         defaults: list[Row] = []
         try:
             async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
                 defaults += await ask(login.sock, DEFAULTS_QUERY)
-                fingerprint = (await ask(login.sock, FINGERPRINT_QUERY))[0][0] or b""
-                if known is None or known != fingerprint:
-                    rows = await ask(login.sock, FACTS_QUERY)
-                    catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
+                if await catalogs.read(lambda text: ask(login.sock, text)):
                     self.log.debug(f"catalogs of database {place.pool.database} were read")
-                else:
-                    catalogs.learn(catalogs.facts, clock(), doubts)
                 with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
                     defaults += await ask(login.sock, place.custom_defaults_query())
         except QueryFailed as failure:
@@ -421,16 +417,17 @@ class Broker:
     async def _read_again(self, place: Place) -> None:
         catalogs = place.catalogs
         doubts = catalogs.doubts
+
+        async def question(text: str) -> list[Row]:
+            # Sources of functions may have letters that a client's encoding has not; the question before them is all ASCII.
+            settings = place.context.table.empty if text is FACTS_QUERY else None
+            rows, _ = await self.errand(place, text, settings, upkeep=True)
+            return rows
+
         try:
             for each in catalogs.users:
                 each.context.facts_stale = False
-            rows, _ = await self.errand(place, FINGERPRINT_QUERY, upkeep=True)
-            fingerprint, catalogs.cost = rows[0][0] or b"", float(rows[0][1] or 0)
-            if catalogs.facts is None or catalogs.facts.fingerprint != fingerprint:
-                rows, _ = await self.errand(place, FACTS_QUERY, place.context.table.empty, upkeep=True)
-                catalogs.learn(facts_from_rows(rows, fingerprint), clock(), doubts)
-            else:
-                catalogs.learn(catalogs.facts, clock(), doubts)
+            await catalogs.read(question)
         except (QueryFailed, ErrandFailed, ValueError, IndexError):  # the last two: rows that are no answer
             catalogs.learn(None, clock(), doubts)
         finally:

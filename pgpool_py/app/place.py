@@ -1,15 +1,15 @@
 """A place: one pool with everything that serves it: the database entry, the sessions' context, the way to its servers.
 
-Also what is known of a database's catalogs, shared by all places that lead to it. Decides nothing about clients.
+Decides nothing about clients.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from pgpool_py.app.catalogs import NOT_READ, Catalogs
 from pgpool_py.auth.secret import Secret
 from pgpool_py.backend.connect import connect_server
 from pgpool_py.backend.errors import ServerConnectError
@@ -21,93 +21,18 @@ from pgpool_py.config.values import LoadBalance, SessionAttrs
 from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session import flags
-from pgpool_py.session.catalog import DatabaseFacts
 from pgpool_py.session.catalog_queries import CUSTOM_DEFAULTS_QUERY
 from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, literal, seconds
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
-from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED, parameters_verdict
+from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
 from pgwire import ScramKeys
 
 SESSION_RESET = flags.RESET  # what makes a server of a session pool run server_reset_query
 PIN_MODES = {SessionPin.ALLOW: PIN_ALLOW, SessionPin.NOTICE: PIN_NOTICE, SessionPin.ERROR: PIN_ERROR}
-FACTS_INTERVAL = 2.0  # seconds between two looks at the catalogs of a database that is in use
-LONGEST_FACTS_INTERVAL = 60.0
-FACTS_SHARE = 0.01  # of one server's time that these looks take at most
-CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL
 HOLD_TIME = 60.0  # seconds in which a client may read sequence values that it left in an earlier transaction
 ROLE_RETRY = 1.0  # seconds between two looks for a host in the role asked for
 INVALID_PASSWORD = "28P01"
-
-
-@dataclass(slots=True, eq=False)
-class Catalogs:
-    """What was read from one database's catalogs; every place that leads there uses it."""
-
-    facts: DatabaseFacts | None = None
-    read_at: float = -math.inf
-    reading: bool = False
-    cost: float = 0.0  # seconds of a server's time that the last look took
-    used: int = 0  # how many queries its clients had sent when it was taken
-    # clients whose transaction changes the catalogs: until it has ended, reading them proves nothing
-    changing: set[Any] = field(default_factory=set)
-    doubts: int = 0  # how often that has been
-    learned_at: int = 0  # the count when the facts were read
-    users: list[Place] = field(default_factory=list)
-
-    def doubt(self, client: Any) -> None:
-        """A transaction of *client* that changed the catalogs is about to end: judge without them."""
-        self.changing.add(client)
-        events = self.facts is None or self.facts.ddl or client.makes_events
-        for place in self.users:
-            place.context.facts_stale = True
-            place.context.catalogs_changed()
-            if place.context.scanner is not UNINFORMED and (events or place.context.scanner is not IN_DOUBT):
-                place.context.doubt(UNINFORMED if events else IN_DOUBT)
-            if client.makes_names:
-                place.context.makes_names = True
-            place.context.placeholders |= client.makes_settings
-        self.doubts += 1
-
-    def settle(self, client: Any) -> None:
-        """The transaction of *client* has ended: what it changed is there, or it is not."""
-        self.changing.discard(client)
-        for place in self.users:
-            place.context.catalogs_changed()
-
-    def learn(self, facts: DatabaseFacts | None, now: float, doubts: int) -> None:
-        """Judge by these facts from now on; verdicts given before are forgotten. *doubts* is what the count was when the reading
-        began: facts that were in doubt meanwhile prove nothing."""
-        if self.changing or doubts != self.doubts:
-            return
-        self.read_at = now
-        self.used = self._uses()
-        if facts is not self.facts or self.learned_at != doubts:
-            changed, self.facts = facts is not self.facts, facts
-            self.learned_at = doubts
-            for place in self.users:
-                if changed:
-                    place.context.catalogs_changed()
-                place.context.learn(facts.scanner if facts else UNINFORMED)
-                place.context.placeholders = facts.placeholders if facts else frozenset()
-
-    def due(self, now: float) -> bool:
-        """Whether it is time to look again."""
-        if self.reading or self.changing:
-            return False
-        if any(place.context.facts_stale for place in self.users):
-            return now - self.read_at >= CHANGED_INTERVAL
-        # Where nobody has asked for anything nobody is misjudged; and a server that is left alone may be closed.
-        interval = min(max(FACTS_INTERVAL, self.cost / FACTS_SHARE), LONGEST_FACTS_INTERVAL)
-        return now - self.read_at >= interval and self._uses() != self.used
-
-    def _uses(self) -> int:
-        """How many queries its clients have sent whose texts are judged."""
-        return sum(place.context.query_count for place in self.users if place.context.watching)
-
-
-# Of places whose servers no client gets: nothing is judged there.
-NOT_READ = Catalogs(read_at=math.inf)
 
 
 class Place:

@@ -15,11 +15,12 @@ from pgpool_py.admin.errors import Refused
 from pgpool_py.app import systemd
 from pgpool_py.app.authquery import AuthQuery
 from pgpool_py.app.broker import Broker, real_member
+from pgpool_py.app.catalogs import Catalogs
 from pgpool_py.app.desk import Desk
 from pgpool_py.app.drain import CANCELLING, Drain, cut_off
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
-from pgpool_py.app.place import AuthPlace, Catalogs, Place, fresh_settings, socket_options
+from pgpool_py.app.place import AuthPlace, Place, fresh_settings, socket_options
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
 from pgpool_py.app.scraping import Scraping
 from pgpool_py.app.takeover import Predecessor, Successor

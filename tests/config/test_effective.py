@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.app.place import Catalogs, Place, fresh_settings
+from pgpool_py.app.catalogs import Catalogs
+from pgpool_py.app.place import Place, fresh_settings
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.config import Config, DatabaseSettings, UserSettings
 from pgpool_py.config.setting import setting_fields

@@ -1,0 +1,107 @@
+"""What is known of a database's catalogs, shared by all places that lead to it: when to look at them, and what is learned.
+
+What the rows mean is for `session.catalog` to say; on which server they are asked for, for the broker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pgpool_py.backend.query import Row
+from pgpool_py.relay._io import clock
+from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, DatabaseFacts, facts_from_rows
+from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED
+
+if TYPE_CHECKING:
+    from pgpool_py.app.place import Place
+
+Ask = Callable[[str], Awaitable[list[Row]]]
+
+FACTS_INTERVAL = 2.0  # seconds between two looks at the catalogs of a database that is in use
+LONGEST_FACTS_INTERVAL = 60.0
+FACTS_SHARE = 0.01  # of one server's time that these looks take at most
+CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL
+
+
+@dataclass(slots=True, eq=False)
+class Catalogs:
+    """What was read from one database's catalogs; every place that leads there uses it."""
+
+    facts: DatabaseFacts | None = None
+    read_at: float = -math.inf
+    reading: bool = False
+    cost: float = 0.0  # seconds of a server's time that the last look took
+    used: int = 0  # how many queries its clients had sent when it was taken
+    # clients whose transaction changes the catalogs: until it has ended, reading them proves nothing
+    changing: set[Any] = field(default_factory=set)
+    doubts: int = 0  # how often that has been
+    learned_at: int = 0  # the count when the facts were read
+    users: list[Place] = field(default_factory=list)
+
+    def doubt(self, client: Any) -> None:
+        """A transaction of *client* that changed the catalogs is about to end: judge without them."""
+        self.changing.add(client)
+        events = self.facts is None or self.facts.ddl or client.makes_events
+        for place in self.users:
+            place.context.facts_stale = True
+            place.context.catalogs_changed()
+            if place.context.scanner is not UNINFORMED and (events or place.context.scanner is not IN_DOUBT):
+                place.context.doubt(UNINFORMED if events else IN_DOUBT)
+            if client.makes_names:
+                place.context.makes_names = True
+            place.context.placeholders |= client.makes_settings
+        self.doubts += 1
+
+    def settle(self, client: Any) -> None:
+        """The transaction of *client* has ended: what it changed is there, or it is not."""
+        self.changing.discard(client)
+        for place in self.users:
+            place.context.catalogs_changed()
+
+    def learn(self, facts: DatabaseFacts | None, now: float, doubts: int) -> None:
+        """Judge by these facts from now on; verdicts given before are forgotten. *doubts* is what the count was when the reading
+        began: facts that were in doubt meanwhile prove nothing."""
+        if self.changing or doubts != self.doubts:
+            return
+        self.read_at = now
+        self.used = self._uses()
+        if facts is not self.facts or self.learned_at != doubts:
+            changed, self.facts = facts is not self.facts, facts
+            self.learned_at = doubts
+            for place in self.users:
+                if changed:
+                    place.context.catalogs_changed()
+                place.context.learn(facts.scanner if facts else UNINFORMED)
+                place.context.placeholders = facts.placeholders if facts else frozenset()
+
+    async def read(self, ask: Ask) -> bool:
+        """Look whether they have changed, and read them if so: whether they were read. *ask* answers a query with its rows."""
+        doubts = self.doubts
+        row = (await ask(FINGERPRINT_QUERY))[0]
+        fingerprint, self.cost = row[0] or b"", float(row[1] or 0)
+        if self.facts is not None and self.facts.fingerprint == fingerprint:
+            self.learn(self.facts, clock(), doubts)
+            return False
+        self.learn(facts_from_rows(await ask(FACTS_QUERY), fingerprint), clock(), doubts)
+        return True
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to look again."""
+        if self.reading or self.changing:
+            return False
+        if any(place.context.facts_stale for place in self.users):
+            return now - self.read_at >= CHANGED_INTERVAL
+        # Where nobody has asked for anything nobody is misjudged; and a server that is left alone may be closed.
+        interval = min(max(FACTS_INTERVAL, self.cost / FACTS_SHARE), LONGEST_FACTS_INTERVAL)
+        return now - self.read_at >= interval and self._uses() != self.used
+
+    def _uses(self) -> int:
+        """How many queries its clients have sent whose texts are judged."""
+        return sum(place.context.query_count for place in self.users if place.context.watching)
+
+
+# Of places whose servers no client gets: nothing is judged there.
+NOT_READ = Catalogs(read_at=math.inf)
