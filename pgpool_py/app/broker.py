@@ -6,16 +6,16 @@ The relay and the pools meet here: launches, closes, checks, hand-overs, cancels
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from pgpool_py.app.catalogs import NOT_READ, Catalogs
+from pgpool_py.app.catalogs import Catalogs
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
+from pgpool_py.app.launching import look_at_catalogs, run_connect_query
 from pgpool_py.app.listening import ListeningConnections
 from pgpool_py.app.place import AuthPlace, Place
 from pgpool_py.app.relaystates import RELAY_STATES
@@ -24,7 +24,7 @@ from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.backend.cancel import cancel_server
 from pgpool_py.backend.errors import ServerConnectError
 from pgpool_py.backend.hosts import Names
-from pgpool_py.backend.query import QueryFailed, Row, ask
+from pgpool_py.backend.query import QueryFailed, Row
 from pgpool_py.backend.target import ServerAddress, ServerLogin
 from pgpool_py.config import Config
 from pgpool_py.frontend.gate import ClientLogin
@@ -38,9 +38,8 @@ from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.relay.relay import Relay
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.tls import adopt
-from pgpool_py.session.catalog import DEFAULTS_QUERY, FACTS_QUERY
-from pgpool_py.session.look import Finding, question_of_start, read
-from pgpool_py.session.settings import is_tracked
+from pgpool_py.session.catalog import FACTS_QUERY
+from pgpool_py.session.look import Finding
 
 
 class Broker:
@@ -136,10 +135,11 @@ class Broker:
             self.perform(actions)
             return
         try:
+            limit = self.config.pgbouncer.server_connect_timeout or None
             what = "reading the catalogs"
-            await self._look_at_catalogs(place, login)
+            await look_at_catalogs(place, login, limit, self.log)
             what = "reading what connect_query has set"
-            left = await self._connect_query(place, login)
+            left = await run_connect_query(place, login, limit, self.log)
         except Exception as error:
             # Whatever it was, the pool must know that this connection will not come.
             login.sock.close()
@@ -152,48 +152,6 @@ class Broker:
     def _log_launch_failed(self, address: object, place: Place, why: str, started: float) -> None:
         who = label("S", self.next_server_number(), place.pool.database, place.pool.user, address)
         self.log.warning(f"closing because: {why} (age={int(clock() - started)}s)", who)
-
-    async def _look_at_catalogs(self, place: Place, login: ServerLogin) -> None:
-        """At each new server: what its settings are, and has the database's code changed since it was read?"""
-        catalogs = place.catalogs
-        if catalogs is NOT_READ:
-            with contextlib.suppress(QueryFailed):
-                async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
-                    place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
-            return
-        doubts = catalogs.doubts
-        defaults: list[Row] = []
-        try:
-            async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
-                defaults += await ask(login.sock, DEFAULTS_QUERY)
-                if await catalogs.read(lambda text: ask(login.sock, text)):
-                    self.log.debug(f"catalogs of database {place.pool.database} were read")
-                with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
-                    defaults += await ask(login.sock, place.custom_defaults_query())
-        except QueryFailed as failure:
-            catalogs.learn(None, clock(), doubts)
-            who = label("S", 0, place.pool.database, place.pool.user, login.address)
-            self.log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
-        place.learn_defaults(defaults)
-
-    async def _connect_query(self, place: Place, login: ServerLogin) -> Finding:
-        """Run connect_query on a new server; what it has left there."""
-        context, query = place.context, place.entry.connect_query
-        if not query or place.catalogs is NOT_READ:
-            return Finding()
-        before = dict(login.parameters)
-        async with asyncio.timeout(self.config.pgbouncer.server_connect_timeout or None):
-            try:
-                await ask(login.sock, query, login.parameters)
-            except QueryFailed as failure:
-                who = label("S", 0, place.pool.database, place.pool.user, login.address)
-                self.log.warning(f"connect_query failed: {failure}", who)
-            if not context.connect_query:
-                # Of clients that nobody follows the reported settings are kept, as PgBouncer does.
-                changed = login.parameters.items() - before.items()
-                return Finding(session={name: value for name, value in changed if is_tracked(name)})
-            question = question_of_start(context.connect_query, context.placeholders)
-            return read(await ask(login.sock, question.text().decode("utf-8", "surrogateescape")), question)
 
     def _addresses_gone(self, host: str, gone: set[ServerAddress]) -> None:
         """*host* does not lead there any more: these servers serve their transactions to the end, and no others."""

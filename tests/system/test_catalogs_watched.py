@@ -54,3 +54,25 @@ def test_an_idle_server_is_closed_while_others_are_busy(start_pooler: Start, adm
 
         stack.wait_until(is_gone, "the idle server is closed")
         assert idle.ask("select 'served'") == "served"
+
+
+def test_what_was_read_counts_on_while_no_server_is_to_be_had(start_pooler: Start, admin: RawClient) -> None:
+    """The look at the catalogs waits in line, and in vain: texts are judged as before, and plain ones cost nothing."""
+    pooler = start_pooler(databases={"one": "pool_size=1"}, settings={"query_wait_timeout": 1})
+    with pooler.connect("one") as client:
+        client.query("create table if not exists plain (n int)")
+        pid = client.ask("select pg_backend_pid()")
+        last = f"select max(query) from pg_stat_activity where pid = {pid} and state = 'idle'"
+
+        def is_plain() -> bool:
+            client.query("select count(*) from plain")
+            return admin.ask(last) == "select count(*) from plain"
+
+        stack.wait_until(is_plain, "the table is known")
+        client.query("begin")
+        held = f"select now() - xact_start > interval '4 s' from pg_stat_activity where pid = {pid}"
+        stack.wait_until(lambda: client.query("select 1") and admin.ask(held) == "t", "the look has given up")
+        client.query("select count(*) from plain")
+        client.query("commit")
+        assert admin.ask(last) == "commit"
+        client.query("drop table plain")
