@@ -386,7 +386,11 @@ class Broker:
             for each in catalogs.users:
                 each.context.facts_stale = False
             await catalogs.read(question)
-        except (QueryFailed, ErrandFailed, ValueError, IndexError):  # the last two: rows that are no answer
+        except ErrandFailed:
+            # No server is to be had: what was read counts on, and is looked at as soon as there is one.
+            for each in catalogs.users:
+                each.context.facts_stale = True
+        except (QueryFailed, ValueError, IndexError):  # the last two: rows that are no answer
             catalogs.learn(None, clock(), doubts)
         finally:
             catalogs.reading = False

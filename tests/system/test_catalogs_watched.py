@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pgwire import RowDescription
 from tests.system import stack, wire
 from tests.system.rawclient import RawClient
 
@@ -57,22 +58,31 @@ def test_an_idle_server_is_closed_while_others_are_busy(start_pooler: Start, adm
 
 
 def test_what_was_read_counts_on_while_no_server_is_to_be_had(start_pooler: Start, admin: RawClient) -> None:
-    """The look at the catalogs waits in line, and in vain: texts are judged as before, and plain ones cost nothing."""
-    pooler = start_pooler(databases={"one": "pool_size=1"}, settings={"query_wait_timeout": 1})
-    with pooler.connect("one") as client:
+    """The look at the catalogs waits in line, and in vain: texts are judged as before, and plain ones cost no reset."""
+    settings = {"query_wait_timeout": 1, "admin_users": stack.ADMIN}
+    pooler = start_pooler(databases={"one": "pool_size=1"}, settings=settings)
+    with pooler.connect("one") as client, pooler.connect("pgbouncer", user=stack.ADMIN) as console:
+
+        def prepared() -> list[bytes | None]:
+            reply = console.query("show servers")
+            columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
+            at = [column.name for column in columns].index(b"prepared_statements")
+            return [message.columns[at] for message in reply if message.kind == "D"]
+
         client.query("create table if not exists plain (n int)")
-        pid = client.ask("select pg_backend_pid()")
-        last = f"select max(query) from pg_stat_activity where pid = {pid} and state = 'idle'"
 
         def is_plain() -> bool:
+            client.exchange(wire.run("select 1", name="s"))
             client.query("select count(*) from plain")
-            return admin.ask(last) == "select count(*) from plain"
+            client.exchange(wire.close_statement("s") + wire.sync())
+            return prepared() == [b"1"]
 
-        stack.wait_until(is_plain, "the table is known")
+        stack.wait_until(is_plain, "the table is known, so that reading it leaves the server's statements alone")
         client.query("begin")
-        held = f"select now() - xact_start > interval '4 s' from pg_stat_activity where pid = {pid}"
+        held = "select max(now() - xact_start) > interval '4 s' from pg_stat_activity where state = 'idle in transaction'"
         stack.wait_until(lambda: client.query("select 1") and admin.ask(held) == "t", "the look has given up")
         client.query("select count(*) from plain")
         client.query("commit")
-        assert admin.ask(last) == "commit"
+        client.query("select 2")
+        assert prepared() == [b"1"]
         client.query("drop table plain")
