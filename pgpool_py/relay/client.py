@@ -10,7 +10,7 @@ from typing import Any
 
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_READY
+from pgpool_py.relay.hearing import AWAITS_ANSWERS, AWAITS_CHANNELS, AWAITS_READY
 from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
@@ -92,6 +92,14 @@ class Client(Reader):
         else:
             known = server.expected.copying_in or server.expected.failed or not server.expected.size()
         if known:
+            if server is not None and self.awaiting == AWAITS_ANSWERS and self.all_back:
+                # Its DISCARD ALL has ended the transaction of its batch.
+                if server.dirty and self.examines(server):
+                    return
+                if server.in_force is not self.settings:
+                    self.restore(server)
+                if self.differing:
+                    return
             self.go_on()
             if self.ending:
                 self.finish()
@@ -179,10 +187,13 @@ class Client(Reader):
             at_rest = server.status == IDLE and not self.passing and server.out is None
             if at_rest and server.dirty and self.examines(server):
                 return
-            if self.kept and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
+            within = self.awaiting == AWAITS_ANSWERS  # a batch, of which the DISCARD ALL has ended what was before
+            if (self.kept or within) and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
                 self.restore(server)
                 if self.differing:
                     return
+            if within and self.told is not server.reported:
+                self.tell(server)  # what the DISCARD ALL has changed was reported to the pooler's own question
             self.go_on()
             if self.server is not server or not server.ready or self.kept is not None:
                 return

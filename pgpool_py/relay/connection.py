@@ -202,11 +202,14 @@ class Connection(Member):
         """The server itself passes on a notification; what the client is to be sent."""
         return b""
 
-    def undo(self, dropped: list[tuple[int, Any]]) -> None:
+    def undo(self, dropped: list[tuple[int, Any]], refused: bool) -> None:
         """These requests were skipped by the server."""
 
     def reset_all(self, statements: bool) -> None:
         """The client's own DISCARD ALL (or DEALLOCATE ALL, RESET ALL) was carried out."""
+
+    def deallocated(self, note: Any) -> None:
+        """The client's DEALLOCATE of one statement was carried out, whose Execute has left *note*."""
 
     def keeps_idly(self) -> bool:
         """Whether this client asks nothing, and would rather lose its server than be told of that."""

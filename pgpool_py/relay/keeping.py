@@ -280,7 +280,7 @@ class Keeper(Returner):
             question.whole = True
         question.objects = bool(dirty & OBJECTS) or bool(self.pins)
         question.held = bool(dirty & HELD) or bool(self.pins)
-        question.statements = bool(dirty & BARE and dirty & OPAQUE)
+        question.statements = bool(dirty & BARE and dirty & (OPAQUE | STATEMENT))
         if question.whole:
             question.names |= question.candidates | self.context.placeholders | self.settings.custom
             question.names.update([name for name in server.defaults if is_custom(name)])
@@ -398,21 +398,18 @@ class Keeper(Returner):
 
     def forget(self, server: Server) -> None:
         """The client's own DISCARD ALL was carried out: its session is as it began."""
-        alone = server.expected.size() == 1
-        if alone:
-            self.question = self.lasting(server)
-        elif self.startup.values:
-            # What follows in the same batch, the way back among it, has been noted or will be.
-            self.question = self.question or Question()
-            self.question.names.update([name.lower() for name in self.startup.values])
-            server.dirty |= SETTINGS
+        self.question = self.lasting(server)
         self.all_back = True
         self.unknowable = False
-        if alone:
-            self.prepared = 0
+        self.prepared = 0
         sequences.forget(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
+        if empty:
+            # ... unless the server began with a value that nobody has asked for.
+            self.question = self.question or Question()
+            self.question.names.update(empty)
+            server.dirty |= SETTINGS
         if self.pins:
             server.dirty |= RELEASES
 

@@ -13,7 +13,7 @@ cdef class Preparer(Keeper):
     cdef public Statement unnamed
     cdef public tuple bound
     cdef tuple parse_note
-    cdef public bytes clearing
+    cdef public tuple clearing
 
     @cython.locals(settings=Settings, statement=Statement, i=cython.int, recent=list)
     cdef Statement statement(self, int start, int stop)

@@ -16,7 +16,7 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
-from pgpool_py.session.naming import REFUSAL, REPEATED, Names, names_statements, parse_there
+from pgpool_py.session.naming import REFUSAL, REPEATED, UNNAMED, Names, names_statements, parse_there
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
 from pgwire.codes import Frontend
@@ -45,7 +45,8 @@ class Preparer(Keeper):
     `unnamed`        the one without
     `bound`          (portal, name, statement) of the last Bind, if that was of a named one
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
-    `clearing`       the portal bound to a DEALLOCATE ALL or DISCARD ALL, None: none is; nothing goes out behind its Execute
+    `clearing`       (portal, statement) of the last Bind of what ends prepared statements: that one of the client's, or None for
+                     DEALLOCATE ALL and DISCARD; nothing goes out behind its Execute
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -54,7 +55,7 @@ class Preparer(Keeper):
         self.unnamed: Any = None
         self.bound: Any = None
         self.parse_note: Any = None
-        self.clearing: bytes | None = None
+        self.clearing: Any = None
 
     def statement(self, start: int, stop: int) -> Any:
         """The statement whose body is that part of the buffer, its verdict up to date."""
@@ -182,7 +183,7 @@ class Preparer(Keeper):
     def place_unnamed(self, server: Server) -> bytes:
         """Make the server's unnamed statement this client's; the message that does."""
         statement = self.unnamed
-        note = (0, None, statement, statement, server.unnamed)
+        note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
         if statement is None:
             server.expected.add(OWED_CLOSE + SKIP, note)
@@ -191,24 +192,48 @@ class Preparer(Keeper):
         parse_there(server, statement, b"", self.deviation, note, stage)
         return b"".join(stage)
 
-    def undo(self, dropped: list[tuple[int, Any]]) -> None:
+    def deallocated(self, note: Any) -> None:
+        if self.names is not None and self.server is not None:
+            self.names.forget(self.server, note[1])
+
+    def undo(self, dropped: list[tuple[int, Any]], refused: bool) -> None:
         server = self.server
-        first = True
-        for _, note in reversed(dropped):
+        if server is None:
+            return
+        first = None
+        for entry in reversed(dropped):
+            note = entry[1]
             if not isinstance(note, tuple):
                 continue
-            if note[0] == 0:
-                self.unnamed = note[3]
-                if server is not None:
-                    server.unnamed = note[4]
-            elif self.names is not None and server is not None:
+            if note[0] == UNNAMED:
+                first = entry
+            elif self.names is not None:
                 self.names.undo(server, note)
-            first = False
-        if not first and dropped[0][0] & 7 == OWED_PARSE and dropped[0][1] is not None and dropped[0][1][0] == 0:
-            # A failed unnamed Parse leaves no unnamed statement at all.
-            self.unnamed = None
-            if server is not None:
-                server.unnamed = None
+        if first is None:
+            return
+        code, (_, _, _, own, there) = first
+        if refused and first is dropped[0] and code & 7 == OWED_PARSE:
+            # A Parse without a name that fails leaves no such statement at all.
+            there = None
+            if not code & SKIP:
+                own = None
+        self.unnamed_was(server, own, there)
+
+    def unnamed_was(self, server: Server, own: Any, there: Any) -> None:
+        """The statements without a name, the client's and the server's, were these before what was sent since."""
+        ended = False
+        for i, (code, note) in enumerate(server.expected.owed()):
+            if code & 7 == OWED_QUERY:
+                # It ends the server's; the client's, too, if it was his.
+                ended = True
+                if not code & SKIP:
+                    return
+            elif isinstance(note, tuple) and note[0] == UNNAMED:
+                server.expected.replace_note(i, (UNNAMED, None, note[2], own, note[4] if ended else there))
+                return
+        self.unnamed = own
+        if not ended:
+            server.unnamed = there
 
     def reset_all(self, statements: bool) -> None:
         # The statement without a name stays; a Query has ended it when it was sent. Nothing else was sent behind this.

@@ -13,6 +13,7 @@ from typing import Any
 
 from pgpool_py.relay import sequences
 from pgpool_py.relay._io import byte, find_zero, load, piece, u32
+from pgpool_py.relay.hearing import AWAITS_ANSWERS
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
@@ -20,7 +21,6 @@ from pgpool_py.relay.replies import parameter_status, ready_for_query
 from pgpool_py.relay.requesting import Requester
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
-from pgpool_py.session.naming import FLUSH_MESSAGE
 from pgpool_py.session.settings import difference
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
@@ -45,7 +45,6 @@ OWED_SYNC = int(Owed.SYNC)
 LETTERS = frozenset(int(kind) for kind in Frontend)
 IDLE = ord("I")
 KEEPS_VALUE = sequences.KEEPS_VALUE
-AWAITS_ANSWERS = 1  # whether the server wants copy data whose end has come already, or how all that went out ends
 
 
 class Reader(Requester):
@@ -198,18 +197,14 @@ class Reader(Requester):
                 done = self.on_bind(server, pos, end, stop)
             elif kind == EXECUTE:
                 server.ready = False
-                server.expected.add(OWED_EXECUTE, None)
                 context.query_count += 1
                 self.query_count += 1
-                if self.going_back is not None and whole:
-                    self.staged(end).extend(self.way_back(server, piece(pos + 5, end)))
-                if self.clearing is not None and whole and piece(pos + 5, find_zero(pos + 5, end)) == self.clearing:
-                    # What a name means behind it depends on whether it succeeds.
-                    self.clearing = None
-                    if not server.expected.failed:
-                        self.staged(end).append(FLUSH_MESSAGE)
-                        self.awaiting = AWAITS_ANSWERS
-                        done = self.keep(server, end, stop)
+                if self.clearing is not None and whole and piece(pos + 5, find_zero(pos + 5, end)) == self.clearing[0]:
+                    done = self.execute_clearing(server, end, stop)
+                else:
+                    server.expected.add(OWED_EXECUTE, None)
+                    if self.going_back is not None and whole:
+                        self.staged(end).extend(self.way_back(server, piece(pos + 5, end)))
             elif kind == PARSE:
                 done = self.on_parse(server, pos, end, stop)
             elif kind == DESCRIBE or kind == CLOSE:
@@ -239,7 +234,7 @@ class Reader(Requester):
                 break
 
             if server.expected.dropped:
-                server.undo_dropped()
+                server.undo_dropped(False)
             pos = end
             if not whole:
                 self.passing = end - stop

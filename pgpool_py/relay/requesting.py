@@ -13,12 +13,22 @@ from typing import Any
 
 from pgpool_py.relay import pinning, sequences
 from pgpool_py.relay._io import byte, find_zero, piece, raw
-from pgpool_py.relay.hearing import AWAITS_READY, Hearer
+from pgpool_py.relay.hearing import AWAITS_ANSWERS, AWAITS_READY, Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import MIXED
+from pgpool_py.relay.upkeep import UNKNOWN as UNKNOWN_STATEMENT
 from pgpool_py.session import flags
-from pgpool_py.session.naming import REFUSAL, REPEATED, Names, clears_statements, deallocated_name, may_clear
+from pgpool_py.session.naming import (
+    DEALLOCATED,
+    FLUSH_MESSAGE,
+    REFUSAL,
+    REPEATED,
+    UNNAMED,
+    Names,
+    deallocated_name,
+    may_clear,
+)
 from pgpool_py.session.settings import UNSETTLED
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
@@ -31,6 +41,7 @@ OWED_PARSE = int(Owed.PARSE)
 OWED_BIND = int(Owed.BIND)
 OWED_DESCRIBE = int(Owed.DESCRIBE)
 OWED_CLOSE = int(Owed.CLOSE)
+OWED_EXECUTE = int(Owed.EXECUTE)
 OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
 
 BEGINNING = 4096
@@ -47,6 +58,7 @@ TRANSACTION_END = flags.TRANSACTION_END
 READS_VALUES = flags.READS_VALUES
 MEETS_OTHERS = flags.MEETS_OTHERS
 UNKNOWN = flags.UNKNOWN
+BARE = flags.BARE
 BACK = flags.BACK
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
@@ -54,6 +66,7 @@ VALUES = flags.VALUES
 KEEPS_UNNAMED = pinning.KEEPS_UNNAMED
 KEEPS_NAMED = pinning.KEEPS_NAMED
 NOTED = flags.NOTED
+NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC
 
@@ -148,7 +161,7 @@ class Requester(Hearer):
                 if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
                     # What it may read depends on how the requests before end.
                     return self.keep(server, pos, stop) if self.differing else self.wait(server, pos, stop)
-                if verdict & STATEMENT and self.deviation == UNSETTLED and server.expected.owed_ready:
+                if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                     return self.wait(server, pos, stop)
                 extra = self.before(server, verdict, text, True)
                 if extra is not None:
@@ -224,6 +237,8 @@ class Requester(Hearer):
                 if names.must_wait(server):
                     return self.wait(server, pos, stop)
                 statement = names.get(name)
+        elif server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
+            return self.wait(server, pos, stop)
         if statement is not None:
             if statement.facts_seen != context.facts_seen:
                 context.judge(statement)
@@ -234,14 +249,18 @@ class Requester(Hearer):
                     return self.keep(server, pos, stop)
                 if extra:
                     self.staged(pos).append(extra)
-            if self.blind and verdict & TRANSACTION_END:
-                self.relay.broker.catalogs_changed(self)
+            if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
+                return self.wait(server, pos, stop)
             if verdict & MEETS_OTHERS or (verdict & VALUES and context.reads_sequences):
                 extra = self.before(server, verdict, statement.body, False)
                 if extra is not None:
                     self.staged(pos).append(extra)
+            if verdict & CLEANUP and names is not None and not server.dirty & BARE:
+                target = deallocated_name(statement.body)
+                if target is not None and names.has(target):
+                    return self.bind_deallocate(server, target, pos, portal_end, name_end, end)
         self.bound = None
-        if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing:
+        if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing[0]:
             self.clearing = None
         if not name:
             if server.unnamed is not statement:
@@ -260,6 +279,8 @@ class Requester(Hearer):
             stage.append(b"B" + size.to_bytes(4, "big") + portal + there + b"\0")
             self.start = name_end + 1
         if statement is not None and (statement.verdict or self.blind):
+            if self.blind and statement.verdict & TRANSACTION_END:
+                self.relay.broker.catalogs_changed(self)
             note = self.bound_to(server, statement, pos, portal_end, end if whole else 0, note)
             if not whole and statement.verdict & OPAQUE and context.watching:
                 self.overhear(server, piece(pos, stop))
@@ -279,12 +300,41 @@ class Requester(Hearer):
             self.mark(server, statement.verdict)
         if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
             self.portal_bound(server, piece(pos + 5, portal_end), statement)
-        if statement.verdict & CLEANUP:
-            if statement.deallocates is not None and self.names is not None:
-                self.names.forget(server, statement.deallocates)
-            elif clears_statements(statement.body):
-                self.clearing = piece(pos + 5, portal_end)
+        if statement.verdict & CLEANUP and may_clear(statement.body):
+            target = deallocated_name(statement.body)
+            self.clearing = (piece(pos + 5, portal_end), target)
         return note
+
+    def bind_deallocate(self, server: Server, target: bytes, pos: int, portal_end: int, name_end: int, end: int) -> int:
+        """A DEALLOCATE of the client's statement *target* is bound: to one that says what the server calls it."""
+        assert self.names is not None
+        portal = piece(pos + 5, portal_end)
+        stage = self.staged(pos)
+        stage.append(self.names.deallocation(server, target, (UNNAMED, None, None, self.unnamed, server.unnamed)))
+        server.unnamed = UNKNOWN_STATEMENT
+        size = end - pos - 1 - (name_end - portal_end - 1)
+        stage.append(b"B" + size.to_bytes(4, "big") + portal + b"\0\0")
+        self.start = name_end + 1
+        self.clearing = (portal, target)
+        if self.going_back is not None:
+            self.portal_bound(server, portal, None)
+        server.dirty |= CLEANUP
+        server.expected.add(OWED_BIND, None)
+        return SENT
+
+    def execute_clearing(self, server: Server, end: int, stop: int) -> int:
+        """What ends prepared statements is executed: what a name means behind it depends on whether it succeeds."""
+        _, target = self.clearing
+        self.clearing = None
+        self.all_back = False
+        note: Any = None
+        if target is not None and self.names is not None and self.names.has(target):
+            note = (DEALLOCATED, target, self.names.known[target], None)
+        if not server.expected.add(OWED_EXECUTE, note):
+            return SENT
+        self.staged(end).append(FLUSH_MESSAGE)
+        self.awaiting = AWAITS_ANSWERS
+        return self.keep(server, end, stop)
 
     def on_parse(self, server: Server, pos: int, end: int, stop: int) -> int:
         context = self.context
@@ -328,6 +378,8 @@ class Requester(Hearer):
                 server.ready = False
                 return SENT
         if verdict:
+            if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
+                return self.wait(server, pos, stop)
             extra = self.before(server, verdict, statement.body, False)
             if extra is not None:
                 self.staged(pos).append(extra)
@@ -335,17 +387,12 @@ class Requester(Hearer):
                 deviation, changed = self.deviation, server.changed
                 self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
                 self.deviation, server.changed = deviation, changed  # nothing of it has run yet
-            if verdict & CLEANUP and self.names is not None:
-                statement = self.names.deallocation(server, statement, self.staged(pos))
         if unnamed:
-            if statement.deallocates is not None and self.stage is not None:
-                body = statement.body
-                self.instead(pos, end, b"P" + (len(body) + 5).to_bytes(4, "big") + b"\0" + body)
             before = self.parse_note
             if before is None or (
                 before[2] is not statement or before[3] is not self.unnamed or before[4] is not server.unnamed
             ):
-                before = self.parse_note = (0, None, statement, self.unnamed, server.unnamed)
+                before = self.parse_note = (UNNAMED, None, statement, self.unnamed, server.unnamed)
             server.expected.add(OWED_PARSE, before)
             self.unnamed = statement
             server.unnamed = statement
@@ -379,10 +426,12 @@ class Requester(Hearer):
         names = self.names
         if not name:
             if kind == CLOSE:
-                server.expected.add(OWED_CLOSE, (0, None, None, self.unnamed, server.unnamed))
+                server.expected.add(OWED_CLOSE, (UNNAMED, None, None, self.unnamed, server.unnamed))
                 self.unnamed = None
                 server.unnamed = None
             else:
+                if server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
+                    return self.wait(server, pos, stop)
                 if server.unnamed is not self.unnamed:
                     self.staged(pos).append(self.place_unnamed(server))
                 server.expected.add(OWED_DESCRIBE, None)
@@ -415,6 +464,10 @@ class Requester(Hearer):
             self.overhear(server, piece(pos + 5, stop))
         server.expected.add(OWED_FUNCTION_CALL, None)
         return SENT
+
+    def names_unsure(self, server: Server) -> bool:
+        """Whether requests under way decide what a text that may name statements finds."""
+        return self.deviation == UNSETTLED or (self.names is not None and bool(self.names.must_wait(server)))
 
     # --- messages too long to be kept ---
 

@@ -36,7 +36,7 @@ cdef class Server(Upkeep):
     cdef scan(self, int stop)
     cdef bint is_asked_for(self)
     cdef send_fakes(self)
-    cdef undo_dropped(self)
+    cdef undo_dropped(self, bint refused)
     cdef bytes on_error(self, int pos, int end)
     cdef bytes on_parameter(self, int pos, int end)
     cdef bytes on_tag(self, bytes tag)

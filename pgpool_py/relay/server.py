@@ -197,7 +197,7 @@ class Server(Upkeep):
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
                 return
             if expected.dropped:
-                self.undo_dropped()
+                self.undo_dropped(True)
             if expected.suspect:
                 # The reset meets a stray ReadyForQuery, if there is one, and the server is closed: no client is.
                 expected.suspect = False
@@ -282,12 +282,15 @@ class Server(Upkeep):
             if self.client is not None:
                 self.client.send_data(b"1\0\0\0\4" if kind == OWED_PARSE else b"3\0\0\0\4")
 
-    def undo_dropped(self) -> None:
-        """Hand the requests the server skipped back to the client, which undoes what it noted of them."""
+    def undo_dropped(self, refused: bool) -> None:
+        """Hand the requests the server skipped back to the client, which undoes what it noted of them.
+
+        *refused*: the first of them was answered with an error.
+        """
         dropped = self.expected.dropped
         self.expected.dropped = []
         if self.client is not None:
-            self.client.undo(dropped)
+            self.client.undo(dropped, refused)
         else:
             self.dirty |= RESET  # nobody knows any more what this server has prepared: the reset clears it
 
@@ -344,6 +347,11 @@ class Server(Upkeep):
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
             else:
                 self.statements.clear()
+        elif tag == b"DEALLOCATE" and isinstance(note, tuple):
+            if self.client is not None:
+                self.client.deallocated(note)
+            else:
+                self.statements.pop(note[2], None)
         elif self.context.watching and note is not UPKEEP:
             # The second net: what the text did not foresee is looked at as if nobody had read it.
             foreseen = FORESEEN.get(tag, flags.DDL | flags.SETTINGS)

@@ -93,9 +93,7 @@ def statement(name: bytes, value: bytes, local: bool) -> bytes:
 
 def way_back(said: Reader, start: Start) -> list[bytes]:
     """The statements that must follow what one statement said, so that it leads to *start*."""
-    if said.discards:
-        names = set(start)
-    elif said.resets_all:
+    if said.resets_all:
         names = start.keys() - {ROLE, AUTHORIZATION}
     else:
         names = start.keys() & said.resets
@@ -140,7 +138,7 @@ def completed(text: bytes, start: Start, conforming: bool, encoding: bytes, alon
         said.read(tokens)
         if tokens[0] in _COUNTED and tokens[:2] != [("w", b"set"), ("w", b"constraints")]:
             swallowed.append(False)
-        if said.discards or (said.local_resets and single and alone):
+        if said.local_resets and single and alone:
             continue
         back = way_back(said, start)
         if back:

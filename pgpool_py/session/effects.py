@@ -191,7 +191,6 @@ class Reader:
     """Gathers the effects of one statement after the other.
 
     `local_resets`  names that SET LOCAL sends back to the session's start, for this transaction
-    `discards`      there is a DISCARD ALL
     """
 
     def __init__(self) -> None:
@@ -200,7 +199,6 @@ class Reader:
         self.resets: set[bytes] = set()
         self.resets_all = False
         self.local_resets: set[bytes] = set()
-        self.discards = False
         self.parameters: list[int] = []
         self.listens = False
         self.whole = False
@@ -211,8 +209,6 @@ class Reader:
             self._set(tokens[1:])
         elif lead == ("w", b"reset"):
             self._reset(tokens[1:])
-        elif tokens == [("w", b"discard"), ("w", b"all")]:
-            self.discards = True
         elif lead in (("w", b"listen"), ("w", b"unlisten")):
             self.listens = self.listens or tokens[-1] != ("o", b"*")
         for i, token in enumerate(tokens):

@@ -43,14 +43,20 @@ SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
 # What a note says, its first item: (kind, client's name, statement, previous statement); that of a request that was made to fail
 # is (REFUSAL, None, SQLSTATE, message).
-UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, REFUSAL = range(10)
+UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, REFUSAL, DEALLOCATED = range(11)
 
 _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
-_CLEARING = re.compile(rb"\s*+(?:DEALLOCATE\s++(?:PREPARE\s++)?ALL|DISCARD\s++ALL)\s*+;?\s*+\0", re.IGNORECASE)
+_ONE_DEALLOCATE = re.compile(rb"\s*+DEALLOCATE\s[^;\0]*+;?\s*+\0", re.IGNORECASE)
 _CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
+# Commands whose text is only taken apart at Parse, and gets its meaning when they are executed.
+_READ_LATER = re.compile(
+    rb"\s*+(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET|ROLLBACK"
+    rb"|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b",
+    re.IGNORECASE,
+)
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 
@@ -60,11 +66,6 @@ _SETTINGS_IN_FORCE = (
     b"SELECT '', '' UNION ALL SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
 )
-
-
-def clears_statements(body: bytes) -> bool:
-    """Whether a text is one DEALLOCATE ALL or DISCARD ALL."""
-    return _CLEARING.match(body) is not None
 
 
 def may_clear(text: bytes) -> bool:
@@ -86,10 +87,15 @@ def deallocated_name(body: bytes) -> bytes | None:
 def names_statements(verdict: int, text: bytes) -> bool:
     """Whether a text may name prepared statements, or list them: its server must be bare then."""
     if verdict & flags.STATEMENT:
-        return not verdict & flags.CLEANUP
+        return not verdict & flags.CLEANUP or _ONE_DEALLOCATE.match(text + b"\0") is None
     if verdict & flags.OPAQUE:
         return _NAMING.search(text) is not None
     return bool(verdict & flags.READS_STATEMENTS)
+
+
+def read_later(body: bytes) -> bool:
+    """Whether a text gets all its meaning when it is executed. Nothing must run ahead of some of these in their transaction."""
+    return _READ_LATER.match(body) is not None and b"\\" not in body
 
 
 def told_columns(body: bytes | None) -> bytes:
@@ -108,7 +114,9 @@ def parse_there(server: Any, statement: Statement, there: bytes, deviation: int,
     savepoint can be made, the text is read under those of the moment.
     """
     turn = None
-    if deviation == AS_OF_SESSION:
+    if read_later(statement.body):
+        pass
+    elif deviation == AS_OF_SESSION:
         if statement.settings is not server.in_force.meaning:
             turn = detour(server.in_force, statement.settings, server.defaults)
     elif server.changed is not None and server.status == IN_BLOCK and not server.expected.size():
@@ -169,11 +177,20 @@ class Names:
         context = self.context
         bare = server.dirty & BARE
         existing = self.known.get(name)
+        if existing is not None and bare and server.statements.get(existing) == name:
+            # The name is taken, unless SQL has deallocated it: the server knows.
+            del server.statements[existing]
+            statement = self.known[name] = statement.own(context.epoch)
+            server.statements[statement] = name
+            server.expected.add(PARSE, (PARSED, name, statement, existing))
+            stage.append(_parse(name, statement.body))
+            context.server_parse_count += 1
+            return
         if existing is not None:
             # The name is taken: the server itself says so, about the name it knows the statement by.
             there = server.statements.get(existing) or self._place(server, name, existing, deviation, stage)
             server.expected.add(PARSE, (REPEATED, name, existing, None))
-            stage.append(_parse(there, existing.body))
+            stage.append(_parse(there, statement.body))
             context.server_parse_count += 1
             return
         if deviation != AS_OF_SESSION or bare:
@@ -194,7 +211,7 @@ class Names:
         server.expected.add(PARSE, (PARSED, name, statement, None))
         stage.append(_parse(there, statement.body))
         context.server_parse_count += 1
-        if deviation != AS_OF_SESSION and server.status != FAILED:
+        if deviation != AS_OF_SESSION and server.status != FAILED and not read_later(statement.body):
             stage.append(command(server, _SETTINGS_IN_FORCE, (IN_FORCE, None, statement, {})))
 
     def setting_in_force(self, note: tuple[int, Any, Statement, dict[bytes, bytes]], row: bytes) -> None:
@@ -216,7 +233,7 @@ class Names:
         """
         statement = self.known[name]
         context = self.context
-        if statement.deallocates is None and server.status != FAILED and not server.expected.failed:
+        if server.status != FAILED and not server.expected.failed:
             alike = statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
             if not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
@@ -252,15 +269,16 @@ class Names:
         candidate, self.candidate = self.candidate, None
         if candidate is None or candidate.body != statement.body or candidate.epoch != context.epoch:
             candidate = statement.own(context.epoch) if settings is None else context.statement(settings, statement.body)
-        if server.dirty & BARE and statement in server.statements:
-            server.statements[candidate] = server.statements.pop(statement)  # its name there is the client's: there is one only
-        told = self.described.get(name)
-        if describes or told is None or candidate.columns == told:
+        there = server.statements.get(statement) if server.dirty & BARE else None
+        told = None if describes or read_later(statement.body) else self.described.get(name)
+        if told is None or candidate.columns is not None:
+            self.misled = told is not None and candidate.columns != told
+            if there is not None:
+                # Its name there is the client's: there is one only.
+                del server.statements[statement]
+                server.statements[candidate] = there
             return candidate
-        if candidate.columns is not None:
-            self.misled = True
-            return candidate
-        there = server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
+        there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
         self.candidate = candidate
         self.learning = True
         server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, None))
@@ -286,9 +304,10 @@ class Names:
             self.described.pop(note[1], None)
 
     def _place(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> bytes:
+        self.unsettled = True
         self._make_room(server, stage)
         there = server.statements[statement] = name if server.dirty & BARE else self.context.name(statement)
-        parse_there(server, statement, there, deviation, (PLACED, None, statement, None), stage)
+        parse_there(server, statement, there, deviation, (PLACED, None, statement, there), stage)
         self.context.server_parse_count += 1
         return there
 
@@ -318,6 +337,7 @@ class Names:
         stage: list[bytes] = []
         for statement, there in list(server.statements.items()):
             if self.known.get(there) is not statement:
+                self.unsettled = True
                 del server.statements[statement]
                 server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, None))
                 stage.append(_close(there))
@@ -326,22 +346,17 @@ class Names:
     def still_there(self, server: Any, names: set[bytes]) -> None:
         """Code that nobody has read ran on a bare server: these statements it has left."""
         for name, statement in list(self.known.items()):
-            if statement in server.statements and name not in names:
+            there = server.statements.get(statement)
+            if there is not None and there not in names:
                 self.forget(server, name)
 
-    def deallocation(self, server: Any, statement: Statement, stage: list[bytes]) -> Statement:
-        """For a DEALLOCATE of one of the client's statements: a statement that names it as the server does."""
-        target = deallocated_name(statement.body)
-        if target is None or target not in self.known:
-            return statement
-        there = self._removable(server, self.known[target], stage)
-        text = b'DEALLOCATE ' + _quoted(there) + b"\0" + statement.body[statement.body.index(b"\0") + 1 :]
-        private = Statement(text, statement.settings, self.context.epoch)
-        private.private = True
-        private.deallocates = target
-        private.verdict = flags.CLEANUP
-        private.facts_seen = self.context.facts_seen
-        return private
+    def deallocation(self, server: Any, name: bytes, note: object) -> bytes:
+        """What makes a DEALLOCATE of the client's statement *name* the server's statement without a name."""
+        stage: list[bytes] = []
+        there = self._removable(server, self.known[name], stage)
+        server.expected.add(PARSE + SKIP, note)
+        stage.append(_parse(b"", b"DEALLOCATE " + _quoted(there) + b"\0\0\0"))
+        return b"".join(stage)
 
     def _removable(self, server: Any, statement: Statement, stage: list[bytes]) -> bytes:
         """A name that can be deallocated on the server: the statement's, or one made for that."""
@@ -387,8 +402,14 @@ class Names:
             now = self.known.get(name)
             if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)
                 del self.known[name]
-        if kind in (PARSED, PLACED):
-            server.statements.pop(statement, None)
+                if previous is not None:
+                    self.known[name] = previous
+        if kind == PLACED:
+            self._not_there(server, statement, previous)
+        elif kind == PARSED:
+            self._not_there(server, statement, name)
+            if previous is not None:
+                server.statements[previous] = name
         elif kind == CLOSED and name is not None:
             self.known.setdefault(name, statement)
             if previous is not None:
@@ -397,6 +418,13 @@ class Names:
             server.statements[statement] = self.context.name(statement)
         elif kind == COLUMNS:
             self.learning = False
+
+    def _not_there(self, server: Any, statement: Statement, there: bytes | None) -> None:
+        """The statement was not parsed under that name; what has taken its place since (`_renewed`) is not there either."""
+        if server.statements.pop(statement, None) is None:
+            for other, name in list(server.statements.items()):
+                if name == there:
+                    del server.statements[other]
 
     def translate(self, message: bytes, note: Any) -> bytes:
         """An error's fields with the server's statement names replaced by the client's; *note* is that of its request."""

@@ -12,7 +12,6 @@ cdef class Statement:
     cdef public long verdict
     cdef public long facts_seen
     cdef public bytes server_name
-    cdef public bytes deallocates
     cdef public object effects
 
     cpdef Statement own(self, long epoch)

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pgpool_py.session.flags import CLEANUP, UNSURE
+from pgpool_py.session.flags import UNSURE
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.settings import Settings, SettingsTable
 
@@ -37,7 +37,6 @@ class Statement:
     `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
     `columns`      the columns of its result, as far as a client is told (`naming.told_columns`); None: nobody has asked
     `effects`      what it does to settings, worked out when it is first needed
-    `deallocates`  for a DEALLOCATE of one statement: the name the client gave that one
     """
 
     def __init__(self, body: bytes, settings: Settings, epoch: int) -> None:
@@ -49,7 +48,6 @@ class Statement:
         self.facts_seen = -1
         self.server_name: bytes | None = None
         self.columns: bytes | None = None
-        self.deallocates: bytes | None = None
         self.effects: Any = None
 
     def own(self, epoch: int) -> Statement:
@@ -58,7 +56,6 @@ class Statement:
         copy.private = True
         copy.verdict = self.verdict
         copy.facts_seen = self.facts_seen
-        copy.deallocates = self.deallocates
         return copy
 
 
@@ -157,8 +154,6 @@ class SessionContext:
         statement.verdict = self.scanner.scan(body[:end]) if end >= 0 else UNSURE
         if 0 <= end < len(body) - 3:
             statement.verdict |= self._judge_types(body[end + 3 :])
-        if statement.deallocates is not None:
-            statement.verdict = CLEANUP
         statement.effects = None
         statement.facts_seen = self.facts_seen
 

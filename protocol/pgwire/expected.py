@@ -165,6 +165,26 @@ class Expected:
         self._end += 1
         return 1
 
+    def owed(self) -> list[tuple[int, object]]:
+        """(code, note) of every entry, oldest first."""
+        return [(self._codes[i], self._notes[i]) for i in range(self._head, self._end)]
+
+    def replace_note(self, i: int, note: object) -> None:
+        """Give the entry that `owed` has at *i* another note."""
+        self._notes[self._head + i] = note
+
+    def in_batch(self, note: object) -> bool:
+        """Whether an entry since the last one that ends a request carries *note*."""
+        i = self._end - 1
+        while i >= self._head:
+            kind = self._codes[i] & _KIND
+            if kind == SYNC or kind == QUERY or kind == FUNCTION_CALL:
+                return False
+            if self._notes[i] is note:
+                return True
+            i -= 1
+        return False
+
     def pop(self) -> object:
         """Take the oldest entry away; its note."""
         note = self._notes[self._head]

@@ -16,6 +16,7 @@ from tests.differential.looking import LOOK
 from tests.differential.script import Script, Step, startup_parameters
 from tests.system import wire
 from tests.system.rawclient import WAYS_OUT, RawClient, ServerError
+from tests.system.stack import wait_a_bit
 from tests.system.wire import Message
 
 Connect = Callable[..., RawClient]
@@ -24,6 +25,7 @@ Answer = list[str]
 _SOURCE_PLACE = "FLR"
 _COUNTED = re.compile(r"\bpg(_toast)?_temp_\d+")
 PATIENCE = 10.0
+MOMENT = 100  # microseconds between two segments
 
 
 class Player:
@@ -59,7 +61,10 @@ class Player:
             return self._hear(step.client, client, int(step.rest or "1"))
         if step.verb == "@":
             return self.shown(exchange(client, wire.query(LOOK), step.client, self.status))
-        return self.shown(exchange(client, step.messages, step.client, self.status))
+        if step.cut:
+            client.send(step.messages[: step.cut])
+            wait_a_bit(MOMENT)
+        return self.shown(exchange(client, step.messages[step.cut :], step.client, self.status, step.requests))
 
     # Coming and going
 
@@ -124,17 +129,18 @@ class Player:
         return lines
 
 
-def exchange(client: RawClient, messages: bytes, name: str, status: dict[str, str]) -> list[Message]:
-    """Send, and read up to ReadyForQuery, or to the end of the connection."""
+def exchange(client: RawClient, messages: bytes, name: str, status: dict[str, str], requests: int = 1) -> list[Message]:
+    """Send, and read up to the last ReadyForQuery, or to the end of the connection."""
     client.send(messages)
     seen: list[Message] = []
-    while not seen or seen[-1].kind != "Z":
+    while requests:
         try:
             seen.append(client.receive())
         except (EOFError, ConnectionResetError):
             return [*seen, Message("!", b"connection closed")]
         if seen[-1].kind == "G":
             client.send(wire.copy_done())
+        requests -= seen[-1].kind == "Z"
     status[name] = seen[-1].body.decode()
     return seen
 

@@ -8,6 +8,8 @@
     a> [!s1]                            Bind, Execute of s1, Sync
     a> [-s1]                            Close of s1
     a> set a.b = '1' ;; show a.b        one batch, one Sync
+    a| : select 1 || > [s1] select 2    several requests in one write
+    a/40 : select 1 || > select 2       the same in two, the first with 40 % of the bytes
     a? t <- select pg_try_advisory_lock(1)    asks again until the answer is as wanted (bounded)
     a+ 2                                waits until two notifications have arrived since the last +
     a@                                  everything that PostgreSQL knows of the session, see `looking`
@@ -30,18 +32,20 @@ from pathlib import Path
 
 from tests.system import wire
 
-_STEP = re.compile(r"(?P<client>[a-z])(?P<verb>[:>?+@!])\s*(?P<rest>.*)", re.DOTALL)
+_STEP = re.compile(r"(?P<client>[a-z])(?P<verb>[:>?+@!|]|/\d+)\s*(?P<rest>.*)", re.DOTALL)
 _NAMED = re.compile(r"\[(?P<mark>[=!-]?)(?P<name>\w*)\]\s*(?P<rest>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one client does, and how many ReadyForQuery answer it."""
+    """What one client does: *messages* in one write or, cut there, in two; so many *requests* are owed a ReadyForQuery."""
 
     client: str
     verb: str
     rest: str
     messages: bytes = b""
+    requests: int = 1
+    cut: int = 0
 
     def __str__(self) -> str:
         return f"{self.client}{self.verb} {self.rest}"
@@ -66,12 +70,19 @@ def parse_step(line: str) -> Step:
     if match is None:
         raise ValueError(f"not a step: {line!r}")
     client, verb, rest = match.group("client", "verb", "rest")
-    messages = b""
-    if verb == ":":
-        messages = wire.query(rest)
-    elif verb == ">":
-        messages = b"".join(map(_extended, rest.split(" ;; "))) + wire.sync()
-    return Step(client, verb, rest, messages)
+    if verb in ":>":
+        return Step(client, verb, rest, _request(verb + rest))
+    if verb[0] not in "|/":
+        return Step(client, verb, rest)
+    requests = [_request(part.strip()) for part in rest.split(" || ")]
+    messages = b"".join(requests)
+    return Step(client, verb, rest, messages, len(requests), len(messages) * int(verb[1:] or 0) // 100)
+
+
+def _request(part: str) -> bytes:
+    """A Query, or a batch with its Sync."""
+    rest = part[1:].strip()
+    return wire.query(rest) if part[0] == ":" else b"".join(map(_extended, rest.split(" ;; "))) + wire.sync()
 
 
 def script(name: str, *lines: str, needs: str = "", pool: str = "one") -> Script:

@@ -42,6 +42,13 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0
         time.sleep(0.005)
 
 
+def wait_a_bit(microseconds: int) -> None:
+    """So long that the next segment meets another moment; too short for sleeping."""
+    until = time.perf_counter() + microseconds * 1e-6
+    while time.perf_counter() < until:
+        pass
+
+
 def unread(client: RawClient) -> int:
     """Bytes sent by *client* that the pooler has not read yet (Linux: the kernel's receive queue)."""
     ends = (client.address.port, client.sock.getsockname()[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -50,13 +49,6 @@ def answer(reply: list[wire.Message]) -> list[object]:
 def together(client: RawClient, *batches: bytes) -> list[object]:
     """What several requests in one write are answered."""
     return answer(client.exchange(*batches, ready=len(batches)))
-
-
-def wait_a_bit(microseconds: int) -> None:
-    """So long that the next segment meets another moment; too short for sleeping."""
-    until = time.perf_counter() + microseconds * 1e-6
-    while time.perf_counter() < until:
-        pass
 
 
 # --- settings ---
@@ -323,6 +315,6 @@ def test_listener_pipelines_in_two_segments(connect: Connect, first: str, kinds:
         a.query("listen news")
         for i in range(400):
             a.send(wire.query(first))
-            wait_a_bit(3 * i)
+            stack.wait_a_bit(3 * i)
             a.send(wire.query("select 2"))
             assert wire.kinds(a.until("Z", 2)) == kinds, i

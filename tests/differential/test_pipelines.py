@@ -1,0 +1,124 @@
+"""Requests right behind each other: several in one write, the way a driver's pipeline sends them, or cut anywhere.
+
+Chance makes the scripts; each is played one request at a time, pipelined, and in two segments.
+PGPOOL_PY_EXPLORE=1000 plays that many, beginning with the seed of PGPOOL_PY_SEED.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.differential.script import Script, script
+from tests.differential.world import World
+
+EXPLORE = int(os.environ.get("PGPOOL_PY_EXPLORE", "0"))
+FIRST = int(os.environ.get("PGPOOL_PY_SEED", "0"))
+SCRIPTS = EXPLORE or 40
+WAYS = ("one by one", "pipelined", "in segments")
+
+CLIENTS = {"a": "", "b": " work_mem=2MB application_name=new", "c": ""}
+TEXTS = """
+    select 1
+    select 1/0
+    select date '1.2.2003'
+    show work_mem
+    show datestyle
+    show application_name
+    begin
+    commit
+    rollback
+    savepoint s
+    rollback to s
+    set work_mem = '5MB'
+    set local work_mem = '9MB'
+    reset work_mem
+    set datestyle = 'German'
+    set local datestyle = 'German'
+    set application_name = 'Mine'
+    reset application_name
+    reset all
+    discard all
+    deallocate all
+    deallocate s1
+    set app.x = 'one'
+    select current_setting('app.x', true)
+    select set_config('work_mem', '7MB', false)
+    select set_memory('3MB')
+    select run('set work_mem = ''6MB''')
+    do $$ begin perform set_config('datestyle', 'SQL', false); end $$
+    create temp table scratch as select 1 as n
+    select * from scratch
+    drop table scratch
+    discard temp
+    select pg_try_advisory_lock(1)
+    select pg_advisory_unlock_all()
+    prepare plan as select date '1.2.2003'
+    execute plan
+    execute s1
+    deallocate plan
+    select name, from_sql from pg_prepared_statements order by 1
+    listen news
+    select c from pg_listening_channels() c order by 1
+    unlisten *
+""".strip().splitlines()
+ONCE = [text.strip() for text in TEXTS]
+
+
+def request(chance: random.Random, name: str) -> str:
+    """A Query or a batch; but for who started with settings no EXECUTE of a RESET: that leads elsewhere (docs/sessions.md)."""
+    made = any_request(chance)
+    return ": select 1" if CLIENTS[name] and "execute s1" in made else made
+
+
+def any_request(chance: random.Random) -> str:
+    if chance.random() < 0.4:
+        return ": " + "; ".join(chance.choice(ONCE) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+    return "> " + " ;; ".join(message(chance) for _ in range(chance.choice((1, 1, 2, 3))))
+
+
+def message(chance: random.Random) -> str:
+    """A statement of a batch: without a name, with one, one that is there already; or its end."""
+    name = chance.choice(("s1", "s2"))
+    return chance.choice(
+        (
+            chance.choice(ONCE),
+            chance.choice(ONCE),
+            f"[{name}] {chance.choice(ONCE)}",
+            f"[-{name}] ;; [{name}] {chance.choice(ONCE)}",
+            f"[={name}]",
+            f"[!{name}]",
+            f"[-{name}]",
+            "[=]",
+        )
+    )
+
+
+def lines(chance: random.Random, way: str) -> Iterator[str]:
+    for name, parameters in CLIENTS.items():
+        yield f"{name}! connect{parameters}"
+    for _ in range(10):
+        name = chance.choice(list(CLIENTS))
+        requests = [request(chance, name) for _ in range(chance.randint(1, 5))] + [": rollback"]
+        cut = chance.randint(1, 99)
+        if way == "one by one":
+            yield from [name + each for each in requests]
+        else:
+            yield f"{name}{'|' if way == 'pipelined' else f'/{cut}'} {' || '.join(requests)}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pool", ["one", "two"])
+def test_pipelines_are_answered_as_on_direct_connections(world: World, way: str, pool: str) -> None:
+    """Whatever is sent behind what, each request is answered as on a connection of the client's own, and nothing is left."""
+    found: list[str] = []
+    for seed in range(FIRST, FIRST + SCRIPTS):
+        made: Script = script(f"{way}, seed {seed}", *lines(random.Random(seed), way), pool=pool)
+        outcome = world.run(made, 10.0)
+        found += [*outcome.differences, *outcome.left_behind]
+        if found and not EXPLORE:
+            break
+    assert not found, "\n".join(found)
