@@ -11,7 +11,6 @@ from typing import Any
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.hearing import AWAITS_ANSWERS, AWAITS_CHANNELS, AWAITS_READY
-from pgpool_py.relay.preparing import AWAITS_COLUMNS
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
@@ -87,8 +86,6 @@ class Client(Reader):
             known = True
         elif self.awaiting == AWAITS_READY:
             known = not server.expected.owed_ready
-        elif self.awaiting == AWAITS_COLUMNS:
-            known = self.names is None or not self.names.learning
         else:
             known = server.expected.copying_in or server.expected.failed or not server.expected.size()
         if known:

@@ -12,6 +12,7 @@ cdef class Preparer(Keeper):
     cdef public object names
     cdef public Statement unnamed
     cdef public tuple bound
+    cdef public object here
     cdef tuple parse_note
     cdef public tuple clearing
 
@@ -24,12 +25,13 @@ cdef class Preparer(Keeper):
     cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
     @cython.locals(statement=Statement, describes=cython.bint)
     cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
+    cdef bint must_ask(self, Server server, Statement statement, list stage) except -1
     cdef bint describes(self, bytes portal, int start, int stop)
     @cython.locals(statement=Statement)
     cdef object tells(self, bytes portal)
     cdef tuple misled(self)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)
-    cdef bytes place_unnamed(self, Server server)
+    cdef bint place_unnamed(self, Server server, list stage) except -1
     @cython.locals(bits=cython.long)
     cpdef long statement_bits(self)

@@ -16,7 +16,20 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
-from pgpool_py.session.naming import REFUSAL, REPEATED, UNNAMED, Names, names_statements, parse_there
+from pgpool_py.session.naming import (
+    FLUSH_MESSAGE,
+    HERE,
+    REFUSAL,
+    REPEATED,
+    UNNAMED,
+    Names,
+    has_way_back,
+    names_statements,
+    parse_there,
+    read_later,
+    setting_in_force,
+    settings_in_force,
+)
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
 from pgwire.codes import Frontend
@@ -35,7 +48,7 @@ READS_VALUES = flags.READS_VALUES
 VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
-AWAITS_COLUMNS = 4  # of `awaiting`: whether a statement's columns are still those the client was told
+AWAITS_KNOWLEDGE = 4  # of `awaiting`: what must be known of settings, or of columns, to place a statement
 
 
 class Preparer(Keeper):
@@ -44,6 +57,7 @@ class Preparer(Keeper):
     `names`          those with a name; None: it never had one
     `unnamed`        the one without
     `bound`          (portal, name, statement) of the last Bind, if that was of a named one
+    `here`           the settings in force, where the server was asked for them to place the statement at hand; None: it was not
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
     `clearing`       (portal, statement) of the last Bind of what ends prepared statements: that one of the client's, or None for
                      DEALLOCATE ALL and DISCARD; nothing goes out behind its Execute
@@ -54,6 +68,7 @@ class Preparer(Keeper):
         self.names: Names | None = None
         self.unnamed: Any = None
         self.bound: Any = None
+        self.here: Any = None
         self.parse_note: Any = None
         self.clearing: Any = None
 
@@ -106,7 +121,7 @@ class Preparer(Keeper):
         return extra
 
     def placed(self, server: Server, name: bytes, portal: bytes | None, end: int, stop: int, stage: list[bytes]) -> Any:
-        """What the server calls the client's statement; None: `awaiting` its columns.
+        """What the server calls the client's statement; None: `awaiting` what must be known for that.
 
         The message, which ends at *end* of the buffer, binds it to *portal*; with None it asks for the columns.
         """
@@ -120,12 +135,28 @@ class Preparer(Keeper):
                 del server.statements[statement]
                 server.statements[statement] = there
                 return there
+        if self.deviation and not names.is_there(server, statement, self.settings, self.deviation):
+            if self.must_ask(server, statement, stage):
+                return None
         describes = portal is None or self.describes(portal, end, stop)
-        there = names.place(server, name, self.settings, self.deviation, describes, stage)
+        there = names.place(server, name, self.settings, self.deviation, self.here, describes, stage)
         if there is None:
             server.ready = False
-            self.awaiting = AWAITS_COLUMNS
+            self.awaiting = AWAITS_KNOWLEDGE
+        else:
+            self.here = None
         return there
+
+    def must_ask(self, server: Server, statement: Any, stage: list[bytes]) -> bool:
+        """Whether the settings in force must be asked for, to parse *statement* among them with the meaning it has."""
+        if self.here is not None or has_way_back(server) or read_later(statement.body):
+            return False
+        if server.status == IN_TRANSACTION_FAILED or server.expected.failed:
+            return False
+        stage.append(settings_in_force(server, (HERE, None, None, {})) + FLUSH_MESSAGE)
+        server.ready = False
+        self.awaiting = AWAITS_KNOWLEDGE
+        return True
 
     def describes(self, portal: bytes, start: int, stop: int) -> bool:
         """Whether the message there asks for the columns of *portal*, a name and its zero."""
@@ -155,7 +186,9 @@ class Preparer(Keeper):
 
     def setting_in_force(self, note: Any, row: bytes) -> None:
         try:
-            if self.names is not None:
+            if note[0] == HERE:
+                self.here = self.context.table.get(setting_in_force(note, row))
+            elif self.names is not None:
                 self.names.setting_in_force(note, row)
         except (PeerViolation, ValueError) as violation:
             self.doubt(violation)
@@ -180,17 +213,20 @@ class Preparer(Keeper):
         if verdict & CHANGES:
             self.context.facts_stale = True
 
-    def place_unnamed(self, server: Server) -> bytes:
-        """Make the server's unnamed statement this client's; the message that does."""
+    def place_unnamed(self, server: Server, stage: list[bytes]) -> bool:
+        """Make the server's unnamed statement this client's; False: `awaiting` what must be known for that."""
         statement = self.unnamed
+        if statement is not None and self.deviation and self.must_ask(server, statement, stage):
+            return False
         note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
         if statement is None:
             server.expected.add(OWED_CLOSE + SKIP, note)
-            return b"C\0\0\0\6S\0"
-        stage: list[bytes] = []
-        parse_there(server, statement, b"", self.deviation, note, stage)
-        return b"".join(stage)
+            stage.append(b"C\0\0\0\6S\0")
+        else:
+            parse_there(server, statement, b"", self.deviation, self.here, note, stage)
+            self.here = None
+        return True
 
     def deallocated(self, note: Any) -> None:
         if self.names is not None and self.server is not None:

@@ -58,7 +58,6 @@ TRANSACTION_END = flags.TRANSACTION_END
 READS_VALUES = flags.READS_VALUES
 MEETS_OTHERS = flags.MEETS_OTHERS
 UNKNOWN = flags.UNKNOWN
-BARE = flags.BARE
 BACK = flags.BACK
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
@@ -255,16 +254,16 @@ class Requester(Hearer):
                 extra = self.before(server, verdict, statement.body, False)
                 if extra is not None:
                     self.staged(pos).append(extra)
-            if verdict & CLEANUP and names is not None and not server.dirty & BARE:
+            if verdict & CLEANUP and names is not None:
                 target = deallocated_name(statement.body)
-                if target is not None and names.has(target):
+                if target is not None and names.has(target) and server.statements.get(names.known[target]) != target:
                     return self.bind_deallocate(server, target, pos, portal_end, name_end, end)
         self.bound = None
         if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing[0]:
             self.clearing = None
         if not name:
-            if server.unnamed is not statement:
-                self.staged(pos).append(self.place_unnamed(server))
+            if server.unnamed is not statement and not self.place_unnamed(server, self.staged(pos)):
+                return self.keep(server, pos, stop)
         elif names is not None and statement is not None:
             portal = piece(pos + 5, portal_end + 1)
             stage = self.staged(pos)
@@ -432,22 +431,24 @@ class Requester(Hearer):
             else:
                 if server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
                     return self.wait(server, pos, stop)
-                if server.unnamed is not self.unnamed:
-                    self.staged(pos).append(self.place_unnamed(server))
+                if server.unnamed is not self.unnamed and not self.place_unnamed(server, self.staged(pos)):
+                    return self.keep(server, pos, stop)
                 server.expected.add(OWED_DESCRIBE, None)
         elif names is not None and (names.must_wait(server)):
             return self.wait(server, pos, stop)
         elif names is not None and names.has(name):
             stage = self.staged(pos)
-            self.start = end
             if kind == CLOSE:
                 names.close(server, name, stage)
                 if server.expected.fake_due:
                     server.send_fakes()
             else:
                 there = self.placed(server, name, None, end, stop, stage)
+                if there is None:
+                    return self.keep(server, pos, stop)
                 stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")
                 server.expected.add(OWED_DESCRIBE, (REPEATED, name, names.known[name], None))
+            self.start = end
         else:
             server.expected.add(OWED_CLOSE if kind == CLOSE else OWED_DESCRIBE, None)
         return SENT

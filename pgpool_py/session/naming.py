@@ -43,7 +43,7 @@ SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
 # What a note says, its first item: (kind, client's name, statement, previous statement); that of a request that was made to fail
 # is (REFUSAL, None, SQLSTATE, message).
-UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, REFUSAL, DEALLOCATED = range(11)
+UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, HERE, REFUSAL, DEALLOCATED = range(12)
 
 _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
@@ -60,8 +60,8 @@ _READ_LATER = re.compile(
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 
-# Asked within the transaction in which a statement is parsed: all settings that are in force for it. The first row says that it
-# was answered.
+# Asked within the transaction in which a statement is parsed: all settings that are in force. The first row says that it was
+# answered.
 _SETTINGS_IN_FORCE = (
     b"SELECT '', '' UNION ALL SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
@@ -107,19 +107,47 @@ def told_columns(body: bytes | None) -> bytes:
     return repr([(column.name, column.type, column.modifier) for column in columns]).encode()
 
 
-def parse_there(server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes]) -> None:
+def settings_in_force(server: Any, note: object) -> bytes:
+    """The messages that ask for all settings in force, custom ones aside; each row comes to `setting_in_force` with *note*."""
+    return command(server, _SETTINGS_IN_FORCE, note)
+
+
+def setting_in_force(note: tuple[int, Any, Any, dict[bytes, bytes]], row: bytes) -> dict[bytes, bytes]:
+    """Those of the rows so far, with this one."""
+    name, value = DataRow.decode(row).values
+    if name and not is_custom(name):
+        note[3][name] = value or b""
+    return note[3]
+
+
+def has_way_back(server: Any) -> bool:
+    """Whether settings that the transaction at hand has changed can be set otherwise, and taken back by a savepoint."""
+    return server.changed is not None and server.status == IN_BLOCK and not server.expected.size()
+
+
+def parse_there(
+    server: Any,
+    statement: Statement,
+    there: bytes,
+    deviation: int,
+    here: Settings | None,
+    note: object,
+    stage: list[bytes],
+) -> None:
     """Parse *statement* on the server under the name *there*, unseen by the client, and with the meaning it has for that one.
 
-    *deviation*: how the settings in force differ from the session's. Where they do, and it is not known by which settings, or no
-    savepoint can be made, the text is read under those of the moment.
+    *deviation*: how the settings in force differ from the session's; *here*: what they are, if the server was asked. Where they
+    differ, it is not known how, and no savepoint can be made, the text is read under those of the moment.
     """
     turn = None
     if read_later(statement.body):
         pass
+    elif here is not None:
+        turn = detour(here, statement.settings, server.defaults)
     elif deviation == AS_OF_SESSION:
         if statement.settings is not server.in_force.meaning:
             turn = detour(server.in_force, statement.settings, server.defaults)
-    elif server.changed is not None and server.status == IN_BLOCK and not server.expected.size():
+    elif has_way_back(server):
         name = b'"' + server.context.new_name() + b'"'
         turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, name)
     for text in turn[0] if turn else ():
@@ -136,8 +164,7 @@ class Names:
     `known`      the statements by the client's names
     `described`  the columns that the client was told of each
     `unsettled`  a change is noted that a request under way may yet undo
-    `learning`   the columns of `candidate` are being asked for
-    `candidate`  what is to take the place of a statement from before the catalogs changed
+    `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
     `misled`     the columns are not those that the client was told: its request must fail
     """
 
@@ -146,7 +173,6 @@ class Names:
         self.known: dict[bytes, Statement] = {}
         self.described: dict[bytes, bytes] = {}
         self.unsettled = False
-        self.learning = False
         self.candidate: Statement | None = None
         self.misled = False
 
@@ -188,7 +214,7 @@ class Names:
             return
         if existing is not None:
             # The name is taken: the server itself says so, about the name it knows the statement by.
-            there = server.statements.get(existing) or self._place(server, name, existing, deviation, stage)
+            there = server.statements.get(existing) or self._place(server, name, existing, deviation, None, stage)
             server.expected.add(PARSE, (REPEATED, name, existing, None))
             stage.append(_parse(there, statement.body))
             context.server_parse_count += 1
@@ -212,24 +238,35 @@ class Names:
         stage.append(_parse(there, statement.body))
         context.server_parse_count += 1
         if deviation != AS_OF_SESSION and server.status != FAILED and not read_later(statement.body):
-            stage.append(command(server, _SETTINGS_IN_FORCE, (IN_FORCE, None, statement, {})))
+            stage.append(settings_in_force(server, (IN_FORCE, None, statement, {})))
 
     def setting_in_force(self, note: tuple[int, Any, Statement, dict[bytes, bytes]], row: bytes) -> None:
         """A row about what is in force for the statement of *note*, which was parsed just now."""
-        name, value = DataRow.decode(row).values
-        if name and not is_custom(name):
-            note[3][name] = value or b""
-        note[2].settings = self.context.table.get(note[3]).meaning
+        note[2].settings = self.context.table.get(setting_in_force(note, row)).meaning
 
     # --- using a statement ---
 
+    def is_there(self, server: Any, statement: Statement, settings: Settings, deviation: int) -> bool:
+        """Whether the server has the client's statement as it is meant now."""
+        if statement not in server.statements or statement.epoch != self.context.epoch:
+            return False
+        alike = statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
+        return alike or statement.private
+
     def place(
-        self, server: Any, name: bytes, settings: Settings, deviation: int, describes: bool, stage: list[bytes]
+        self,
+        server: Any,
+        name: bytes,
+        settings: Settings,
+        deviation: int,
+        here: Settings | None,
+        describes: bool,
+        stage: list[bytes],
     ) -> bytes | None:
         """Make sure the server has the client's statement *name*; what it is called there.
 
-        *describes*: the client's own messages ask for the columns. None: `learning`, the caller keeps what follows until it is
-        known whether the columns are those that the client was told. With `misled` they are not, and the name leads nowhere.
+        *describes*: the client's own messages ask for the columns. None: the caller keeps what follows until it is known
+        whether the columns are those that the client was told. With `misled` they are not, and the name leads nowhere.
         """
         statement = self.known[name]
         context = self.context
@@ -239,7 +276,8 @@ class Names:
                 # Used under other settings it may come to mean something else there, for all who share it.
                 statement = self.known[name] = statement.own(statement.epoch)
             if statement.epoch != context.epoch:
-                renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
+                shared = settings if alike else None
+                renewed = self._renewed(server, name, statement, shared, deviation, here, describes, stage)
                 if renewed is None:
                     return None
                 statement = self.known[name] = renewed
@@ -250,7 +288,7 @@ class Names:
                 statement = self.known[name] = context.statement(settings, statement.body)
         there: bytes | None = server.statements.pop(statement, None)
         if there is None:
-            return self._place(server, name, statement, deviation, stage)
+            return self._place(server, name, statement, deviation, here, stage)
         server.statements[statement] = there
         return there
 
@@ -261,10 +299,11 @@ class Names:
         statement: Statement,
         settings: Settings | None,
         deviation: int,
+        here: Settings | None,
         describes: bool,
         stage: list[bytes],
     ) -> Statement | None:
-        """The statement as the catalogs are now; None: `learning`. *settings*: those under which it may be shared."""
+        """The statement as the catalogs are now; None: see `place`. *settings*: those under which it may be shared."""
         context = self.context
         candidate, self.candidate = self.candidate, None
         if candidate is None or candidate.body != statement.body or candidate.epoch != context.epoch:
@@ -278,9 +317,8 @@ class Names:
                 del server.statements[statement]
                 server.statements[candidate] = there
             return candidate
-        there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
+        there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, here, stage)
         self.candidate = candidate
-        self.learning = True
         server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, None))
         stage.append(_describe(there) + FLUSH_MESSAGE)
         return None
@@ -291,9 +329,7 @@ class Names:
         kind, name, statement, _ = note
         if statement.columns != told:
             statement.columns = told
-        if kind == COLUMNS:
-            self.learning = False
-        elif name is not None and self.known.get(name) is statement:
+        if kind != COLUMNS and name is not None and self.known.get(name) is statement:
             self.described[name] = statement.columns
 
     def plan_changed(self, note: Any) -> None:
@@ -303,11 +339,13 @@ class Names:
         if isinstance(note, tuple) and note[1] is not None:
             self.described.pop(note[1], None)
 
-    def _place(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> bytes:
+    def _place(
+        self, server: Any, name: bytes, statement: Statement, deviation: int, here: Settings | None, stage: list[bytes]
+    ) -> bytes:
         self.unsettled = True
         self._make_room(server, stage)
         there = server.statements[statement] = name if server.dirty & BARE else self.context.name(statement)
-        parse_there(server, statement, there, deviation, (PLACED, None, statement, there), stage)
+        parse_there(server, statement, there, deviation, here, (PLACED, None, statement, there), stage)
         self.context.server_parse_count += 1
         return there
 
@@ -326,7 +364,7 @@ class Names:
                 continue
             if not statement.private:
                 statement = self.known[name] = statement.own(statement.epoch)
-            self._place(server, name, statement, deviation, stage)
+            self._place(server, name, statement, deviation, None, stage)
             if apart:
                 server.expected.add(SYNC + SKIP, None)
                 stage.append(SYNC_MESSAGE)
@@ -416,8 +454,6 @@ class Names:
                 server.statements[statement] = previous
         elif kind == EVICTED:
             server.statements[statement] = self.context.name(statement)
-        elif kind == COLUMNS:
-            self.learning = False
 
     def _not_there(self, server: Any, statement: Statement, there: bytes | None) -> None:
         """The statement was not parsed under that name; what has taken its place since (`_renewed`) is not there either."""
