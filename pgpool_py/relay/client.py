@@ -10,7 +10,7 @@ from typing import Any
 
 from pgpool_py.relay import sequences
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.hearing import AWAITS_ANSWERS, AWAITS_CHANNELS, AWAITS_READY
+from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_CLEARING, AWAITS_READY
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
@@ -89,7 +89,7 @@ class Client(Reader):
         else:
             known = server.expected.copying_in or server.expected.failed or not server.expected.size()
         if known:
-            if server is not None and self.awaiting == AWAITS_ANSWERS and self.all_back:
+            if server is not None and self.awaiting == AWAITS_CLEARING and self.all_back and not server.expected.failed:
                 # Its DISCARD ALL has ended the transaction of its batch.
                 if server.dirty and self.examines(server):
                     return
@@ -162,7 +162,7 @@ class Client(Reader):
             # The third net: a setting changed, and no text said so.
             if not server.dirty & DEVIATING:
                 server.dirty |= OPAQUE
-            own = self.startup.values.get(name) if self.all_back else None
+            own = self.startup.values.get(name) if self.all_back and server.in_force is not self.settings else None
             if own is not None and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:
                 # What the client started with, not what the server did, is in force when it looks again.
                 self.told = self.context.reported(server.reported, name, own)
@@ -184,7 +184,7 @@ class Client(Reader):
             at_rest = server.status == IDLE and not self.passing and server.out is None
             if at_rest and server.dirty and self.examines(server):
                 return
-            within = self.awaiting == AWAITS_ANSWERS  # a batch, of which the DISCARD ALL has ended what was before
+            within = self.awaiting == AWAITS_CLEARING  # a batch, of which the DISCARD ALL has ended what was before
             if (self.kept or within) and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
                 self.restore(server)
                 if self.differing:
@@ -244,6 +244,7 @@ class Client(Reader):
         if self.wrote:
             sequences.ended(self)
         server = self.server
+        self.clearing = None
         if server is not None and self.deviation:
             server.unnamed = UNKNOWN  # what it was parsed under is not what the client's settings say
             server.changed = NOTHING

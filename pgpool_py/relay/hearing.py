@@ -30,9 +30,9 @@ BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
 IDLE = ord("I")
-AWAITS_ANSWERS = 1  # of `awaiting`: whether the server wants copy data whose end has come already, or how all that went out ends
 AWAITS_READY = 2  # of `awaiting`: how the requests before end, which decides whether the next can succeed
 AWAITS_CHANNELS = 3  # of `awaiting`: the listening connection
+AWAITS_CLEARING = 5  # of `awaiting`: whether what ends prepared statements was carried out
 
 
 class Hearer(Preparer):

@@ -14,7 +14,7 @@ cdef class Preparer(Keeper):
     cdef public tuple bound
     cdef public object here
     cdef tuple parse_note
-    cdef public tuple clearing
+    cdef public dict clearing
 
     @cython.locals(settings=Settings, statement=Statement, i=cython.int, recent=list)
     cdef Statement statement(self, int start, int stop)

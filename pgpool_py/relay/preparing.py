@@ -59,8 +59,8 @@ class Preparer(Keeper):
     `bound`          (portal, name, statement) of the last Bind, if that was of a named one
     `here`           the settings in force, where the server was asked for them to place the statement at hand; None: it was not
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
-    `clearing`       (portal, statement) of the last Bind of what ends prepared statements: that one of the client's, or None for
-                     DEALLOCATE ALL and DISCARD; nothing goes out behind its Execute
+    `clearing`       the portals bound to what ends prepared statements: that one of the client's, or None for DEALLOCATE ALL and
+                     DISCARD; nothing goes out behind their Execute
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -70,7 +70,7 @@ class Preparer(Keeper):
         self.bound: Any = None
         self.here: Any = None
         self.parse_note: Any = None
-        self.clearing: Any = None
+        self.clearing: dict[bytes, bytes | None] | None = None
 
     def statement(self, start: int, stop: int) -> Any:
         """The statement whose body is that part of the buffer, its verdict up to date."""

@@ -24,7 +24,7 @@ cdef class Reader(Requester):
     cpdef go_on(self)
     @cython.locals(
         pos=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint, done=cython.int,
-        server=Server, context=SessionContext, extra=bytes,
+        server=Server, context=SessionContext, extra=bytes, portal=bytes,
     )
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)

@@ -13,7 +13,6 @@ from typing import Any
 
 from pgpool_py.relay import sequences
 from pgpool_py.relay._io import byte, find_zero, load, piece, u32
-from pgpool_py.relay.hearing import AWAITS_ANSWERS
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
@@ -45,6 +44,7 @@ OWED_SYNC = int(Owed.SYNC)
 LETTERS = frozenset(int(kind) for kind in Frontend)
 IDLE = ord("I")
 KEEPS_VALUE = sequences.KEEPS_VALUE
+AWAITS_ANSWERS = 1  # of `awaiting`: whether the server wants copy data whose end has come already, or how all that went out ends
 
 
 class Reader(Requester):
@@ -199,8 +199,8 @@ class Reader(Requester):
                 server.ready = False
                 context.query_count += 1
                 self.query_count += 1
-                if self.clearing is not None and whole and piece(pos + 5, find_zero(pos + 5, end)) == self.clearing[0]:
-                    done = self.execute_clearing(server, end, stop)
+                if self.clearing and whole and (portal := piece(pos + 5, find_zero(pos + 5, end))) in self.clearing:
+                    done = self.execute_clearing(server, portal, pos, end, stop)
                 else:
                     server.expected.add(OWED_EXECUTE, None)
                     if self.going_back is not None and whole:

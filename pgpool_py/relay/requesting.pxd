@@ -7,7 +7,7 @@ from pgpool_py.session.statements cimport SessionContext, Statement
 cdef int DESCRIBE, CLOSE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_CLOSE, OWED_EXECUTE, OWED_FUNCTION_CALL
 cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, REFUSAL, MIXED, UNSETTLED
-cdef int SENT, KEPT, INCOMPLETE, AWAITS_READY, AWAITS_ANSWERS, KEEPS_UNNAMED, KEEPS_NAMED
+cdef int SENT, KEPT, INCOMPLETE, AWAITS_READY, AWAITS_CLEARING, KEEPS_UNNAMED, KEEPS_NAMED
 cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN, DYNAMIC
 cdef long TRANSACTION_END, MEETS_OTHERS, READS_VALUES, VALUES, NAMES_STATEMENTS
 
@@ -28,14 +28,13 @@ cdef class Requester(Hearer):
     cdef int on_query(self, Server server, int pos, long long end, int stop) except -1
     @cython.locals(
         context=SessionContext, whole=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int,
-        statement=Statement, name=bytes, extra=bytes, portal=bytes, stage=list, size=cython.int, target=bytes,
+        statement=Statement, name=bytes, extra=bytes, portal=bytes, stage=list, size=cython.int,
     )
     cdef int on_bind(self, Server server, int pos, long long end, int stop) except -1
-    @cython.locals(context=SessionContext, verdict=cython.long)
+    @cython.locals(context=SessionContext, verdict=cython.long, target=bytes)
     cdef object bound_to(self, Server server, Statement statement, int pos, int portal_end, long long end, object note)
-    @cython.locals(portal=bytes, stage=list, size=cython.int)
-    cdef int bind_deallocate(self, Server server, bytes target, int pos, int portal_end, int name_end, long long end) except -1
-    cdef int execute_clearing(self, Server server, long long end, int stop) except -1
+    @cython.locals(statement=Statement, target=bytes, before=tuple)
+    cdef int execute_clearing(self, Server server, bytes portal, int pos, long long end, int stop) except -1
     @cython.locals(
         context=SessionContext, whole=cython.bint, unnamed=cython.bint, verdict=cython.long, level=cython.int, name_end=cython.int,
         deviation=cython.int, statement=Statement, refusal=tuple, extra=bytes, before=tuple, text=bytes, body=bytes,

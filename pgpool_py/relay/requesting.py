@@ -13,7 +13,7 @@ from typing import Any
 
 from pgpool_py.relay import pinning, sequences
 from pgpool_py.relay._io import byte, find_zero, piece, raw
-from pgpool_py.relay.hearing import AWAITS_ANSWERS, AWAITS_READY, Hearer
+from pgpool_py.relay.hearing import AWAITS_CLEARING, AWAITS_READY, Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import MIXED
@@ -172,6 +172,7 @@ class Requester(Hearer):
                             return self.wait(server, pos, stop)
                         if server.status != IN_TRANSACTION_FAILED:
                             self.instead(pos, end, self.names.deallocate(server, name))
+                            server.dirty |= CLEANUP  # that is all it does
                             verdict = 0
                 if verdict & PIN and whole and context.keeping and not self.pins:
                     note = self.refusal(text)
@@ -254,13 +255,9 @@ class Requester(Hearer):
                 extra = self.before(server, verdict, statement.body, False)
                 if extra is not None:
                     self.staged(pos).append(extra)
-            if verdict & CLEANUP and names is not None:
-                target = deallocated_name(statement.body)
-                if target is not None and names.has(target) and server.statements.get(names.known[target]) != target:
-                    return self.bind_deallocate(server, target, pos, portal_end, name_end, end)
         self.bound = None
-        if self.clearing is not None and piece(pos + 5, portal_end) == self.clearing[0]:
-            self.clearing = None
+        if self.clearing is not None:
+            self.clearing.pop(piece(pos + 5, portal_end), None)
         if not name:
             if server.unnamed is not statement and not self.place_unnamed(server, self.staged(pos)):
                 return self.keep(server, pos, stop)
@@ -292,47 +289,46 @@ class Requester(Hearer):
         """A statement that is not plain is bound by the message from *pos* to *end*, 0 if that is not whole: the Bind's note."""
         context = self.context
         verdict = statement.verdict | OPAQUE if self.blind else statement.verdict
-        if verdict & NOTED:
+        target = None
+        if statement.verdict & CLEANUP and may_clear(statement.body):
+            target = deallocated_name(statement.body)
+            if self.clearing is None:
+                self.clearing = {}
+            self.clearing[piece(pos + 5, portal_end)] = target
+        if target is not None and self.names is not None and self.names.has(target):
+            server.dirty |= CLEANUP  # that is all it does
+        elif verdict & NOTED:
             text = statement.body[: statement.body.find(b"\0")]
             self.note(server, verdict, text, statement, piece(pos, end) if end else None)
         if statement.verdict & (UNSETTABLE | CHANGES):
             self.mark(server, statement.verdict)
         if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
             self.portal_bound(server, piece(pos + 5, portal_end), statement)
-        if statement.verdict & CLEANUP and may_clear(statement.body):
-            target = deallocated_name(statement.body)
-            self.clearing = (piece(pos + 5, portal_end), target)
         return note
 
-    def bind_deallocate(self, server: Server, target: bytes, pos: int, portal_end: int, name_end: int, end: int) -> int:
-        """A DEALLOCATE of the client's statement *target* is bound: to one that says what the server calls it."""
-        assert self.names is not None
-        portal = piece(pos + 5, portal_end)
-        stage = self.staged(pos)
-        stage.append(self.names.deallocation(server, target, (UNNAMED, None, None, self.unnamed, server.unnamed)))
-        server.unnamed = UNKNOWN_STATEMENT
-        size = end - pos - 1 - (name_end - portal_end - 1)
-        stage.append(b"B" + size.to_bytes(4, "big") + portal + b"\0\0")
-        self.start = name_end + 1
-        self.clearing = (portal, target)
-        if self.going_back is not None:
-            self.portal_bound(server, portal, None)
-        server.dirty |= CLEANUP
-        server.expected.add(OWED_BIND, None)
-        return SENT
-
-    def execute_clearing(self, server: Server, end: int, stop: int) -> int:
+    def execute_clearing(self, server: Server, portal: bytes, pos: int, end: int, stop: int) -> int:
         """What ends prepared statements is executed: what a name means behind it depends on whether it succeeds."""
-        _, target = self.clearing
-        self.clearing = None
-        self.all_back = False
+        assert self.clearing is not None
+        names = self.names
+        target = self.clearing[portal]
         note: Any = None
-        if target is not None and self.names is not None and self.names.has(target):
-            note = (DEALLOCATED, target, self.names.known[target], None)
+        if target is not None and names is not None:
+            if names.must_wait(server):
+                return self.wait(server, pos, stop)
+            if names.has(target):
+                statement = names.known[target]
+                note = (DEALLOCATED, target, statement, None)
+                if server.statements.get(statement) != target:
+                    # Bound anew, to a text with the name that the server knows.
+                    before = (UNNAMED, None, None, self.unnamed, server.unnamed)
+                    self.staged(pos).append(names.deallocation(server, target, portal, before))
+                    server.unnamed = UNKNOWN_STATEMENT
+        del self.clearing[portal]
+        self.all_back = False
         if not server.expected.add(OWED_EXECUTE, note):
             return SENT
         self.staged(end).append(FLUSH_MESSAGE)
-        self.awaiting = AWAITS_ANSWERS
+        self.awaiting = AWAITS_CLEARING
         return self.keep(server, end, stop)
 
     def on_parse(self, server: Server, pos: int, end: int, stop: int) -> int:

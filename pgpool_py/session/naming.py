@@ -32,6 +32,7 @@ from pgwire import DataRow, RowDescription
 from pgwire.expected import Action, Owed
 
 PARSE = int(Owed.PARSE)
+BIND = int(Owed.BIND)
 DESCRIBE = int(Owed.DESCRIBE)
 CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
@@ -49,11 +50,10 @@ _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
-_ONE_DEALLOCATE = re.compile(rb"\s*+DEALLOCATE\s[^;\0]*+;?\s*+\0", re.IGNORECASE)
 _CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
 # Commands whose text is only taken apart at Parse, and gets its meaning when they are executed.
 _READ_LATER = re.compile(
-    rb"\s*+(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET|ROLLBACK"
+    rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/)*+(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET|ROLLBACK"
     rb"|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b",
     re.IGNORECASE,
 )
@@ -87,7 +87,7 @@ def deallocated_name(body: bytes) -> bytes | None:
 def names_statements(verdict: int, text: bytes) -> bool:
     """Whether a text may name prepared statements, or list them: its server must be bare then."""
     if verdict & flags.STATEMENT:
-        return not verdict & flags.CLEANUP or _ONE_DEALLOCATE.match(text + b"\0") is None
+        return not verdict & flags.CLEANUP or _DEALLOCATE.match(text + b"\0") is None
     if verdict & flags.OPAQUE:
         return _NAMING.search(text) is not None
     return bool(verdict & flags.READS_STATEMENTS)
@@ -208,13 +208,18 @@ class Names:
             del server.statements[existing]
             statement = self.known[name] = statement.own(context.epoch)
             server.statements[statement] = name
-            server.expected.add(PARSE, (PARSED, name, statement, existing))
+            server.expected.add(PARSE, (PARSED, name, statement, (existing, self.described.pop(name, None))))
             stage.append(_parse(name, statement.body))
             context.server_parse_count += 1
             return
         if existing is not None:
             # The name is taken: the server itself says so, about the name it knows the statement by.
-            there = server.statements.get(existing) or self._place(server, name, existing, deviation, None, stage)
+            there = server.statements.get(existing)
+            if there is None:
+                # Any statement does, under a name that stands for the client's in the error.
+                existing = existing.own(existing.epoch)
+                existing.body = b"\0\0\0"
+                there = self._place(server, context.name(existing), existing, AS_OF_SESSION, None, stage)
             server.expected.add(PARSE, (REPEATED, name, existing, None))
             stage.append(_parse(there, statement.body))
             context.server_parse_count += 1
@@ -377,7 +382,7 @@ class Names:
             if self.known.get(there) is not statement:
                 self.unsettled = True
                 del server.statements[statement]
-                server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, None))
+                server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, there))
                 stage.append(_close(there))
         return b"".join(stage)
 
@@ -388,12 +393,17 @@ class Names:
             if there is not None and there not in names:
                 self.forget(server, name)
 
-    def deallocation(self, server: Any, name: bytes, note: object) -> bytes:
-        """What makes a DEALLOCATE of the client's statement *name* the server's statement without a name."""
+    def deallocation(self, server: Any, name: bytes, portal: bytes, note: object) -> bytes:
+        """What binds *portal* to a DEALLOCATE of the client's statement *name*, made the server's statement without a name."""
         stage: list[bytes] = []
         there = self._removable(server, self.known[name], stage)
         server.expected.add(PARSE + SKIP, note)
         stage.append(_parse(b"", b"DEALLOCATE " + _quoted(there) + b"\0\0\0"))
+        if portal:
+            server.expected.add(CLOSE + SKIP, None)
+            stage.append(b"C" + (len(portal) + 6).to_bytes(4, "big") + b"P" + portal + b"\0")
+        server.expected.add(BIND + SKIP, None)
+        stage.append(b"B" + (len(portal) + 12).to_bytes(4, "big") + portal + b"\0\0\0\0\0\0\0\0")
         return b"".join(stage)
 
     def _removable(self, server: Any, statement: Statement, stage: list[bytes]) -> bytes:
@@ -441,19 +451,21 @@ class Names:
             if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)
                 del self.known[name]
                 if previous is not None:
-                    self.known[name] = previous
+                    self.known[name], told = previous
+                    if told is not None:
+                        self.described[name] = told
         if kind == PLACED:
             self._not_there(server, statement, previous)
         elif kind == PARSED:
             self._not_there(server, statement, name)
             if previous is not None:
-                server.statements[previous] = name
+                server.statements[previous[0]] = name
         elif kind == CLOSED and name is not None:
             self.known.setdefault(name, statement)
             if previous is not None:
                 server.statements[statement] = previous
         elif kind == EVICTED:
-            server.statements[statement] = self.context.name(statement)
+            server.statements[statement] = previous
 
     def _not_there(self, server: Any, statement: Statement, there: bytes | None) -> None:
         """The statement was not parsed under that name; what has taken its place since (`_renewed`) is not there either."""
@@ -477,7 +489,7 @@ class Names:
         while len(statements) >= limit and not server.dirty & BARE:
             oldest = next(iter(statements))
             name = statements.pop(oldest)
-            server.expected.add(CLOSE + SKIP, (EVICTED, None, oldest, None))
+            server.expected.add(CLOSE + SKIP, (EVICTED, None, oldest, name))
             stage.append(_close(name))
 
 

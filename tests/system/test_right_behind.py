@@ -318,3 +318,96 @@ def test_listener_pipelines_in_two_segments(connect: Connect, first: str, kinds:
             stack.wait_a_bit(3 * i)
             a.send(wire.query("select 2"))
             assert wire.kinds(a.until("Z", 2)) == kinds, i
+
+
+# --- portals ---
+
+
+def bound(text: str, portal: str) -> bytes:
+    """A statement without a name, and a portal bound to it."""
+    return wire.parse("", text) + wire.bind(portal, "")
+
+
+def executed(*portals: str) -> bytes:
+    return b"".join(map(wire.execute, portals)) + wire.sync()
+
+
+def named(client: RawClient, **texts: str) -> None:
+    """The client prepares these."""
+    assert answer(client.exchange(b"".join(wire.parse(name, text) for name, text in texts.items()) + wire.sync())) == []
+
+
+def test_two_portals_each_deallocate_their_own(connect: Connect) -> None:
+    """Whichever was bound last; and another client's statement of the same text stays."""
+    with connect() as a, connect() as b:
+        named(a, s="select 1", t="select 2")
+        assert answer(b.exchange(wire.run("select 1", name="s"))) == [b"1"]
+        assert answer(a.exchange(bound("deallocate s", "p") + bound("deallocate t", "q") + executed("p", "q"))) == []
+        assert answer(b.exchange(use("s"))) == [b"1"]
+        for name in "st":
+            assert answer(a.exchange(use(name))) == ["26000"]
+
+
+def test_discard_all_in_a_portal_bound_before_another(connect: Connect) -> None:
+    """What the client started with is in force behind it, and what it prepares there is kept."""
+    with connect(work_mem="2MB") as a:
+        discarded = bound("discard all", "p") + bound("discard plans", "q") + wire.execute("p")
+        assert answer(a.exchange(discarded + wire.run("show work_mem", name="s"))) == [b"2MB"]
+        assert answer(a.exchange(use("s"))) == [b"2MB"]
+
+
+def test_deallocate_finds_what_the_name_means_when_it_is_executed(connect: Connect) -> None:
+    """Not what it meant when its portal was bound."""
+    with connect() as a, connect() as b:
+        named(a, s="select 1")
+        assert answer(b.exchange(wire.run("select 1", name="s"))) == [b"1"]
+        replaced = bound("deallocate s", "p") + wire.close_statement("s") + wire.parse("s", "select 3")
+        assert answer(a.exchange(replaced + executed("p"))) == []
+        assert answer(a.exchange(use("s"))) == ["26000"]
+        assert answer(b.exchange(use("s"))) == [b"1"]
+        assert answer(b.exchange(wire.run("select 3", name="t"))) == [b"3"]
+
+
+def test_deallocate_of_a_statement_that_is_bound_meanwhile(connect: Connect) -> None:
+    """The portal outlives its statement, and nothing of it is left for others."""
+    with connect() as a, connect() as b:
+        named(a, s="select 1")
+        b.query("discard all")
+        assert answer(a.exchange(bound("deallocate s", "p") + wire.bind("q", "s") + executed("p", "q"))) == [b"1"]
+        assert answer(b.exchange(wire.run("select 1", name="t"))) == [b"1"]
+
+
+def test_deallocate_in_a_portal_that_sql_has_come_before(connect: Connect) -> None:
+    """The server has got the client's own names since it was bound."""
+    with connect() as a:
+        named(a, s="select 1", r="select 2")
+        a.query("begin")
+        assert answer(a.exchange(bound("deallocate s", "p") + wire.sync())) == []
+        assert answer(a.query("execute r")) == [b"2"]
+        assert answer(a.exchange(executed("p"))) == []
+        a.query("commit")
+        assert answer(a.exchange(use("s"))) == ["26000"]
+
+
+def test_deallocate_that_is_never_executed_leaves_nothing(connect: Connect) -> None:
+    """Others who list statements find their own."""
+    with connect() as a, connect() as b:
+        named(a, s="select 1")
+        b.query("discard all")
+        a.exchange(bound("deallocate s", "") + wire.describe_portal("") + wire.sync())
+        assert answer(b.query("select name from pg_prepared_statements")) == []
+        assert answer(a.exchange(use("s"))) == [b"1"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"work_mem": "2MB"}], ids=["plain", "startup"])
+@pytest.mark.parametrize("table", ["copied", "nothing_there"])
+def test_copy_behind_discard_all_in_one_write(connect: Connect, parameters: dict[str, str], table: str) -> None:
+    """Its data, and the end of that, are not taken for the end of the wait behind DISCARD ALL."""
+    with connect(**parameters) as a, connect() as b:
+        b.query("create table if not exists copied (i int)")
+        texts = ("discard all", "set work_mem = '5MB'", f"copy {table} from stdin")
+        batch = b"".join(bound(text, "") + wire.execute() for text in texts)
+        reply = a.exchange(batch + wire.copy_data(b"1\n") + wire.copy_done() + wire.sync())
+        assert wire.errors(reply) == ([] if table == "copied" else ["42P01"])
+        assert a.ask("show work_mem") == ("5MB" if table == "copied" else parameters.get("work_mem", "4MB"))
+        assert answer(b.query("select 1")) == [b"1"]
