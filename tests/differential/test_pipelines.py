@@ -18,7 +18,7 @@ from tests.differential.world import World
 
 EXPLORE = int(os.environ.get("PGPOOL_PY_EXPLORE", "0"))
 FIRST = int(os.environ.get("PGPOOL_PY_SEED", "0"))
-SCRIPTS = EXPLORE or 40
+SCRIPTS = EXPLORE or 15
 WAYS = ("one by one", "pipelined", "in segments")
 
 CLIENTS = {"a": "", "b": " work_mem=2MB application_name=new", "c": ""}
