@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import sequences
+from pgpool_py.relay import awaiting, sequences
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.hearing import AWAITS_CHANNELS, AWAITS_CLEARING, AWAITS_READY
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
 from pgpool_py.relay.server import Server
@@ -29,6 +28,9 @@ LOOKED = flags.LOOKED
 CLEANUP = flags.CLEANUP
 DEVIATING = flags.DEVIATING
 KEEPS_VALUE = sequences.KEEPS_VALUE
+AWAITS_READY = awaiting.READY
+AWAITS_CHANNELS = awaiting.CHANNELS
+AWAITS_CLEARING = awaiting.CLEARING
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 

@@ -43,7 +43,7 @@ class Connection(Member):
     `out`     bytes accepted for sending and not sent yet, None when there are none
     `tail`    the start of a message whose rest has not arrived
     `passing` how many bytes of the message at hand are still to come; they need no look
-    `awaiting` what a client has kept the rest of its input for: AWAITS_ANSWERS or AWAITS_READY, 0 for nothing
+    `awaiting` what a client has kept the rest of its input for, see `awaiting`; 0: nothing
     `subscription` of a client: what it listens to, None for nothing
     `held`     of a client: its ReadyForQuery is held back until its notifications are here
     `tls`      the Channel of a TLS connection, None for a plain one

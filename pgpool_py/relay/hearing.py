@@ -5,6 +5,7 @@ The rules of LISTEN are `subscription`'s; here is what they mean for one client'
 
 from __future__ import annotations
 
+from pgpool_py.relay import awaiting
 from pgpool_py.relay._io import byte, find_zero, piece, u32
 from pgpool_py.relay.preparing import Preparer
 from pgpool_py.relay.replies import error_response
@@ -30,9 +31,8 @@ BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
 IDLE = ord("I")
-AWAITS_READY = 2  # of `awaiting`: how the requests before end, which decides whether the next can succeed
-AWAITS_CHANNELS = 3  # of `awaiting`: the listening connection
-AWAITS_CLEARING = 5  # of `awaiting`: whether what ends prepared statements was carried out
+AWAITS_READY = awaiting.READY
+AWAITS_CHANNELS = awaiting.CHANNELS
 
 
 class Hearer(Preparer):

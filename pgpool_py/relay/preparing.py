@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import sequences
+from pgpool_py.relay import awaiting, sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response
@@ -48,7 +48,7 @@ READS_VALUES = flags.READS_VALUES
 VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
-AWAITS_KNOWLEDGE = 4  # of `awaiting`: what must be known of settings, or of columns, to place a statement
+AWAITS_KNOWLEDGE = awaiting.KNOWLEDGE
 
 
 class Preparer(Keeper):

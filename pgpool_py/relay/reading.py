@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import sequences
+from pgpool_py.relay import awaiting, sequences
 from pgpool_py.relay._io import byte, find_zero, load, piece, u32
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
@@ -44,7 +44,7 @@ OWED_SYNC = int(Owed.SYNC)
 LETTERS = frozenset(int(kind) for kind in Frontend)
 IDLE = ord("I")
 KEEPS_VALUE = sequences.KEEPS_VALUE
-AWAITS_ANSWERS = 1  # of `awaiting`: whether the server wants copy data whose end has come already, or how all that went out ends
+AWAITS_ANSWERS = awaiting.ANSWERS
 
 
 class Reader(Requester):

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pgpool_py.relay import pinning, sequences
+from pgpool_py.relay import awaiting, pinning, sequences
 from pgpool_py.relay._io import byte, find_zero, piece, raw
-from pgpool_py.relay.hearing import AWAITS_CLEARING, AWAITS_READY, Hearer
+from pgpool_py.relay.hearing import Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import MIXED
@@ -49,6 +49,8 @@ MOVES_DATA = re.compile(
     rb"(?:\s++|--[^\n]*+\n|(?>/\*.*?\*/))*+(?:INSERT|SELECT|UPDATE|DELETE|MERGE|WITH|VALUES|COPY)\b", re.IGNORECASE | re.DOTALL
 )
 IN_TRANSACTION_FAILED = ord("E")
+AWAITS_READY = awaiting.READY
+AWAITS_CLEARING = awaiting.CLEARING
 
 OPAQUE = flags.OPAQUE
 STATEMENT = flags.STATEMENT
