@@ -26,7 +26,7 @@ from pgpool_py.session.look import Finding, Question, in_force, is_custom, read
 from pgpool_py.session.mentions import amid_data, candidates, makes_code, makes_names
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
-from pgwire import DataRow, PeerViolation
+from pgwire import Bind, DataRow, PeerViolation
 
 # Bits of a verdict that stay with the server until the transaction ends.
 NOTED = flags.NOTED
@@ -185,7 +185,7 @@ class Keeper(Returner):
         if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
             self.context.sets_buffers = True
         if found.parameters:
-            bound = bound_values(bind, found.parameters)
+            bound = bound_names(bind, found.parameters)
             if bound is None:
                 question.whole = question.unknowable = True
                 self.deviates(server, None)
@@ -221,7 +221,7 @@ class Keeper(Returner):
         if TEMP_BUFFERS in names:
             self.context.sets_buffers = True
         if found.parameters:
-            bound = bound_values(bind, found.parameters)
+            bound = bound_names(bind, found.parameters)
             if bound is None:
                 server.unsettable = True
             else:
@@ -444,28 +444,15 @@ def says_buffers(text: bytes) -> bool:
     return TEMP_BUFFERS in text.lower()
 
 
-def bound_values(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:
+def bound_names(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:
     """The names, in lower case, that a whole Bind message gives to these parameters; None if they cannot be told."""
     if message is None:
         return None
-    at = message.find(b"\0", 5) + 1
-    at = message.find(b"\0", at) + 1
-    at += 2 + 2 * int.from_bytes(message[at : at + 2], "big")
-    count = int.from_bytes(message[at : at + 2], "big")
-    at += 2
-    values: list[bytes | None] = []
-    for _ in range(count):
-        size = int.from_bytes(message[at : at + 4], "big", signed=True)
-        at += 4
-        values.append(None if size < 0 else message[at : at + size])
-        at += max(size, 0)
-    names: set[bytes] = set()
-    for index in indices:
-        if index >= len(values):
-            return None
-        value = values[index]
-        if value is not None:
-            names.add(value.lower())
-    return names
-
-
+    try:
+        values = Bind.decode(message[5:]).parameters
+    except PeerViolation:
+        return None
+    if any(index >= len(values) for index in indices):
+        return None
+    found = [values[index] for index in indices]
+    return {value.lower() for value in found if value is not None}
