@@ -93,11 +93,7 @@ class Client(Reader):
         if known:
             if server is not None and self.awaiting == AWAITS_CLEARING and self.all_back and not server.expected.failed:
                 # Its DISCARD ALL has ended the transaction of its batch.
-                if server.dirty and self.examines(server):
-                    return
-                if server.in_force is not self.settings:
-                    self.restore(server)
-                if self.differing:
+                if not self.in_order(server):
                     return
             self.go_on()
             if self.ending:
@@ -183,16 +179,8 @@ class Client(Reader):
         if self.subscription is not None and not self.subscription.settle(server):
             return
         if self.kept is not None:
-            at_rest = server.status == IDLE and not self.passing and server.out is None
-            if at_rest and server.dirty and self.examines(server):
+            if not self.in_order(server):
                 return
-            within = self.awaiting == AWAITS_CLEARING  # a batch, of which the DISCARD ALL has ended what was before
-            if (self.kept or within) and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
-                self.restore(server)
-                if self.differing:
-                    return
-            if within and self.told is not server.reported:
-                self.tell(server)  # what the DISCARD ALL has changed was reported to the pooler's own question
             self.go_on()
             if self.server is not server or not server.ready or self.kept is not None:
                 return
@@ -225,6 +213,20 @@ class Client(Reader):
         server.client = None
         server.settled()
 
+    def in_order(self, server: Server) -> bool:
+        """Whether its session is what it should be for what it says next; if not, that is being seen to."""
+        at_rest = server.status == IDLE and not self.passing and server.out is None
+        if at_rest and server.dirty and self.examines(server):
+            return False
+        within = self.awaiting == AWAITS_CLEARING  # a batch, of which the DISCARD ALL has ended what was before
+        if (self.kept or within) and self.all_back and server.in_force is not self.settings and not server.dirty & LOOKED:
+            self.restore(server)
+            if self.differing:
+                return False
+        if within and self.told is not server.reported:
+            self.tell(server)  # what the DISCARD ALL has changed was reported to the pooler's own question
+        return True
+
     def examines(self, server: Server) -> bool:
         """A transaction that was not plain has ended: whether there is anything to be asked, or refused, before all else."""
         self.transaction_ended()
@@ -250,6 +252,7 @@ class Client(Reader):
         if server is not None and self.deviation:
             server.unnamed = UNKNOWN  # what it was parsed under is not what the client's settings say
             server.changed = NOTHING
+            server.here = None
             if not server.dirty & LOOKED or not self.context.keeping:
                 self.deviation = 0
         if self.blind:
