@@ -16,7 +16,7 @@ from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
 from pgpool_py.session.look import UNKNOWABLE, Finding
-from pgpool_py.session.naming import REFUSAL
+from pgpool_py.session.notes import REFUSAL
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext
 
 RESET = flags.RESET

@@ -12,7 +12,6 @@ cdef class Preparer(Keeper):
     cdef public object names
     cdef public Statement unnamed
     cdef public tuple bound
-    cdef public object here
     cdef tuple parse_note
     cdef public dict clearing
 
@@ -25,7 +24,7 @@ cdef class Preparer(Keeper):
     cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
     @cython.locals(statement=Statement, describes=cython.bint)
     cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
-    cdef bint must_ask(self, Server server, Statement statement, list stage) except -1
+    cdef bint asks(self, Server server, Statement statement, list stage) except -1
     cdef bint describes(self, bytes portal, int start, int stop)
     @cython.locals(statement=Statement)
     cdef object tells(self, bytes portal)

@@ -16,20 +16,10 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
-from pgpool_py.session.naming import (
-    FLUSH_MESSAGE,
-    HERE,
-    REFUSAL,
-    REPEATED,
-    UNNAMED,
-    Names,
-    has_way_back,
-    names_statements,
-    parse_there,
-    read_later,
-    setting_in_force,
-    settings_in_force,
-)
+from pgpool_py.session.naming import FLUSH_MESSAGE, Names
+from pgpool_py.session.notes import REFUSAL, REPEATED, UNNAMED
+from pgpool_py.session.placing import ask, must_ask, parse_there, told
+from pgpool_py.session.statement_texts import names_statements
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
 from pgwire.codes import Frontend
@@ -57,7 +47,6 @@ class Preparer(Keeper):
     `names`          those with a name; None: it never had one
     `unnamed`        the one without
     `bound`          (portal, name, statement) of the last Bind, if that was of a named one
-    `here`           the settings in force, where the server was asked for them to place the statement at hand; None: it was not
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
     `clearing`       the portals bound to what ends prepared statements: that one of the client's, or None for DEALLOCATE ALL and
                      DISCARD; nothing goes out behind their Execute
@@ -68,7 +57,6 @@ class Preparer(Keeper):
         self.names: Names | None = None
         self.unnamed: Any = None
         self.bound: Any = None
-        self.here: Any = None
         self.parse_note: Any = None
         self.clearing: dict[bytes, bytes | None] | None = None
 
@@ -136,24 +124,22 @@ class Preparer(Keeper):
                 server.statements[statement] = there
                 return there
         if self.deviation and not names.is_there(server, statement, self.settings, self.deviation):
-            if self.must_ask(server, statement, stage):
+            if self.asks(server, statement, stage):
                 return None
         describes = portal is None or self.describes(portal, end, stop)
-        there = names.place(server, name, self.settings, self.deviation, self.here, describes, stage)
+        there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:
             server.ready = False
             self.awaiting = AWAITS_KNOWLEDGE
         else:
-            self.here = None
+            server.here = None
         return there
 
-    def must_ask(self, server: Server, statement: Any, stage: list[bytes]) -> bool:
-        """Whether the settings in force must be asked for, to parse *statement* among them with the meaning it has."""
-        if self.here is not None or has_way_back(server) or read_later(statement.body):
+    def asks(self, server: Server, statement: Any, stage: list[bytes]) -> bool:
+        """Whether the server is asked what is in force first, to parse *statement* there with the meaning it has."""
+        if not must_ask(server, statement):
             return False
-        if server.status == IN_TRANSACTION_FAILED or server.expected.failed:
-            return False
-        stage.append(settings_in_force(server, (HERE, None, None, {})) + FLUSH_MESSAGE)
+        stage.append(ask(server, None) + FLUSH_MESSAGE)
         server.ready = False
         self.awaiting = AWAITS_KNOWLEDGE
         return True
@@ -186,10 +172,7 @@ class Preparer(Keeper):
 
     def setting_in_force(self, note: Any, row: bytes) -> None:
         try:
-            if note[0] == HERE:
-                self.here = self.context.table.get(setting_in_force(note, row))
-            elif self.names is not None:
-                self.names.setting_in_force(note, row)
+            told(self.server, note, row)
         except (PeerViolation, ValueError) as violation:
             self.doubt(violation)
 
@@ -216,7 +199,7 @@ class Preparer(Keeper):
     def place_unnamed(self, server: Server, stage: list[bytes]) -> bool:
         """Make the server's unnamed statement this client's; False: `awaiting` what must be known for that."""
         statement = self.unnamed
-        if statement is not None and self.deviation and self.must_ask(server, statement, stage):
+        if statement is not None and self.deviation and self.asks(server, statement, stage):
             return False
         note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
@@ -224,8 +207,8 @@ class Preparer(Keeper):
             server.expected.add(OWED_CLOSE + SKIP, note)
             stage.append(b"C\0\0\0\6S\0")
         else:
-            parse_there(server, statement, b"", self.deviation, self.here, note, stage)
-            self.here = None
+            parse_there(server, statement, b"", self.deviation, note, stage)
+            server.here = None
         return True
 
     def deallocated(self, note: Any) -> None:

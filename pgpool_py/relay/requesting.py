@@ -19,17 +19,10 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import MIXED
 from pgpool_py.relay.upkeep import UNKNOWN as UNKNOWN_STATEMENT
 from pgpool_py.session import flags
-from pgpool_py.session.naming import (
-    DEALLOCATED,
-    FLUSH_MESSAGE,
-    REFUSAL,
-    REPEATED,
-    UNNAMED,
-    Names,
-    deallocated_name,
-    may_clear,
-)
+from pgpool_py.session.naming import FLUSH_MESSAGE, Names
+from pgpool_py.session.notes import DEALLOCATED, REFUSAL, REPEATED, UNNAMED
 from pgpool_py.session.settings import UNSETTLED
+from pgpool_py.session.statement_texts import BLANK, deallocated_name, may_clear
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
 from pgwire.expected import Owed
@@ -45,9 +38,7 @@ OWED_EXECUTE = int(Owed.EXECUTE)
 OWED_FUNCTION_CALL = int(Owed.FUNCTION_CALL)
 
 BEGINNING = 4096
-MOVES_DATA = re.compile(
-    rb"(?:\s++|--[^\n]*+\n|(?>/\*.*?\*/))*+(?:INSERT|SELECT|UPDATE|DELETE|MERGE|WITH|VALUES|COPY)\b", re.IGNORECASE | re.DOTALL
-)
+MOVES_DATA = re.compile(BLANK + rb"(?:INSERT|SELECT|UPDATE|DELETE|MERGE|WITH|VALUES|COPY)\b", re.IGNORECASE)
 IN_TRANSACTION_FAILED = ord("E")
 AWAITS_READY = awaiting.READY
 AWAITS_CLEARING = awaiting.CLEARING
@@ -245,14 +236,14 @@ class Requester(Hearer):
             if statement.facts_seen != context.facts_seen:
                 context.judge(statement)
             verdict = statement.verdict
+            if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
+                return self.wait(server, pos, stop)
             if verdict & LISTEN or self.subscription is not None:
                 extra = self.listening(server, statement.body, verdict)
                 if extra is None:
                     return self.keep(server, pos, stop)
                 if extra:
                     self.staged(pos).append(extra)
-            if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
-                return self.wait(server, pos, stop)
             if verdict & MEETS_OTHERS or (verdict & VALUES and context.reads_sequences):
                 extra = self.before(server, verdict, statement.body, False)
                 if extra is not None:

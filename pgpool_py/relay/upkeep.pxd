@@ -20,6 +20,7 @@ cdef class Upkeep(Connection):
     cdef public bint verified
     cdef public object in_force
     cdef public object changed
+    cdef public object here
     cdef public object start
     cdef public object question
     cdef public bint starts_temporary

@@ -83,6 +83,7 @@ class Upkeep(Connection):
         self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
         self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
+        self.here: Any = None  # what is in force, where that was asked (`session.placing`); None: it was not
         self.start: Any = context.table.empty  # what connect_query has set, and for what it has been asked
         self.question: Any = None
         self.starts_temporary = False  # it has made temporary objects
@@ -188,6 +189,7 @@ class Upkeep(Connection):
     def begin_reset(self) -> None:
         """Tell the pool that this server is being looked after."""
         self.changed = NOTHING
+        self.here = None
         if self.state is self.relay.active_state:
             self.pool.begin_reset(self)
         elif self.state is self.relay.being_canceled_state:

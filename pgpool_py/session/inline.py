@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgwire.expected import Action, Owed
+from pgwire.wire import frame
 
 PARSE_SKIP, BIND_SKIP = int(Owed.PARSE + Action.SKIP), int(Owed.BIND + Action.SKIP)
 EXECUTE_SKIP, CLOSE_SKIP = int(Owed.EXECUTE + Action.SKIP), int(Owed.CLOSE + Action.SKIP)
@@ -28,5 +29,5 @@ def command(server: Any, text: bytes, note: object = None) -> bytes:
         (CLOSE_SKIP, b"C", b"S" + name + b"\0", None),
     ):
         if server.expected.add(code, about):
-            stage.append(kind + (len(body) + 4).to_bytes(4, "big") + body)
+            stage.append(frame(kind[0], body))
     return b"".join(stage)

@@ -15,20 +15,20 @@ Where the catalogs have changed since a statement was parsed, it is another stat
 columns must not be given other ones in silence (`place`).
 
 A server, for this module, is anything with `statements` (Statement to name, least recently used first), `expected`, `status`,
-`dirty`, `in_force` and `defaults`.
+`dirty`, and what `placing` asks of it.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pgpool_py.session import flags
-from pgpool_py.session.inline import command
-from pgpool_py.session.look import is_custom
-from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings, detour, excursion
+from pgpool_py.session.notes import CLOSED, COLUMNS, EVICTED, FAKED, PARSED, PLACED, REPEATED
+from pgpool_py.session.placing import ask, parse_message, parse_there
+from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings
+from pgpool_py.session.statement_texts import read_later
 from pgpool_py.session.statements import SessionContext, Statement
-from pgwire import DataRow, RowDescription
+from pgwire import Bind, Close, Describe, Parse, Query, RowDescription
 from pgwire.expected import Action, Owed
 
 PARSE = int(Owed.PARSE)
@@ -38,64 +38,9 @@ CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
-FAILED, IN_BLOCK = ord("E"), ord("T")
+FAILED = ord("E")
 BARE = flags.BARE
 SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
-
-# What a note says, its first item: (kind, client's name, statement, previous statement); that of a request that was made to fail
-# is (REFUSAL, None, SQLSTATE, message).
-UNNAMED, PARSED, FAKED, PLACED, CLOSED, EVICTED, REPEATED, COLUMNS, IN_FORCE, HERE, REFUSAL, DEALLOCATED = range(12)
-
-_DEALLOCATE = re.compile(
-    rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
-    re.IGNORECASE,
-)
-_CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
-# Commands whose text is only taken apart at Parse, and gets its meaning when they are executed.
-_READ_LATER = re.compile(
-    rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/)*+(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET|ROLLBACK"
-    rb"|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b",
-    re.IGNORECASE,
-)
-# Code that names prepared statements, when it stands in a text that nobody has read.
-_NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
-
-# Asked within the transaction in which a statement is parsed: all settings that are in force. The first row says that it was
-# answered.
-_SETTINGS_IN_FORCE = (
-    b"SELECT '', '' UNION ALL SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
-    b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
-)
-
-
-def may_clear(text: bytes) -> bool:
-    """Whether a text that ends session state may end prepared statements."""
-    return _CLEARS.search(text) is not None
-
-
-def deallocated_name(body: bytes) -> bytes | None:
-    """The statement that a text consisting of one DEALLOCATE names, None for ALL and for any other text."""
-    match = _DEALLOCATE.match(body)
-    if match is None:
-        return None
-    if match[1] is not None:
-        return match[1].replace(b'""', b'"')
-    name = match[2].lower()
-    return None if name == b"all" or name == b"prepare" else name
-
-
-def names_statements(verdict: int, text: bytes) -> bool:
-    """Whether a text may name prepared statements, or list them: its server must be bare then."""
-    if verdict & flags.STATEMENT:
-        return not verdict & flags.CLEANUP or _DEALLOCATE.match(text + b"\0") is None
-    if verdict & flags.OPAQUE:
-        return _NAMING.search(text) is not None
-    return bool(verdict & flags.READS_STATEMENTS)
-
-
-def read_later(body: bytes) -> bool:
-    """Whether a text gets all its meaning when it is executed. Nothing must run ahead of some of these in their transaction."""
-    return _READ_LATER.match(body) is not None and b"\\" not in body
 
 
 def told_columns(body: bytes | None) -> bytes:
@@ -105,57 +50,6 @@ def told_columns(body: bytes | None) -> bytes:
     """
     columns = () if body is None else RowDescription.decode(body).columns
     return repr([(column.name, column.type, column.modifier) for column in columns]).encode()
-
-
-def settings_in_force(server: Any, note: object) -> bytes:
-    """The messages that ask for all settings in force, custom ones aside; each row comes to `setting_in_force` with *note*."""
-    return command(server, _SETTINGS_IN_FORCE, note)
-
-
-def setting_in_force(note: tuple[int, Any, Any, dict[bytes, bytes]], row: bytes) -> dict[bytes, bytes]:
-    """Those of the rows so far, with this one."""
-    name, value = DataRow.decode(row).values
-    if name and not is_custom(name):
-        note[3][name] = value or b""
-    return note[3]
-
-
-def has_way_back(server: Any) -> bool:
-    """Whether settings that the transaction at hand has changed can be set otherwise, and taken back by a savepoint."""
-    return server.changed is not None and server.status == IN_BLOCK and not server.expected.size()
-
-
-def parse_there(
-    server: Any,
-    statement: Statement,
-    there: bytes,
-    deviation: int,
-    here: Settings | None,
-    note: object,
-    stage: list[bytes],
-) -> None:
-    """Parse *statement* on the server under the name *there*, unseen by the client, and with the meaning it has for that one.
-
-    *deviation*: how the settings in force differ from the session's; *here*: what they are, if the server was asked. Where they
-    differ, it is not known how, and no savepoint can be made, the text is read under those of the moment.
-    """
-    turn = None
-    if read_later(statement.body):
-        pass
-    elif here is not None:
-        turn = detour(here, statement.settings, server.defaults)
-    elif deviation == AS_OF_SESSION:
-        if statement.settings is not server.in_force.meaning:
-            turn = detour(server.in_force, statement.settings, server.defaults)
-    elif has_way_back(server):
-        name = b'"' + server.context.new_name() + b'"'
-        turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, name)
-    for text in turn[0] if turn else ():
-        stage.append(command(server, text))
-    server.expected.add(PARSE + SKIP, note)
-    stage.append(_parse(there, statement.body))
-    for text in turn[1] if turn else ():
-        stage.append(command(server, text))
 
 
 class Names:
@@ -203,26 +97,8 @@ class Names:
         context = self.context
         bare = server.dirty & BARE
         existing = self.known.get(name)
-        if existing is not None and bare and server.statements.get(existing) == name:
-            # The name is taken, unless SQL has deallocated it: the server knows.
-            del server.statements[existing]
-            statement = self.known[name] = statement.own(context.epoch)
-            server.statements[statement] = name
-            server.expected.add(PARSE, (PARSED, name, statement, (existing, self.described.pop(name, None))))
-            stage.append(_parse(name, statement.body))
-            context.server_parse_count += 1
-            return
         if existing is not None:
-            # The name is taken: the server itself says so, about the name it knows the statement by.
-            there = server.statements.get(existing)
-            if there is None:
-                # Any statement does, under a name that stands for the client's in the error.
-                existing = existing.own(existing.epoch)
-                existing.body = b"\0\0\0"
-                there = self._place(server, context.name(existing), existing, AS_OF_SESSION, None, stage)
-            server.expected.add(PARSE, (REPEATED, name, existing, None))
-            stage.append(_parse(there, statement.body))
-            context.server_parse_count += 1
+            self._parse_again(server, name, existing, statement, stage)
             return
         if deviation != AS_OF_SESSION or bare:
             statement = statement.own(context.epoch)
@@ -234,20 +110,36 @@ class Names:
             else:
                 # Refused with 25P02 by the server itself, under a name it does not have.
                 server.expected.add(PARSE, (FAKED, name, statement, None))
-                stage.append(_parse(context.new_name(), statement.body))
+                stage.append(parse_message(context.new_name(), statement.body))
                 context.server_parse_count += 1
             return
         self._make_room(server, stage)
         there = server.statements[statement] = name if bare else context.name(statement)
         server.expected.add(PARSE, (PARSED, name, statement, None))
-        stage.append(_parse(there, statement.body))
+        stage.append(parse_message(there, statement.body))
         context.server_parse_count += 1
         if deviation != AS_OF_SESSION and server.status != FAILED and not read_later(statement.body):
-            stage.append(settings_in_force(server, (IN_FORCE, None, statement, {})))
+            stage.append(ask(server, statement))
 
-    def setting_in_force(self, note: tuple[int, Any, Statement, dict[bytes, bytes]], row: bytes) -> None:
-        """A row about what is in force for the statement of *note*, which was parsed just now."""
-        note[2].settings = self.context.table.get(setting_in_force(note, row)).meaning
+    def _parse_again(self, server: Any, name: bytes, existing: Statement, statement: Statement, stage: list[bytes]) -> None:
+        """The client parses under a name that it has: the server itself says so."""
+        context = self.context
+        there = server.statements.get(existing)
+        if there == name:
+            # A bare server: SQL may have deallocated it.
+            del server.statements[existing]
+            statement = self.known[name] = statement.own(context.epoch)
+            server.statements[statement] = name
+            server.expected.add(PARSE, (PARSED, name, statement, (existing, self.described.pop(name, None))))
+        else:
+            if there is None:
+                # Any statement does, under a name that stands for the client's in the error.
+                existing = existing.own(existing.epoch)
+                existing.body = b"\0\0\0"
+                there = self._place(server, context.name(existing), existing, AS_OF_SESSION, stage)
+            server.expected.add(PARSE, (REPEATED, name, existing, None))
+        stage.append(parse_message(there, statement.body))
+        context.server_parse_count += 1
 
     # --- using a statement ---
 
@@ -255,18 +147,10 @@ class Names:
         """Whether the server has the client's statement as it is meant now."""
         if statement not in server.statements or statement.epoch != self.context.epoch:
             return False
-        alike = statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
-        return alike or statement.private
+        return statement.private or _shareable(server, statement, settings, deviation)
 
     def place(
-        self,
-        server: Any,
-        name: bytes,
-        settings: Settings,
-        deviation: int,
-        here: Settings | None,
-        describes: bool,
-        stage: list[bytes],
+        self, server: Any, name: bytes, settings: Settings, deviation: int, describes: bool, stage: list[bytes]
     ) -> bytes | None:
         """Make sure the server has the client's statement *name*; what it is called there.
 
@@ -276,13 +160,12 @@ class Names:
         statement = self.known[name]
         context = self.context
         if server.status != FAILED and not server.expected.failed:
-            alike = statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
+            alike = _shareable(server, statement, settings, deviation)
             if not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
                 statement = self.known[name] = statement.own(statement.epoch)
             if statement.epoch != context.epoch:
-                shared = settings if alike else None
-                renewed = self._renewed(server, name, statement, shared, deviation, here, describes, stage)
+                renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
                 if renewed is None:
                     return None
                 statement = self.known[name] = renewed
@@ -293,7 +176,7 @@ class Names:
                 statement = self.known[name] = context.statement(settings, statement.body)
         there: bytes | None = server.statements.pop(statement, None)
         if there is None:
-            return self._place(server, name, statement, deviation, here, stage)
+            return self._place(server, name, statement, deviation, stage)
         server.statements[statement] = there
         return there
 
@@ -304,7 +187,6 @@ class Names:
         statement: Statement,
         settings: Settings | None,
         deviation: int,
-        here: Settings | None,
         describes: bool,
         stage: list[bytes],
     ) -> Statement | None:
@@ -322,10 +204,10 @@ class Names:
                 del server.statements[statement]
                 server.statements[candidate] = there
             return candidate
-        there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, here, stage)
+        there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
         self.candidate = candidate
         server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, None))
-        stage.append(_describe(there) + FLUSH_MESSAGE)
+        stage.append(Describe(b"S", there).encode() + FLUSH_MESSAGE)
         return None
 
     def columns_told(self, note: tuple[int, bytes | None, Statement, Any], body: bytes | None) -> None:
@@ -344,13 +226,11 @@ class Names:
         if isinstance(note, tuple) and note[1] is not None:
             self.described.pop(note[1], None)
 
-    def _place(
-        self, server: Any, name: bytes, statement: Statement, deviation: int, here: Settings | None, stage: list[bytes]
-    ) -> bytes:
+    def _place(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> bytes:
         self.unsettled = True
         self._make_room(server, stage)
         there = server.statements[statement] = name if server.dirty & BARE else self.context.name(statement)
-        parse_there(server, statement, there, deviation, here, (PLACED, None, statement, there), stage)
+        parse_there(server, statement, there, deviation, (PLACED, None, statement, there), stage)
         self.context.server_parse_count += 1
         return there
 
@@ -369,7 +249,7 @@ class Names:
                 continue
             if not statement.private:
                 statement = self.known[name] = statement.own(statement.epoch)
-            self._place(server, name, statement, deviation, None, stage)
+            self._place(server, name, statement, deviation, stage)
             if apart:
                 server.expected.add(SYNC + SKIP, None)
                 stage.append(SYNC_MESSAGE)
@@ -383,7 +263,7 @@ class Names:
                 self.unsettled = True
                 del server.statements[statement]
                 server.expected.add(CLOSE + SKIP, (EVICTED, None, statement, there))
-                stage.append(_close(there))
+                stage.append(Close(b"S", there).encode())
         return b"".join(stage)
 
     def still_there(self, server: Any, names: set[bytes]) -> None:
@@ -398,12 +278,12 @@ class Names:
         stage: list[bytes] = []
         there = self._removable(server, self.known[name], stage)
         server.expected.add(PARSE + SKIP, note)
-        stage.append(_parse(b"", b"DEALLOCATE " + _quoted(there) + b"\0\0\0"))
+        stage.append(Parse(b"", b"DEALLOCATE " + _quoted(there)).encode())
         if portal:
             server.expected.add(CLOSE + SKIP, None)
-            stage.append(b"C" + (len(portal) + 6).to_bytes(4, "big") + b"P" + portal + b"\0")
+            stage.append(Close(b"P", portal).encode())
         server.expected.add(BIND + SKIP, None)
-        stage.append(b"B" + (len(portal) + 12).to_bytes(4, "big") + portal + b"\0\0\0\0\0\0\0\0")
+        stage.append(Bind(portal, b"").encode())
         return b"".join(stage)
 
     def _removable(self, server: Any, statement: Statement, stage: list[bytes]) -> bytes:
@@ -412,15 +292,15 @@ class Names:
         if there is None:
             there = self.context.new_name()
             server.expected.add(PARSE + SKIP, None)
-            stage.append(_parse(there, b"\0\0\0"))
+            stage.append(Parse(there, b"").encode())
         return there
 
     def deallocate(self, server: Any, name: bytes) -> bytes:
         """The Query that deallocates the client's statement *name* on the server."""
         stage: list[bytes] = []
-        text = b"DEALLOCATE " + _quoted(self._removable(server, self.known[name], stage)) + b"\0"
+        text = b"DEALLOCATE " + _quoted(self._removable(server, self.known[name], stage))
         self.forget(server, name)
-        return b"".join(stage) + b"Q" + (len(text) + 4).to_bytes(4, "big") + text
+        return b"".join(stage) + Query(text).encode()
 
     # --- the end of a statement ---
 
@@ -432,7 +312,7 @@ class Names:
         if server.dirty & BARE and statement in server.statements:
             there = server.statements.pop(statement)
             server.expected.add(CLOSE, (CLOSED, name, statement, there))
-            stage.append(_close(there))
+            stage.append(Close(b"S", there).encode())
         else:
             server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, None))
 
@@ -490,19 +370,12 @@ class Names:
             oldest = next(iter(statements))
             name = statements.pop(oldest)
             server.expected.add(CLOSE + SKIP, (EVICTED, None, oldest, name))
-            stage.append(_close(name))
+            stage.append(Close(b"S", name).encode())
 
 
-def _parse(name: bytes, body: bytes) -> bytes:
-    return b"P" + (len(name) + len(body) + 5).to_bytes(4, "big") + name + b"\0" + body
-
-
-def _describe(name: bytes) -> bytes:
-    return b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
-
-
-def _close(name: bytes) -> bytes:
-    return b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
+def _shareable(server: Any, statement: Statement, settings: Settings, deviation: int) -> bool:
+    """Whether *statement* means the same to all who use it under *settings*, and may be one there for all."""
+    return statement.settings is settings.meaning and deviation != UNSETTLED and not server.dirty & BARE
 
 
 def _quoted(name: bytes) -> bytes:

@@ -553,3 +553,17 @@ class Pipeline(RuleBasedStateMachine):
 
 Pipeline.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
 TestPipeline = Pipeline.TestCase
+
+
+def test_notes_of_the_batch_at_hand_and_of_all_that_is_owed() -> None:
+    """A batch begins behind the last Sync, whatever of it was answered; a note can be put in another's place."""
+    expected = Expected()
+    first, second, third = object(), object(), object()
+    for code, note in ((Owed.PARSE, first), (Owed.SYNC, None), (Owed.PARSE, second), (Owed.BIND, third)):
+        expected.add(int(code), note)
+    assert (expected.in_batch(first), expected.in_batch(second), expected.in_batch(third)) == (False, True, True)
+    expected.answer(int(Backend.PARSE_COMPLETE))
+    expected.replace_note(1, first)
+    assert expected.owed() == [(Owed.SYNC, None), (Owed.PARSE, first), (Owed.BIND, third)]
+    assert expected.in_batch(first)
+    assert not expected.in_batch(second)

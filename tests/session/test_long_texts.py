@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pgpool_py.relay import keeping, requesting
-from pgpool_py.session import channels, effects, flags, mentions, naming
+from pgpool_py.session import channels, effects, flags, mentions, statement_texts
 
 LONG = {
     "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
@@ -46,10 +46,10 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             effects.effects(text, flags.SETTINGS)
             mentions.amid_data(text, frozenset())
             effects.local_names(text, flags.TRANSACTION_LOCAL)
-            naming.deallocated_name(text + b"\0")
-            naming.read_later(text + b"\0")
-            naming.names_statements(flags.OPAQUE, text)
-            naming.names_statements(flags.STATEMENT | flags.CLEANUP, text)
+            statement_texts.deallocated_name(text + b"\0")
+            statement_texts.read_later(text + b"\0")
+            statement_texts.names_statements(flags.OPAQUE, text)
+            statement_texts.names_statements(flags.STATEMENT | flags.CLEANUP, text)
             channels.channels_in(text)
             channels.may_open_block(text)
             requesting.MOVES_DATA.match(text[:4096])

@@ -1,0 +1,58 @@
+"""What a text says about prepared statements: which it names or ends, and when it gets its meaning.
+
+Looks at texts whose verdict has said that they matter; no text can hold up the others (patterns never look back).
+"""
+
+from __future__ import annotations
+
+import re
+
+from pgpool_py.session import flags
+
+# Spaces and comments, nested ones aside.
+BLANK = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/)*+"
+
+_DEALLOCATE = re.compile(
+    rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")++)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
+    re.IGNORECASE,
+)
+_CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
+# Commands whose text is only taken apart at Parse, and gets its meaning when they are executed.
+_READ_LATER = re.compile(
+    BLANK + rb"(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET"
+    rb"|ROLLBACK|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM"
+    rb"|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b",
+    re.IGNORECASE,
+)
+# Code that names prepared statements, when it stands in a text that nobody has read.
+_NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
+
+
+def may_clear(text: bytes) -> bool:
+    """Whether a text that ends session state may end prepared statements."""
+    return _CLEARS.search(text) is not None
+
+
+def deallocated_name(body: bytes) -> bytes | None:
+    """The statement that a text consisting of one DEALLOCATE names, None for ALL and for any other text."""
+    match = _DEALLOCATE.match(body)
+    if match is None:
+        return None
+    if match[1] is not None:
+        return match[1].replace(b'""', b'"')
+    name = match[2].lower()
+    return None if name == b"all" or name == b"prepare" else name
+
+
+def names_statements(verdict: int, text: bytes) -> bool:
+    """Whether a text may name prepared statements, or list them: its server must be bare then."""
+    if verdict & flags.STATEMENT:
+        return not verdict & flags.CLEANUP or _DEALLOCATE.match(text + b"\0") is None
+    if verdict & flags.OPAQUE:
+        return _NAMING.search(text) is not None
+    return bool(verdict & flags.READS_STATEMENTS)
+
+
+def read_later(body: bytes) -> bool:
+    """Whether a text gets all its meaning when it is executed. Nothing must run ahead of some of these in their transaction."""
+    return _READ_LATER.match(body) is not None and b"\\" not in body
