@@ -98,3 +98,10 @@ def admin(direct: Callable[..., RawClient]) -> Iterator[RawClient]:
     """A superuser's connection past the pooler: to look, and to pull plugs."""
     with direct(stack.ADMIN) as client:
         yield client
+
+
+@pytest.fixture
+def sender(direct: Callable[..., RawClient]) -> Iterator[RawClient]:
+    """Somebody past the pooler."""
+    with direct() as client:
+        yield client
