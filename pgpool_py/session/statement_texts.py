@@ -17,11 +17,11 @@ _DEALLOCATE = re.compile(
     re.IGNORECASE,
 )
 _CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
-# Commands whose text is only taken apart at Parse, and gets its meaning when they are executed.
+# Commands whose text is only taken apart at Parse, and gets its meaning when they are executed; and the empty text.
 _READ_LATER = re.compile(
-    BLANK + rb"(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE|RESET"
-    rb"|ROLLBACK|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM"
-    rb"|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b",
+    BLANK + rb"(?:\0|(?:ABORT|ALTER|ANALYZE|BEGIN|CLUSTER|COMMIT|DEALLOCATE|DISCARD|DROP|END|LISTEN|LOCK|NOTIFY|REINDEX|RELEASE"
+    rb"|RESET|ROLLBACK|SAVEPOINT|SET|SHOW|START|TRUNCATE|UNLISTEN|VACUUM"
+    rb"|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b)",
     re.IGNORECASE,
 )
 # Code that names prepared statements, when it stands in a text that nobody has read.

@@ -89,12 +89,15 @@ def any_request(chance: random.Random) -> str:
 def message(chance: random.Random) -> str:
     """A statement of a batch: without a name, with one, one that is there already; or its end."""
     name = chance.choice(("s1", "s2"))
+    text = chance.choice(ONCE)
+    if (name, text) == ("s1", "discard all"):
+        text = "select 1"  # EXECUTE refuses it, in words that depend on what ran ahead in the batch
     return chance.choice(
         (
             chance.choice(ONCE),
             chance.choice(ONCE),
-            f"[{name}] {chance.choice(ONCE)}",
-            f"[-{name}] ;; [{name}] {chance.choice(ONCE)}",
+            f"[{name}] {text}",
+            f"[-{name}] ;; [{name}] {text}",
             f"[={name}]",
             f"[!{name}]",
             f"[-{name}]",
