@@ -50,8 +50,7 @@ class Catalogs:
             place.context.catalogs_changed()
             if place.context.scanner is not UNINFORMED and (events or place.context.scanner is not IN_DOUBT):
                 place.context.doubt(UNINFORMED if events else IN_DOUBT)
-            if client.makes_names:
-                place.context.makes_names = True
+            place.context.makes |= client.makes
             place.context.placeholders |= client.makes_settings
         self.doubts += 1
 
@@ -74,7 +73,10 @@ class Catalogs:
             for place in self.users:
                 if changed:
                     place.context.catalogs_changed()
-                place.context.learn(facts.scanner if facts else UNINFORMED)
+                if facts is not None:
+                    place.context.learn(facts.scanner)
+                else:
+                    place.context.doubt(UNINFORMED)
                 place.context.placeholders = facts.placeholders if facts else frozenset()
 
     async def read(self, ask: Ask) -> bool:

@@ -29,8 +29,8 @@ from pgpool_py.observe.statistics import Periods, Totals, totals_of
 from pgpool_py.pool.pool import Pool
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
+from pgpool_py.relay.holding import KEEPS_HELD, held_for
 from pgpool_py.relay.listening import ListeningConnection
-from pgpool_py.relay.sequences import KEEPS_VALUE, VALUE
 from pgpool_py.version import PGBOUNCER
 
 if TYPE_CHECKING:
@@ -212,10 +212,10 @@ class Desk:
     def pins(self, client: Client) -> Iterator[tuple[str, float]]:
         for reason in client.pins:
             yield reason, client.pin_start
-        if client.keeps_server & KEEPS_VALUE:
-            yield VALUE, client.value_since
+        if client.server is not None and client.keeps_server & KEEPS_HELD:
+            yield held_for(client.server), client.value_since
         # A statement that only lives on this server keeps it, too.
-        if client.server is not None and client.context.pooling and client.keeps_server & ~KEEPS_VALUE and not client.pins:
+        if client.server is not None and client.context.pooling and client.keeps_server & ~KEEPS_HELD and not client.pins:
             yield "a statement too long to be remembered", client.transaction_start or client.request_time
 
     def cancels(self, pool: Pool) -> int:

@@ -14,6 +14,7 @@ from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.upkeep import DIFFERENCE, UPKEEP
 from pgpool_py.session import flags
+from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.settings import PASSING, SEED, TEMP_BUFFERS, Settings, difference
 from pgwire import Bind, ErrorResponse, Execute, Parse, Sync
 from pgwire.expected import Owed
@@ -88,7 +89,7 @@ class Errand(Connection):
         passing = PASSING & settings.values.keys()
         if passing:
             server.dirty |= flags.RESET
-            server.unsettable = server.unsettable or SEED in passing
+            server.uncleared = NO_RESET if SEED in passing else server.uncleared
         if settings.hasty:
             server.dirty |= flags.HASTY
         return texts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import awaiting, sequences
+from pgpool_py.relay import awaiting, holding, sequences
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.reading import Reader
 from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
@@ -27,7 +27,7 @@ OBJECTS = flags.OBJECTS
 LOOKED = flags.LOOKED
 CLEANUP = flags.CLEANUP
 DEVIATING = flags.DEVIATING
-KEEPS_VALUE = sequences.KEEPS_VALUE
+KEEPS_HELD = holding.KEEPS_HELD
 AWAITS_READY = awaiting.READY
 AWAITS_CHANNELS = awaiting.CHANNELS
 AWAITS_CLEARING = awaiting.CLEARING
@@ -135,16 +135,16 @@ class Client(Reader):
         self.drop("invalid server parameter")
 
     def give_up(self) -> None:
-        """Others need the server that is held for sequence values."""
+        """Others need the server that is held."""
         self.values = sequences.NONE
-        self.keeps_server &= ~KEEPS_VALUE
+        self.keeps_server &= ~KEEPS_HELD
         self.settled()
 
     def keeps_idly(self) -> bool:
-        return self.keeps_server == KEEPS_VALUE and not self.query_start and not self.differing
+        return self.keeps_server == KEEPS_HELD and not self.query_start and not self.differing
 
     def forgo(self) -> None:
-        """The server that was held for sequence values is gone, and the values with it."""
+        """The server that was held is gone, and what was on it."""
         self.values = sequences.NONE
         self.keeps_server = 0
         self.state = self.relay.client_idle_state
@@ -198,7 +198,7 @@ class Client(Reader):
         if server.dirty and self.examines(server):
             return
         if self.values:
-            sequences.settle(self, server)
+            holding.settle(self, server)
             if self.server is not server:
                 return  # given up at once
         if self.keeps_server or not self.context.pooling:
@@ -256,7 +256,8 @@ class Client(Reader):
             if not server.dirty & LOOKED or not self.context.keeping:
                 self.deviation = 0
         if self.blind:
-            self.blind = self.makes_names = self.makes_events = False
+            self.blind = self.makes_events = False
+            self.makes = 0
             self.makes_settings = frozenset()
             self.relay.broker.catalogs_settled(self)
 
@@ -339,7 +340,7 @@ class Client(Reader):
             return
         if self.pins:
             self.unpin(server)
-        sequences.let_go(self, server)
+        holding.let_go(self, server)
         if self.question is not None or self.asked is not None:
             self.abandon(server)
         if server.dirty & OBJECTS:

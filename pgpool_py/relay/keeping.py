@@ -15,15 +15,16 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from pgpool_py.relay import sequences
+from pgpool_py.relay import holding, sequences
 from pgpool_py.relay.pinning import CAUSE
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
+from pgpool_py.session.commands import reach, runs, words_of
 from pgpool_py.session.effects import Effects, effects, local_names
-from pgpool_py.session.look import Finding, Question, in_force, is_custom, read
-from pgpool_py.session.mentions import amid_data, candidates, makes_code, makes_names
+from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
+from pgpool_py.session.mentions import amid_data, candidates, hides_names, makes_code
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, DataRow, PeerViolation
@@ -49,6 +50,12 @@ EXECUTES = flags.EXECUTES
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
 DYNAMIC = flags.DYNAMIC
+UNREAD = flags.UNREAD
+GIVEN = flags.GIVEN
+MADE = flags.MADE
+UNSURE = flags.UNSURE
+# ... that may run code, or bring it.
+JUDGED = flags.OPAQUE | flags.DDL
 FUNCTION = flags.FUNCTION
 RESET = flags.RESET
 SEED = flags.SEED
@@ -70,7 +77,8 @@ class Keeper(Returner):
     `kept`                 what it said and has not been sent yet
     `prepared`             what its SQL PREPAREs may do when they are executed
     `blind`                its transaction changed the catalogs: its own texts are judged without them
-    `makes_names`          ... and created code that makes names; `makes_events`: an event trigger; `makes_settings`: these
+    `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
+                           `makes_settings`: these
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
     `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py
     `value_at`             the server they are on; `value_since`: when one was last made or read
@@ -86,7 +94,7 @@ class Keeper(Returner):
         self.kept: bytes | None = None
         self.prepared = 0
         self.blind = False
-        self.makes_names = False
+        self.makes = 0
         self.makes_events = False
         self.makes_settings: frozenset[bytes] = frozenset()
         self.deviation = AS_OF_SESSION
@@ -108,14 +116,13 @@ class Keeper(Returner):
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
         if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or (bind is not None and makes_code(bind))):
             verdict |= DDL
+        made = self.made(text, bind, verdict) if verdict & JUDGED else 0
         if verdict & DDL and self.context.watching:
-            self.makes_names = self.makes_names or makes_names(text)
+            self.makes |= made
             self.makes_events = self.makes_events or b"event" in text.lower()
             if SETS.search(text) is not None:
                 self.makes_settings |= candidates(text)
             self.changes_catalogs(server)
-        if verdict & OPAQUE:
-            verdict |= self.dynamic(text)
         bits = verdict & NOTED
         if bits & DEVIATING and not self.context.keeping:
             self.deviates(server, None)
@@ -124,11 +131,15 @@ class Keeper(Returner):
             if verdict & STATEMENT:
                 if verdict & EXECUTES:
                     did = self.prepared | self.statement_bits()
-                    bits |= did | OPAQUE if did & SETTINGS else did
+                    made |= did & MADE | (UNREAD if did & GIVEN else 0)
+                    bits |= did & NOTED
+                    if did & SETTINGS:
+                        bits |= OPAQUE
+                    verdict |= bits & OPAQUE
                 else:
-                    self.prepared |= bits & ~(STATEMENT | flags.CLEANUP)
+                    self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
             if verdict & TOLD:
-                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind)
+                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind, made)
             elif verdict & TRANSACTION_LOCAL:
                 self.deviates(server, local_names(text, verdict))
             if bits & CAUSES and not self.pins:
@@ -139,7 +150,7 @@ class Keeper(Returner):
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
-                self.define(server, effects_of(text, verdict, statement), bind)
+                self.define(server, effects_of(text, verdict, statement), bind, made)
         server.dirty |= bits
 
     def deviates(self, server: Server, names: AbstractSet[bytes] | None) -> None:
@@ -158,23 +169,41 @@ class Keeper(Returner):
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
 
-    def dynamic(self, text: bytes) -> int:
-        """DYNAMIC if, while the catalogs are in doubt, the text may reach code that makes names.
+    def made(self, text: bytes, bind: bytes | None, verdict: int) -> int:
+        """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands
+        that nobody has seen.
 
-        What was read of it before counts on; what was created since may be anywhere.
+        While the catalogs are in doubt, what was read of them before counts on; what was created since may be anywhere.
         """
         context = self.context
-        if context.makes_names or self.makes_names:
-            return DYNAMIC
         before = context.scanner_before
-        return before.scan(text) & DYNAMIC if before is not None else 0
+        scanner = context.scanner
+        bits = context.makes | self.makes
+        if before is not None:
+            scanner = before
+            verdict |= before.scan(text)
+        bits |= verdict & MADE | scanner.everywhere
+        if verdict & UNSURE == UNSURE or runs(text, scanner.given | scanner.unread):
+            # Something runs the strings in it, or those that are bound to it.
+            words = words_of(text)
+            values = bound_values(bind)
+            for value in values:
+                words |= words_of(value)
+                if hides_names(value):
+                    bits |= DYNAMIC
+            if not words.isdisjoint(scanner.makers):
+                bits |= DYNAMIC
+            if not words.isdisjoint(scanner.unread):
+                bits |= UNREAD
+            bits |= reach(text, values, scanner.given)
+        return bits & MADE
 
     def statement_bits(self) -> int:
         """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
         return 0
 
-    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None) -> int:
-        """Add to the question what a text does; the bits that remain when it turns out to do nothing."""
+    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int) -> int:
+        """Add to the question what a text does, and what it has *made*; the bits that remain when it turns out to do nothing."""
         question = self.question
         if question is None:
             question = Question()
@@ -202,7 +231,8 @@ class Keeper(Returner):
         if names or found.whole or question.whole:
             question.names |= names
             question.whole |= found.whole
-            question.unknowable |= found.unknowable
+            question.unknowable |= found.unknowable or bool(made & DYNAMIC)
+            question.unread |= bool(made)
             if found.whole:
                 question.candidates |= found.candidates
                 if bind is not None:
@@ -215,7 +245,7 @@ class Keeper(Returner):
             bits &= ~LISTEN
         return bits
 
-    def define(self, server: Server, found: Effects, bind: bytes | None) -> None:
+    def define(self, server: Server, found: Effects, bind: bytes | None, made: int) -> None:
         """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
         names = found.names | found.passing
         if TEMP_BUFFERS in names:
@@ -223,12 +253,12 @@ class Keeper(Returner):
         if found.parameters:
             bound = bound_names(bind, found.parameters)
             if bound is None:
-                server.unsettable = True
+                server.uncleared = UNKNOWABLE
             else:
                 names |= bound
         self.defined(server, [name for name in names if is_custom(name)])
-        if found.unknowable:
-            server.unsettable = True  # nobody knows which to look for
+        if found.unknowable or made:
+            server.uncleared = UNKNOWABLE if found.unknowable else UNSEEN  # nobody knows which to look for
         elif found.whole:
             names = found.candidates | self.context.placeholders
             if server.placeholders is not None:
@@ -243,15 +273,15 @@ class Keeper(Returner):
         self.overheard = heard[-OVERLAP:]
         context = self.context
         before = context.scanner_before
-        makers = context.scanner.makers if before is None else before.makers
-        names, unknowable = amid_data(heard, makers)
-        if not names and not unknowable:
+        scanner = context.scanner if before is None else before
+        names, made = amid_data(heard, scanner.makers, scanner.unread | scanner.given)
+        if not names and not made:
             return
-        found = Effects(whole=True, candidates=names, unknowable=unknowable, single=False)
+        found = Effects(whole=True, candidates=names, single=False)
         if context.keeping:
-            self.touch(server, 0, found, None)
+            self.touch(server, 0, found, None, made)
         elif context.exact and context.pooling:
-            self.define(server, found, None)
+            self.define(server, found, None, made)
 
     def defined(self, server: Server, custom: list[bytes]) -> None:
         """The client touched these custom settings on this server."""
@@ -306,7 +336,7 @@ class Keeper(Returner):
             return
         if not self.context.keeping:
             if error is not None:
-                server.unsettable = True
+                server.uncleared = UNKNOWABLE
                 return
             found = self.answer(server, rows, question)
             if found is not None:
@@ -353,8 +383,8 @@ class Keeper(Returner):
             server.dirty |= RESET | SEED
         if question.unknowable:
             self.unknowable = True
-            if context.exact:
-                server.unsettable = True  # no reset takes a definition away, and nobody knows which to look for
+        if question.hidden and context.exact:
+            server.uncleared = question.hidden  # no reset takes a definition away, and nobody knows which to look for
         if question.held or question.whole:
             self.channels_found(server, set(finding.channels))
         if question.statements:
@@ -385,8 +415,8 @@ class Keeper(Returner):
             elif question.whole:
                 known = question.candidates | self.context.placeholders | self.settings.custom
                 server.define(known)
-            if question.unknowable and self.context.exact:
-                server.unsettable = True
+            if question.hidden and self.context.exact:
+                server.uncleared = question.hidden
 
     def channels_found(self, server: Server, channels: set[bytes]) -> None:
         """The session listens to these."""
@@ -402,7 +432,8 @@ class Keeper(Returner):
         self.all_back = True
         self.unknowable = False
         self.prepared = 0
-        sequences.forget(self, server)
+        if sequences.forget(self, server):
+            holding.let_go(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
         self.settings = self.context.table.get({**self.startup.values, **empty}) if empty else self.startup
         if empty:
@@ -418,8 +449,8 @@ class Keeper(Returner):
         question: Question | None = self.question
         if question is None:
             return None
-        if question.unknowable and self.context.exact:
-            server.unsettable = True
+        if question.hidden and self.context.exact:
+            server.uncleared = question.hidden
         names = {name for name in question.names if is_custom(name)}
         if question.whole:
             names |= question.candidates | self.context.placeholders
@@ -442,6 +473,16 @@ def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effect
 def says_buffers(text: bytes) -> bool:
     """Whether what a client says may set temp_buffers."""
     return TEMP_BUFFERS in text.lower()
+
+
+def bound_values(message: bytes | None) -> list[bytes]:
+    """The values of a whole Bind message; none where it makes no sense, which its server will say."""
+    if message is None:
+        return []
+    try:
+        return [value for value in Bind.decode(message[5:]).parameters if value is not None]
+    except PeerViolation:
+        return []
 
 
 def bound_names(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pgpool_py.relay import sequences
+from pgpool_py.relay import holding
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import Server
@@ -61,7 +61,7 @@ class Pinner(Connection):
                 server.dirty |= RESET
                 self.trouble = f"{what} needs a server of its own (session_pin)"
                 return
-            sequences.let_go(self, server)
+            holding.let_go(self, server)
             if not self.pool.pin(server):
                 server.dirty |= RESET
                 self.trouble = f"no more servers can be kept for {what} (pin_pool_size)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import awaiting, sequences
+from pgpool_py.relay import awaiting, holding, sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.replies import error_response
@@ -16,6 +16,7 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
+from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
 from pgpool_py.session.notes import REFUSAL, REPEATED, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
@@ -192,7 +193,8 @@ class Preparer(Keeper):
     def mark(self, server: Server, verdict: int) -> None:
         """Note what no reset clears, and that the catalogs may have changed."""
         if verdict & UNSETTABLE:
-            server.unsettable = True
+            server.uncleared = server.uncleared or NO_RESET
+            holding.claim(self)
         if verdict & CHANGES:
             self.context.facts_stale = True
 
@@ -280,5 +282,5 @@ class Preparer(Keeper):
         bits = 0
         if self.names is not None:
             for statement in self.names.known.values():
-                bits |= statement.verdict & NOTED
+                bits |= statement.verdict
         return bits

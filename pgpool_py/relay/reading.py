@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import awaiting, sequences
+from pgpool_py.relay import awaiting, holding
 from pgpool_py.relay._io import byte, find_zero, load, piece, u32
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
@@ -43,7 +43,7 @@ OWED_EXECUTE = int(Owed.EXECUTE)
 OWED_SYNC = int(Owed.SYNC)
 LETTERS = frozenset(int(kind) for kind in Frontend)
 IDLE = ord("I")
-KEEPS_VALUE = sequences.KEEPS_VALUE
+KEEPS_HELD = holding.KEEPS_HELD
 AWAITS_ANSWERS = awaiting.ANSWERS
 
 
@@ -115,7 +115,7 @@ class Reader(Requester):
             self.query_start = self.relay.now
             if not self.transaction_start:
                 self.transaction_start = self.query_start
-            if self.keeps_server & KEEPS_VALUE:
+            if self.keeps_server & KEEPS_HELD:
                 self.pool.work(server)
         if self.passing:
             pos = stop if self.passing > stop else self.passing

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from pgpool_py.relay import awaiting, pinning, sequences
-from pgpool_py.relay._io import byte, find_zero, piece, raw
+from pgpool_py.relay._io import byte, find_zero, piece, raw, u32
 from pgpool_py.relay.hearing import Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.server import Server
@@ -24,6 +24,7 @@ from pgpool_py.session.notes import DEALLOCATED, REFUSAL, REPEATED, UNNAMED
 from pgpool_py.session.settings import UNSETTLED
 from pgpool_py.session.statement_texts import BLANK, deallocated_name, may_clear
 from pgpool_py.session.statements import SessionContext
+from pgpool_py.session.verdict import call_verdict
 from pgwire.codes import Frontend
 from pgwire.expected import Owed
 
@@ -61,6 +62,7 @@ NOTED = flags.NOTED
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC
+UNREAD = flags.UNREAD
 
 
 class Requester(Hearer):
@@ -445,13 +447,15 @@ class Requester(Hearer):
     def on_function_call(self, server: Server, pos: int, end: int, stop: int) -> int:
         context = self.context
         whole = end <= stop
-        extra = self.before(server, UNKNOWN, b"", True) if context.pooling and context.watching else None
-        if extra is not None:
-            self.staged(pos).append(extra)
+        verdict = call_verdict(u32(pos + 5)) if stop - pos >= 9 else UNKNOWN | UNREAD
+        if verdict:
+            extra = self.before(server, verdict, b"", True) if context.pooling and context.watching else None
+            if extra is not None:
+                self.staged(pos).append(extra)
+            self.note(server, verdict, self.beginning(pos + 5, end if whole else stop), None, None)
+            if not whole and context.watching:
+                self.overhear(server, piece(pos + 5, stop))
         server.ready = False
-        self.note(server, UNKNOWN, self.beginning(pos + 5, end if whole else stop), None, None)
-        if not whole and context.watching:
-            self.overhear(server, piece(pos + 5, stop))
         server.expected.add(OWED_FUNCTION_CALL, None)
         return SENT
 

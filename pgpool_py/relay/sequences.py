@@ -6,8 +6,8 @@ Any insert may call nextval unseen, and nothing is added to an insert for it. So
                     ahead of the first message (`Reader.take`); where it was not known to have any, ahead of the first text that
                     may read, in the middle of a transaction if need be: a value may be lost, and PostgreSQL says so (55000).
     its own         an application that reads in one transaction what another one left is a reader (`sequence_readers`). Its
-                    clients hold their server after whatever may have called nextval, until others need it (`settle`); what
-                    that means is in pool/held.py. After the read they hold it still, but give it up first.
+                    clients hold their server after whatever may have called nextval, until others need it (`holding`). After
+                    the read they hold it still, but give it up first.
 
 Values count only on the server that the client had in its last transaction: on one it had before, they are out of date.
 """
@@ -17,15 +17,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import MIXED, UNMIXED
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
-from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE
 
-VALUE = "sequence value"  # the reason in SHOW PINS
-KEEPS_VALUE = 8  # of `Client.keeps_server`
 DISCARD = b"DISCARD SEQUENCES"
 IDLE, FAILED = ord("I"), ord("E")
 READS = flags.READS_VALUES
@@ -88,45 +84,25 @@ def application(client: Any) -> bytes:
     return name
 
 
+def wanted(client: Any, server: Server) -> bool:
+    """Whether somebody may want to read, later on, what the client has on this server."""
+    return server.sequence_mixed == UNMIXED and application(client) in client.context.sequence_readers
+
+
+def spare(client: Any) -> bool:
+    """Whether it has been read already, or does not look as if it would be."""
+    return bool(client.values == READ or client.values > NEVER_READ)
+
+
 def ended(client: Any) -> None:
     """The transaction that may have called nextval is over: what is read from now on is an earlier one's."""
     client.wrote = False
     client.value_since = client.relay.now
 
 
-def settle(client: Any, server: Server) -> None:
-    """The server of a client with values could be given back: hold it where somebody may want to read them."""
-    if client.wrote:
-        ended(client)
-    context = client.context
-    if not (
-        context.keeping
-        and not client.pins
-        and context.pin_mode != PIN_ERROR
-        and not context.always_reset
-        and server.sequence_mixed == UNMIXED
-        and application(client) in context.sequence_readers
-        and client.pool.hold(server, client.value_since, client.values == READ or client.values > NEVER_READ)
-    ):
-        let_go(client, server)
-        return
-    if not client.keeps_server & KEEPS_VALUE:
-        client.keeps_server |= KEEPS_VALUE
-        if context.pin_mode == PIN_NOTICE:
-            client.send_data(notice_response(f"this session keeps a server of its own: {VALUE}"))
-    if client.pool.waiting:
-        client.relay.broker.client_waits(client)
-
-
-def let_go(client: Any, server: Server) -> None:
-    """The server is not held for its values any more."""
-    if client.keeps_server & KEEPS_VALUE:
-        client.keeps_server &= ~KEEPS_VALUE
-        client.pool.unhold(server)
-
-
-def forget(client: Any, server: Server) -> None:
-    """The client's own DISCARD ALL was carried out."""
-    if server.expected.size() == 1:  # nothing went out behind it
-        client.values = NONE
-        let_go(client, server)
+def forget(client: Any, server: Server) -> bool:
+    """The client's own DISCARD ALL was carried out: whether it has no more values."""
+    if server.expected.size() > 1:
+        return False  # something went out behind it
+    client.values = NONE
+    return True

@@ -16,7 +16,7 @@ cdef class Upkeep(Connection):
     cdef public bint ready
     cdef public bint told_fatal
     cdef public long dirty
-    cdef public bint unsettable
+    cdef public str uncleared
     cdef public bint verified
     cdef public object in_force
     cdef public object changed

@@ -79,7 +79,7 @@ class Upkeep(Connection):
         self.told_fatal = False
         # session: what is in force here
         self.dirty = 0
-        self.unsettable = False
+        self.uncleared = ""  # what is on it that no reset ends: why it is closed when its client lets go
         self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
         self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
@@ -158,8 +158,8 @@ class Upkeep(Connection):
         elif self.status != IDLE:
             self.begin_reset()
             self.own_query(STEP_ROLLBACK, b"ROLLBACK")
-        elif self.unsettable:
-            self.close("session state that no reset clears")
+        elif self.uncleared:
+            self.close(f"no reset ends {self.uncleared}")
         elif self.canceled:
             # PostgreSQL has closed the cancel connection, so the signal is sent: an empty query takes it if nothing else did.
             self.canceled = False

@@ -30,7 +30,8 @@ from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.catalog_queries import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY
-from pgpool_py.session.mentions import candidates, makes_names
+from pgpool_py.session.commands import NOTHING_MADE, Commands, commands, reach, words_of
+from pgpool_py.session.mentions import candidates, hides_names
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
 __all__ = ["DEFAULTS_QUERY", "FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
@@ -40,7 +41,7 @@ Value = bytes | str | None
 # What a name passes on to the names that mention it.
 _PASSED_ON = (
     flags.DIRTY
-    | flags.DYNAMIC
+    | flags.MADE
     | flags.READS
     | flags.READS_SETTINGS
     | flags.WRITES_SEQUENCE
@@ -50,8 +51,10 @@ _PASSED_ON = (
 # What code that runs without being named must not do.
 _BOUND = flags.DIRTY | flags.READS
 _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
-# All names outside ASCII are one node to those who mention any: how they fold depends on the encoding.
+# All names outside ASCII are one node to those who mention any: how they fold depends on the encoding. All relations are one to
+# code that names one at run time.
 _NONASCII = b"\x80"
+_ANY_RELATION = b"\x81"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +76,21 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     unnamed: list[bytes] = []
     events: list[bytes] = []
     types: list[tuple[bytes, int]] = []
-    functions_read: list[tuple[bytes, str, bytes]] = []
+    functions_read: list[_Function] = []
+    code: list[tuple[bytes, bytes, bytes]] = []  # of everything else: kind, name, text
     makers: list[tuple[bytes, bytes]] = []  # code that may make custom settings, if it is suspicious
     for row in rows:
         kind, name, detail, text = (_bytes(value) for value in row)
         match kind:
             case b"builtin":
+                graph.given |= {word for word in name.split() if functions.RUNNING.get(word, 0) & flags.GIVEN}
                 for word in name.split():
                     if word not in functions.PLAIN and word not in functions.KINDS:
-                        graph.add(word, flags.UNKNOWN)
+                        graph.add(word, flags.UNKNOWN | functions.RUNNING.get(word, 0))
             case b"function":
-                functions_read.append((name, detail.decode(), text))
-                makers.append((name, detail.rpartition(b"|")[2] + b" " + text))
+                function = _Function(name, detail, text)
+                functions_read.append(function)
+                makers.append((name, function.settings + b" " + text))
             case b"opaque":
                 graph.add(name, flags.UNKNOWN)
             case b"type":
@@ -96,13 +102,21 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             case _:
                 if b"set_config" in text:
                     makers.append((name, text))
-                graph.mention(name, text, filled=kind == b"filled")
+                code.append((kind, name, text))
     for name, bits in functions.KINDS.items():
         graph.add(name, bits)
-    for name, description, text in functions_read:
-        graph.add_function(name, description, text)
+    graph.given |= {function.name for function in functions_read if function.bits & flags.GIVEN}
+    for kind, name, text in code:
+        if kind != b"names":
+            graph.relations.add(name)
+        graph.mention(name, text, filled=kind == b"filled")
+    for function in functions_read:
+        graph.add_function(function)
     suspicious = graph.spread()
-    everything = any(_reach(suspicious, text) & _BOUND for text in unnamed)
+    everywhere = 0
+    for text in unnamed:
+        everywhere |= _reach(suspicious, text)
+    everything = bool(everywhere & _BOUND)
     ddl = 0
     for text in events:
         ddl |= _reach(suspicious, text) & _PASSED_ON
@@ -118,7 +132,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
             for name in candidates(text, sys.maxsize)
         ),
-        scanner=Scanner(suspicious, not everything, ddl),
+        scanner=Scanner(suspicious, not everything, ddl, everywhere & flags.MADE),
     )
 
 
@@ -131,6 +145,30 @@ def _reach(suspicious: dict[bytes, int], text: bytes) -> int:
     return bits
 
 
+class _Function:
+    """A user function: its row of FACTS_QUERY, and what it runs that is made at run time."""
+
+    def __init__(self, name: bytes, detail: bytes, text: bytes) -> None:
+        language, extension, volatility, settings, parameters = detail.split(b"|", 4)
+        self.name = name
+        self.text = text
+        self.language = language.decode()
+        self.extension = extension.decode()
+        self.volatility = volatility.decode()
+        self.settings = settings
+        self.commands: Commands = NOTHING_MADE
+        if self.language == "plpgsql":
+            typed = (parameter.partition(b" ") for parameter in parameters.split(b","))
+            self.commands = commands(text, {name: type_ for name, _, type_ in typed})
+        self.bits = self.commands.bits
+        if hides_names(text):
+            self.bits |= flags.DYNAMIC
+        if self.extension in functions.RUNNING_EXTENSIONS:
+            self.bits |= functions.RUNNING.get(name, 0)
+        elif self.language not in functions.READ_LANGUAGES and functions.RUNS_SQL.search(text) is not None:
+            self.bits |= flags.UNREAD
+
+
 class _Graph:
     """Names, the flags they have by themselves, and the names their code mentions."""
 
@@ -139,6 +177,8 @@ class _Graph:
         self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
         self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
         self.modifying: set[bytes] = set()  # whose code changes rows
+        self.given: set[bytes] = set()  # functions that run what they are given
+        self.relations: set[bytes] = set()
         self.nonascii: set[bytes] = set()
 
     def add(self, name: bytes, bits: int) -> None:
@@ -150,6 +190,9 @@ class _Graph:
         """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
         names: set[bytes] = set()
         bits = _READER.scan(text, mode, names) & _PASSED_ON
+        if not names.isdisjoint(self.given):
+            bits |= reach(text, (), frozenset(self.given))
+            names |= words_of(text)  # those within what it hands over, too
         if filled:
             bits = _filled(bits)
         elif not names.isdisjoint(_MODIFYING):
@@ -161,22 +204,24 @@ class _Graph:
             if not word.isascii():
                 mentions[_NONASCII].add(name)
 
-    def add_function(self, name: bytes, detail: str, text: bytes) -> None:
-        """Take in a user function: *detail* is its language, extension, volatility and settings clause."""
-        language, extension, volatility, settings = detail.split("|")
-        self.add(name, 0)
-        if makes_names(text):
-            self.add(name, flags.DYNAMIC | flags.UNKNOWN)
-        if settings:
+    def add_function(self, function: _Function) -> None:
+        """Take in a user function."""
+        name, text = function.name, function.text
+        self.add(name, function.bits | flags.UNKNOWN if function.bits else 0)
+        if function.settings:
             # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
             self.add(name, flags.SETTINGS | flags.UNKNOWN)
-        if language == "plpgsql":
+        for word in function.commands.names:
+            self.mentioned_by[word].add(name)
+        if function.commands.any_relation:
+            self.mentioned_by[_ANY_RELATION].add(name)
+        if function.language == "plpgsql":
             self.mention(name, text, PLPGSQL)
-        elif language == "sql":
+        elif function.language == "sql":
             self.mention(name, text, SQL)
-        elif language == "sqlbody":  # BEGIN ATOMIC: nothing but queries is allowed there
+        elif function.language == "sqlbody":  # BEGIN ATOMIC: nothing but queries is allowed there
             self.mention(name, text)
-        elif not _is_known(name, language, extension, volatility):
+        elif not _is_known(function):
             self.add(name, flags.UNKNOWN)
 
     def spread(self) -> dict[bytes, int]:
@@ -196,6 +241,10 @@ class _Graph:
                     if more & ~self.bits[other]:
                         self.bits[other] |= more
                         todo.append(other)
+            if bits & flags.MADE & ~self.bits[_ANY_RELATION] and name in self.relations:
+                self.bits[_ANY_RELATION] |= bits & flags.MADE | flags.UNKNOWN
+                todo.append(_ANY_RELATION)
+        self.bits.pop(_ANY_RELATION, None)
         return {name: bits for name, bits in self.bits.items() if bits}
 
 
@@ -208,11 +257,13 @@ def _filled(bits: int) -> int:
 _READER = Scanner(functions.KINDS, True)
 
 
-def _is_known(name: bytes, language: str, extension: str, volatility: str) -> bool:
+def _is_known(function: _Function) -> bool:
     """Say whether a function in C (or internal) computes and nothing else."""
-    if language not in ("c", "internal") or not extension or name in functions.EXTENSION_DENIED:
+    if function.language not in ("c", "internal") or not function.extension or function.name in functions.EXTENSION_DENIED:
         return False
-    return name in functions.EXTENSION_PLAIN or (extension in functions.EXTENSIONS and volatility in "is")
+    if function.name in functions.EXTENSION_PLAIN:
+        return True
+    return function.extension in functions.EXTENSIONS and function.volatility in ("i", "s")
 
 
 def _bytes(value: Value) -> bytes:

@@ -33,12 +33,13 @@ CUSTOM_DEFAULTS_QUERY = (
 
 # Rows (kind, name, detail, text). `catalog.facts_from_rows` reads them:
 #   builtin   name: all names of built-in functions that the catalogs do not prove harmless
-#   function  detail: language|extension|volatility|custom settings; text: the source
+#   function  detail: language|extension|volatility|custom settings|parameters, each a name and a type; text: the source
 #   opaque    nothing can be known about name
 #   type      detail: oid
 #   unnamed   text: functions that run without being named
 #   event     text: a function that runs with DDL
 #   names     text: code, or quoted names, that name reaches
+#   relation  the same, where name is a relation's
 #   filled    text: the same, but only whoever changes rows of the table name reaches it
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
 # is what a built-in operator, operator class or aggregate does.
@@ -56,8 +57,11 @@ select 'function', p.proname::text,
             when l.lanname = 'sql' and p.prosrc = '' then 'sqlbody' else l.lanname end
        || '|' || coalesce(e.extname, '') || '|' || p.provolatile::text || '|'
        || coalesce((select string_agg(split_part(v, '=', 1), ',') from unnest(p.proconfig) s(v)
-                     where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed'), ''),
-       case when l.lanname not in ('sql', 'plpgsql') then ''
+                     where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed'), '') || '|'
+       || coalesce((select string_agg(concat(n, ' ', format_type(t, null)), ',')
+                      from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) a(n, t)
+                     where l.lanname = 'plpgsql' and p.prosrc ~* 'execute'), ''),
+       case when l.lanname in ('c', 'internal') then ''
             when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
   from pg_proc p join pg_language l on l.oid = p.prolang
   left join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
@@ -86,7 +90,7 @@ select 'opaque', c.relname::text, '', ''
  where c.oid >= 16384 and c.relpersistence <> 't'
    and (c.relkind = 'f' or c.relkind in ('r', 'm', 'p') and c.relam >= 16384)
 union all
-select 'names', c.relname::text, '', pg_get_viewdef(c.oid)
+select 'relation', c.relname::text, '', pg_get_viewdef(c.oid)
   from pg_class c where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't'
 union all
 select 'filled', c.relname::text, '', pg_get_ruledef(r.oid)
@@ -105,26 +109,26 @@ select distinct 'filled', c.relname::text, '', 'nextval'
   from pg_attribute a join pg_class c on c.oid = a.attrelid
  where a.attidentity <> '' and c.oid >= 16384 and c.relpersistence <> 't'
 union all
-select 'names', coalesce(c.relname, t.typname)::text, '', pg_get_constraintdef(k.oid)
+select 'relation', coalesce(c.relname, t.typname)::text, '', pg_get_constraintdef(k.oid)
   from pg_constraint k left join pg_class c on c.oid = k.conrelid left join pg_type t on t.oid = k.contypid
  where k.oid >= 16384 and k.contype in ('c', 'f') and c.relpersistence is distinct from 't'
 union all
-select 'names', f.relname::text, '', quote_ident(c.relname)
+select 'relation', f.relname::text, '', quote_ident(c.relname)
   from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_class f on f.oid = k.confrelid
  where k.oid >= 16384 and k.contype = 'f' and c.relpersistence <> 't'
 union all
-select 'names', c.relname::text, '', pg_get_indexdef(i.indexrelid)
+select 'relation', c.relname::text, '', pg_get_indexdef(i.indexrelid)
   from pg_index i join pg_class c on c.oid = i.indrelid
  where i.indexrelid >= 16384 and (i.indexprs is not null or i.indpred is not null) and c.relpersistence <> 't'
 union all
-select 'names', c.relname::text, '',
+select 'relation', c.relname::text, '',
        concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
   from pg_policy p join pg_class c on c.oid = p.polrelid where p.oid >= 16384
 union all
-select 'names', c.relname::text, '', pg_get_partkeydef(p.partrelid)
+select 'relation', c.relname::text, '', pg_get_partkeydef(p.partrelid)
   from pg_partitioned_table p join pg_class c on c.oid = p.partrelid where p.partexprs is not null
 union all
-select 'names', x.relname::text, '', quote_ident(y.relname)
+select 'relation', x.relname::text, '', quote_ident(y.relname)
   from pg_inherits h join pg_class c on c.oid = h.inhrelid join pg_class p on p.oid = h.inhparent
   cross join lateral (values (c.relname, p.relname), (p.relname, c.relname)) v(a, b)
   cross join lateral (select v.a as relname) x cross join lateral (select v.b as relname) y

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pgpool_py.session.effects import Reader, lexemes, statements
+from pgpool_py.session.effects import Reader, statements
+from pgpool_py.session.lexemes import lexemes
 from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal, quoted
 
 # Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).

@@ -10,28 +10,13 @@ names of custom settings that the text mentions (`mentions`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgpool_py.session import flags
-from pgpool_py.session.mentions import candidates, crowded, makes_names
+from pgpool_py.session.lexemes import lexemes
+from pgpool_py.session.mentions import candidates, crowded, hides_names
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
 
-_LEXEME = re.compile(
-    rb"""
-      (?P<space>\s+|--[^\n\r]*)
-    | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*')
-    | (?P<string>'(?:[^']|'')*')
-    | (?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?\$)
-    | (?P<quoted>"(?:[^"]|"")*")
-    | (?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)
-    | (?P<param>\$\d+)
-    | (?P<number>\d[\w.]*)
-    | (?P<comment>/\*)
-    | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _CHARACTERISTICS = (
     b"default_transaction_isolation",
     b"default_transaction_read_only",
@@ -87,7 +72,7 @@ def effects(text: bytes, verdict: int) -> Effects:
             whole=True,
             candidates=named,
             listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
-            unknowable=bool(verdict & flags.DYNAMIC) or makes_names(text) or crowded(named),
+            unknowable=hides_names(text) or crowded(named),
             single=False,
         )
     reader = Reader()
@@ -119,31 +104,6 @@ def effects(text: bytes, verdict: int) -> Effects:
 _Token = tuple[str, bytes]
 
 
-def lexemes(text: bytes) -> Iterator[tuple[str, bytes, int]]:
-    """What stands in *text* between spaces and comments: kind, text, end. Of kind "unclosed" is a comment without an end."""
-    at = 0
-    while at < len(text):
-        match = _LEXEME.match(text, at)
-        assert match is not None  # there is an "other"
-        at = match.end()
-        kind = match.lastgroup or ""
-        if kind == "dollar":
-            end = text.find(match[0], at)
-            if end < 0:
-                yield "other", b"$", match.start() + 1
-                at = match.start() + 1
-            else:
-                at = end + len(match[0])
-                yield kind, text[match.start() : at], at
-        elif kind == "comment":
-            at = _comment_end(text, at)
-            if at < 0:
-                yield "unclosed", b"", len(text)
-                return
-        elif kind != "space":
-            yield kind, match[0], at
-
-
 def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
     """The statements of *text* as tokens, each with where its last token ends; None if a comment has no end."""
     result: list[tuple[list[_Token], int]] = []
@@ -172,19 +132,6 @@ def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
             current.append(("o", value))
     result.append((current, last))
     return result
-
-
-def _comment_end(text: bytes, at: int) -> int:
-    depth = 1
-    while depth:
-        opens, closes = text.find(b"/*", at), text.find(b"*/", at)
-        if closes < 0:
-            return -1
-        if 0 <= opens < closes:
-            depth, at = depth + 1, opens + 2
-        else:
-            depth, at = depth - 1, closes + 2
-    return at
 
 
 class Reader:

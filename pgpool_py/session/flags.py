@@ -34,11 +34,14 @@ READS_STATEMENTS = 1 << 15  # reaches pg_prepared_statements
 READS_CHANNELS = 1 << 16  # reaches pg_listening_channels()
 READS_SETTINGS = 1 << 17  # reaches pg_settings, whose rule makes UPDATE a set_config
 RELEASES = 1 << 18  # CLOSE, DROP, unlock: a pin may have ended
-DYNAMIC = 1 << 19  # runs code that makes names, or commands, at run time
+DYNAMIC = 1 << 19  # runs code that makes setting names at run time
 
 EXECUTES = 1 << 20  # EXECUTE: does what the prepared statement of that name does
+UNREAD = 1 << 21  # runs commands whose texts nobody has seen: what is made at run time, or comes from a table
+GIVEN = 1 << 22  # runs the commands that it is given as arguments
+
 # Not a verdict's: the server must be reset whatever a look at its catalogs would find.
-RESET = 1 << 22
+RESET = 1 << 27
 
 # Within a scan only.
 FILLS = 1 << 23  # a table whose defaults or triggers reach nextval or setval: who changes its rows does
@@ -48,7 +51,7 @@ MODIFIES = 1 << 24  # changes rows: INSERT, UPDATE, MERGE, DELETE, COPY
 HASTY = 1 << 25
 
 # Nor this: the server listens for its client, and must not for the next one.
-CHANNELS = 1 << 21
+CHANNELS = 1 << 28
 
 # Nor this: the server has its client's prepared statements under the client's own names.
 BARE = 1 << 26
@@ -75,6 +78,9 @@ WRITES_VALUES = WRITES_SEQUENCE | OPAQUE | EXECUTES | DDL  # DDL: a new column w
 VALUES = READS_VALUES | WRITES_VALUES
 NAMES_STATEMENTS = STATEMENT | OPAQUE | READS_STATEMENTS
 MEETS_OTHERS = READS_SEQUENCE | NAMES_STATEMENTS
+
+# What may make custom settings whose names stand in no text.
+MADE = DYNAMIC | UNREAD
 
 # The scan could not even tell where strings end: everything is possible.
 UNSURE = OPAQUE | READS | TRANSACTION_END

@@ -6,8 +6,7 @@ somebody reads what it does. Not listed, because the catalogs tell them apart: t
 operators, types, operator classes and aggregates, and those that SQL cannot call (see `catalog`).
 
 Left out on purpose:
-- what runs text or reaches objects by a name inside a string: query_to_xml, table_to_xml, schema_to_xml,
-  database_to_xml and cursor_to_xml with their families, ts_stat, ts_rewrite;
+- what runs text or reaches objects by a name inside a string: RUNNING, and cursor_to_xml with its family;
 - what reaches a type by name or oid, hence a domain's checks: pg_input_is_valid, pg_input_error_info,
 domain_in,
   array_in, record_in, range_in; and satisfies_hash_partition, which calls operator classes' functions;
@@ -16,9 +15,12 @@ domain_in,
 
 from __future__ import annotations
 
+import re
+
 from pgpool_py.session.flags import (
     CLEANUP,
     FUNCTION,
+    GIVEN,
     LIBRARY,
     OPAQUE,
     PIN,
@@ -30,6 +32,7 @@ from pgpool_py.session.flags import (
     SEED,
     SETTINGS,
     TRANSACTION_LOCAL,
+    UNREAD,
     WRITES_SEQUENCE,
 )
 
@@ -178,6 +181,26 @@ KINDS: dict[bytes, int] = {
         LIBRARY | OPAQUE | FUNCTION,
     ),
 }
+
+# Built-in functions, and those of extensions, that run the text they are given, or read the tables and views they are told; and
+# those that read whatever there is.
+RUNNING: dict[bytes, int] = {
+    **_each(
+        "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema table_to_xml table_to_xmlschema table_to_xml_and_xmlschema"
+        " ts_stat ts_rewrite crosstab crosstab2 crosstab3 crosstab4 connectby xpath_table",
+        GIVEN,
+    ),
+    **_each(
+        "schema_to_xml schema_to_xmlschema schema_to_xml_and_xmlschema"
+        " database_to_xml database_to_xmlschema database_to_xml_and_xmlschema",
+        UNREAD,
+    ),
+}
+RUNNING_EXTENSIONS = frozenset(["tablefunc", "xml2"])
+# Languages that are read; and those whose functions are taken at their word, being compiled.
+READ_LANGUAGES = frozenset(["sql", "sqlbody", "plpgsql", "c", "internal"])
+# What code in another language has that runs commands, or could: SPI by its names in PL/Perl, PL/Python, PL/Tcl, PL/v8.
+RUNS_SQL = re.compile(rb"spi|plpy|plv8|execute|prepare|eval|exec|import|require|getattr|globals|subst|uplevel", re.IGNORECASE)
 
 # Extensions whose C functions compute and nothing else, as far as they are immutable or stable.
 # Not here: tablefunc and xml2 (they run text), refint and postgres_fdw (they run SQL), dblink, plperl and

@@ -25,6 +25,9 @@ LOCK = "advisory lock"
 CURSOR = "cursor with hold"
 PREPARED = "prepared statement"
 UNKNOWABLE = "code that makes setting names"
+# Others that no reset ends.
+UNSEEN = "commands that nobody has seen"
+NO_RESET = "a seed, a library or a slot"
 
 _TEMPORARY = (
     b" UNION ALL SELECT 'p', 'temporary object', '' WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0"
@@ -62,12 +65,18 @@ class Question:
 
     names: set[bytes] = field(default_factory=set)
     candidates: set[bytes] = field(default_factory=set)  # names to ask for as well, if the look is whole
-    unknowable: bool = False  # names may have been made that nobody can ask for
+    unknowable: bool = False  # code has run that makes names, and nobody can ask for these
+    unread: bool = False  # ... or commands that nobody has seen
     whole: bool = False
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there
     timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
+
+    @property
+    def hidden(self) -> str:
+        """By what settings may have been made that nobody can ask for; empty if by nothing."""
+        return UNKNOWABLE if self.unknowable else UNSEEN if self.unread else ""
 
     def text(self) -> bytes:
         """The query, without its closing zero byte."""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from pgpool_py.session import flags
+
 # Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
 # It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
 _DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
@@ -83,22 +85,14 @@ _HIDDEN_NAME = (
     rb"|U&\""
     rb"|%b(?:%b%b*+(?:\.%b*+(?:%b%b*+)?+)*+)?+(?:/\*|--)"
 ) % (_SET, _PART, _GAP, _GAP, _PART, _GAP)
-# A command made at run time. EXECUTE of a text that begins with a literal is what the literal's first word says.
-_MADE_COMMAND = (
-    rb"\bEXECUTE\s+(?!(?:format\s*\(\s*)?(?:[eE]?'|\$\w*\$)\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
-    rb"|LOCK|COMMENT|REFRESH|ANALYZE|COPY|WITH|NOTIFY|LISTEN|UNLISTEN|DEALLOCATE|PREPARE|VACUUM)\b)"
-    rb"(?!(?:PROCEDURE|FUNCTION)\b)"
-)
-_MAKES_NAMES = re.compile(_HIDDEN_NAME + rb"|" + _MADE_COMMAND, re.IGNORECASE | re.DOTALL)
-# The same within much data, where EXECUTE is mostly a word; code would be a DO.
-_MAKES_NAMES_AMID_DATA = re.compile(
-    _HIDDEN_NAME + rb"|\bDO\s+(?:LANGUAGE\s+\"?\w+\"?\s+)?(?:[eE]?'|\$\w*\$)", re.IGNORECASE | re.DOTALL
-)
+_HIDES_NAMES = re.compile(_HIDDEN_NAME, re.IGNORECASE | re.DOTALL)
+# Within much data EXECUTE is mostly a word; code would be a DO.
+_DO = re.compile(rb"\bDO\s+(?:LANGUAGE\s+\"?\w+\"?\s+)?(?:[eE]?'|\$\w*\$)", re.IGNORECASE)
 
 
-def makes_names(code: bytes) -> bool:
-    """Whether *code*, of a function or a DO, can touch settings whose names are not in its text."""
-    return _MAKES_NAMES.search(code) is not None or _has_foreign_names(code)
+def hides_names(code: bytes) -> bool:
+    """Whether *code*, of a function or a DO, touches settings whose names are not in its text. (For its EXECUTEs: `commands`.)"""
+    return _HIDES_NAMES.search(code) is not None or _has_foreign_names(code)
 
 
 def _has_foreign_names(text: bytes) -> bool:
@@ -106,20 +100,26 @@ def _has_foreign_names(text: bytes) -> bool:
     return any(not match[1].isascii() for match in _SET_NAME.finditer(text))
 
 
-def amid_data(piece: bytes, makers: frozenset[bytes]) -> tuple[frozenset[bytes], bool]:
-    """The custom names that a piece of a long text, or of values bound to code, mentions, and whether there may be others.
+def amid_data(piece: bytes, makers: frozenset[bytes], unread: frozenset[bytes]) -> tuple[frozenset[bytes], int]:
+    """The custom names that a piece of a long text, or of values bound to code, mentions, and whether there may be others:
+    DYNAMIC if it makes names, UNREAD if it runs what nobody has seen.
 
-    Names are those of SET and set_config only: words with a dot are mostly data. *makers* are the names, in lower case, of what
-    runs code that makes names. In data all of these are seldom, so that looking for them costs little.
+    Names are those of SET and set_config only: words with a dot are mostly data. *makers* and *unread* are the names, in lower
+    case, of what runs such code. In data all of these are seldom, so that looking for them costs little.
     """
     lower = piece.lower()
-    if any(maker in lower and re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(maker), lower) for maker in makers):
-        return frozenset(), True
-    if b"set" not in lower and b"do" not in lower and b'u&"' not in lower:
-        return frozenset(), False
-    unknowable = _MAKES_NAMES_AMID_DATA.search(piece) is not None or _has_foreign_names(piece)
+    bits = flags.DYNAMIC if _names_any(lower, makers) else flags.UNREAD if _names_any(lower, unread) else 0
+    if bits == flags.DYNAMIC or (b"set" not in lower and b"do" not in lower and b'u&"' not in lower):
+        return frozenset(), bits
     named = _custom(_set_names(piece), _CANDIDATES)
-    return named, unknowable or crowded(named)
+    if hides_names(piece) or crowded(named) or _DO.search(piece) is not None:
+        bits |= flags.DYNAMIC
+    return named, bits
+
+
+def _names_any(lower: bytes, names: frozenset[bytes]) -> bool:
+    """Whether a text in lower case has one of these names as a word."""
+    return any(name in lower and re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(name), lower) for name in names)
 
 
 _MAKES_CODE = re.compile(

@@ -32,10 +32,10 @@ cdef class Beginning:
 @cython.final
 cdef class Scanner:
     cdef readonly bint informed
-    cdef readonly int ddl
+    cdef readonly int ddl, everywhere
     cdef readonly bint nonascii
     cdef readonly dict words
-    cdef readonly frozenset makers
+    cdef readonly frozenset makers, unread, given
     cdef Py_ssize_t filter_mask
     cdef bytes filter
     cdef Py_ssize_t mask

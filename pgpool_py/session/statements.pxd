@@ -44,7 +44,7 @@ cdef class SessionContext:
     cdef public long epoch
     cdef public bint facts_stale
     cdef public Scanner scanner_before
-    cdef public bint makes_names
+    cdef public long makes
     cdef public bint reads_sequences
     cdef public set seen
     cdef public bint sets_buffers

@@ -95,7 +95,7 @@ class SessionContext:
         self.epoch = 0  # how often the catalogs have changed, as far as is known
         self.facts_stale = False
         self.scanner_before: Scanner | None = None  # the one before the catalogs came in doubt
-        self.makes_names = False  # a text went out that created code which makes names, and nobody has read it yet
+        self.makes = 0  # a text went out that created code which makes names, or runs what nobody has seen, and is not read yet
         # a text reached currval or lastval: each change of owner begins with DISCARD SEQUENCES; so do the first ones of a pool
         self.reads_sequences = True
         self.sequence_trial = SEQUENCE_TRIAL
@@ -171,7 +171,7 @@ class SessionContext:
         """Judge by this scanner from now on."""
         self.scanner = scanner
         self.scanner_before = None
-        self.makes_names = False
+        self.makes = 0
         self.facts_seen += 1
 
     def doubt(self, scanner: Scanner) -> None:
@@ -179,9 +179,9 @@ class SessionContext:
 
         `scanner_before` goes on saying which code makes names.
         """
-        before, names = self.scanner_before or self.scanner, self.makes_names
+        before, makes = self.scanner_before or self.scanner, self.makes
         self.learn(scanner)
-        self.scanner_before, self.makes_names = before, names
+        self.scanner_before, self.makes = before, makes
 
     def tried_sequences(self) -> None:
         """A server was made safe for readers of sequences; when nobody turns out to be one, this ends."""

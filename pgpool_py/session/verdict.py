@@ -26,8 +26,8 @@ from pgpool_py.session.scan import Scanner
 
 __all__ = ["DIRTY", "PLAIN", "call_verdict", "classify", "flags", "parameters_verdict"]
 
-# Without facts: any name and any operator may be somebody's function, and any DDL runs an event trigger.
-UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN)
+# Without facts: any name and any operator may be somebody's function, which may run anything, and any DDL runs an event trigger.
+UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN, flags.UNREAD)
 # While the facts are in doubt, of a database that had no event triggers.
 IN_DOUBT = Scanner(functions.KINDS, False)
 
@@ -45,10 +45,10 @@ def parameters_verdict(types: Iterable[int], facts: DatabaseFacts | None) -> int
     """Return the verdict on parameter types by oid: a domain's checks run when a value of it is bound."""
     for oid in types:
         if oid >= _FIRST_USER_OID and (facts is None or oid not in facts.plain_types):
-            return flags.UNKNOWN
+            return flags.UNKNOWN | flags.UNREAD
     return PLAIN
 
 
 def call_verdict(function: int) -> int:
     """Return the verdict on a FunctionCall message: plain for libpq's large object calls only."""
-    return PLAIN if function in functions.PLAIN_CALLS else flags.UNKNOWN
+    return PLAIN if function in functions.PLAIN_CALLS else flags.UNKNOWN | flags.UNREAD

@@ -26,7 +26,6 @@ MADE = {
     "behind a long comment": b"set -- " + b"x" * 400 + b"\n app.tenant = 1",
     "in another alphabet": 'set app."имя" = 1'.encode(),
     "in another alphabet, by set_config": "perform set_config('app.имя', '1', false)".encode(),
-    "by a command": b"execute command",
 }
 NOT_MADE = (
     b"update t set /* the new one */ a = 1, b = 2",
@@ -67,23 +66,23 @@ def test_ordinary_code_makes_no_names(text: bytes) -> None:
 )
 def test_data_names_nothing(piece: bytes) -> None:
     """Words with dots, and words that are commands elsewhere, are data in a long INSERT."""
-    assert mentions.amid_data(piece, frozenset((b"maker",))) == (frozenset(), False)
+    assert mentions.amid_data(piece, frozenset((b"maker",)), frozenset((b"run",))) == (frozenset(), 0)
 
 
 @pytest.mark.parametrize(
-    ("piece", "names", "unknowable"),
+    ("piece", "names", "bits"),
     [
-        (b"'); select set_config('app.tenant', '1', false)", {b"app.tenant"}, False),
-        (b"'); SET LOCAL app.tenant = 1", {b"app.tenant"}, False),
-        (b"'); select set_config(name, '1', false) from t", set(), True),
-        (b"'); do $$ begin execute command; end $$", set(), True),
-        (b"'); select Maker('x')", set(), True),
-        (b"'); select makers('x')", set(), False),
+        (b"'); select set_config('app.tenant', '1', false)", {b"app.tenant"}, 0),
+        (b"'); SET LOCAL app.tenant = 1", {b"app.tenant"}, 0),
+        (b"'); select set_config(name, '1', false) from t", set(), flags.DYNAMIC),
+        (b"'); do $$ begin execute command; end $$", set(), flags.DYNAMIC),
+        (b"'); select Maker('x')", set(), flags.DYNAMIC),
+        (b"'); select makers('x')", set(), 0),
     ],
 )
-def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes], unknowable: bool) -> None:
+def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes], bits: int) -> None:
     """Names behind or between data; code that makes them; and functions of the database that do."""
-    assert mentions.amid_data(piece, frozenset((b"maker",))) == (frozenset(names), unknowable)
+    assert mentions.amid_data(piece, frozenset((b"maker",)), frozenset((b"run",))) == (frozenset(names), bits)
 
 
 @pytest.mark.parametrize(

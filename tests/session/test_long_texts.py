@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pgpool_py.relay import keeping, requesting
-from pgpool_py.session import channels, effects, flags, mentions, statement_texts
+from pgpool_py.session import channels, commands, effects, flags, mentions, statement_texts
 
 LONG = {
     "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
@@ -31,6 +31,24 @@ LONG = {
     "parts": b"do '" + b"set a." * 5_000 + b"'",
     "starts": b"start " * 5_000,
     "data behind comments": b"/**/" * 1_000 + b"x",
+    "commands of one variable": b"do $$ begin " + b"execute x; " * 2_700 + b"end $$",
+    "commands in each other": b"do $$ declare a text := 'x'; begin "
+    + b"a := a || a || format('%s', a); execute a; " * 600
+    + b"end $$",
+    "variables that double": b"do $$ declare v0 text := 'x'; "
+    + b"".join(b"v%d text := v%d || v%d; " % (n + 1, n, n) for n in range(1_000))
+    + b"begin execute v1000; end $$",
+    "brackets": b"do $$ begin execute " + b"(" * 15_000 + b")" * 15_000 + b"; end $$",
+    "casts": b"do $$ begin execute x" + b"::text" * 5_000 + b"; end $$",
+    "cases": b"do $$ begin execute " + b"case when a then b else " * 1_300 + b"; end $$",
+    "conditions": b"do $$ begin execute a; x := " + b"then a = b else " * 1_900 + b"; end $$",
+    "loops": b"do $$ begin execute a; " + b"for x in " * 3_500 + b" end $$",
+    "marks": b"do $$ begin execute '" + b"\xc3\xa4" * 15_000 + b"'; end $$",
+    "calls of marks": b"do $$ begin execute '" + b"\xc3\xa4(" * 10_000 + b"'; end $$",
+    "literals": b"do $$ begin execute " + b"'x' " * 8_000 + b"; end $$",
+    "what is run": b"select run(" * 2_900,
+    "texts in texts": b"select run('" + b"execute ''x'' run(" * 1_600 + b"')",
+    "quotes in quotes": b"select run(" + b"'" * 15_000 + b" execute " + b"'" * 15_000 + b")",
 }
 
 
@@ -44,7 +62,9 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             start = time.perf_counter()
             effects.effects(text, flags.UNKNOWN)
             effects.effects(text, flags.SETTINGS)
-            mentions.amid_data(text, frozenset())
+            mentions.amid_data(text, frozenset(), frozenset())
+            commands.reach(text, (text,), frozenset((b"run",)))
+            commands.commands(text)
             effects.local_names(text, flags.TRANSACTION_LOCAL)
             statement_texts.deallocated_name(text + b"\0")
             statement_texts.read_later(text + b"\0")

@@ -31,6 +31,18 @@ def test_failing_function_call_is_told(pooler: stack.Pooler) -> None:
         assert client.ask("select 1") == "1"
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="other poolers do not ask what a call does")
+def test_large_objects_cost_no_server(pooler: stack.Pooler) -> None:
+    """libpq's calls for large objects are known: the server goes on to others as it is. Of any other call nobody knows."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        server = client.ask("select pg_backend_pid()")
+        reply = client.exchange(wire.function_call(oid(client, "lo_creat(integer)"), [b"131072"]))
+        assert wire.kinds(reply) == "VZ"
+        assert other.ask("select pg_backend_pid()") == server
+        assert wire.kinds(client.exchange(wire.function_call(oid(client, "abs(integer)"), [b"-5"]))) == "VZ"
+        assert other.ask("select pg_backend_pid()") != server
+
+
 def test_function_calls_pipelined(pooler: stack.Pooler) -> None:
     """Calls, queries and batches in one write are answered in order."""
     with pooler.connect("one") as client:

@@ -45,20 +45,21 @@ class Own(Settings):
     pin_pool_size: Count = setting(
         5,
         "How many servers of a pool may be pinned to a client, beside the pool's size. One that is needed beyond that is"
-        " refused with an error; one that is kept for a sequence value makes room.",
+        " refused with an error; one that is only held (for a sequence value, or for what no reset ends) makes room.",
         own=True,
     )
     pin_timeout: Seconds = setting(
         0.0,
         "How long a client may keep a pinned server; then it is disconnected with an error that names the state."
-        " A server kept for a sequence value, for 60 seconds at most, is taken back instead. 0: no limit.",
+        " A server that is only held, for 60 seconds at most, is taken back instead. 0: no limit.",
         own=True,
     )
     session_placeholders: PlaceholdersName = setting(
         Placeholders.EXACT,
         "A custom setting such as `app.tenant` stays defined, as an empty string, for the life of a server connection."
         " `exact`: a client that never touched it gets a server where it was never defined, or a new one. `empty`: it may"
-        " see an empty string where a direct connection has none.",
+        " see an empty string where a direct connection has none, and code that runs commands which nobody has seen costs no"
+        " connections.",
         own=True,
     )
     leaving_query_timeout: Seconds = setting(

@@ -1,0 +1,165 @@
+"""What PL/pgSQL code runs that it makes at run time, as far as that can be told from the code."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgpool_py.session.commands import GIVEN, MAKES, READ, UNREAD, commands, reach
+
+PARAMETERS = {b"t": b"text", b"n": b"integer", b"r": b"regclass", b"made": b"text"}
+
+READABLE = {
+    "a literal": "execute 'select 1'",
+    "with a value": "execute 'select count(*) from t where a = $1' into n using t",
+    "a quoted name": "execute 'select count(*) from ' || quote_ident(t)",
+    "a quoted name of a schema": "execute 'select count(*) from app.' || quote_ident(t) || ' where a > 1'",
+    "a quoted literal": "execute 'select 1 where ' || quote_literal(t) || ' = ''a'''",
+    "a number": "execute 'select * from part_' || n || ' where a = ' || n::text",
+    "a relation": "execute 'truncate ' || r",
+    "a cast to one": "execute 'truncate ' || t::regclass::text",
+    "format": "execute format('insert into %I.%I (a, b) values (%L, %s)', t, t, t, n)",
+    "format with positions": "execute format('select %2$L, %1$L, %%', t, t)",
+    "a date": "execute 'insert into log_' || to_char(now(), 'YYYY_MM') || ' values ($1.*)' using new",
+    "its table": "execute 'insert into ' || tg_table_name || '_log select $1.*' using new",
+    "a variable": "declare q text; begin q := 'select 1'; execute q",
+    "a constant": "declare q constant text := 'select '; begin execute q || '1'",
+    "a name for later": "declare q text := quote_ident(t); begin execute format('analyze %s', q)",
+    "conditions": "declare q text := 'select * from t where true'; begin if n > 1 then q := q || ' and a = ' || n; end if;"
+    " if t is not null then q := q || ' and b = ' || quote_literal(t); end if; q := q || ' order by 1'; execute q",
+    "an alternative": "execute 'select 1 order by 1 ' || case when n > 1 then 'asc' else 'desc' end",
+    "a loop of numbers": "begin for i in 1..3 loop execute 'create table p_' || i || ' (a int)'; end loop",
+    "a loop of numbers from a variable": "begin for i in reverse n .. 1 loop execute 'drop table p_' || i; end loop",
+    "by return query": "return query execute 'select * from ' || quote_ident(t) using n",
+    "for a loop": "for x in execute 'select * from ' || quote_ident(t) loop null; end loop",
+    "for a cursor": "open c for execute format('select * from %I', t)",
+    "known names": "execute 'set app.tenant = ' || quote_literal(t)",
+    "known names by format": "execute format('select set_config(''app.tenant'', %L, true)', t)",
+    "an index": "execute format('create index %I on %I (a)', t, t)",
+    "a foreign key": "execute format('alter table %I add foreign key (a) references %I (b)', t, t)",
+    "a privilege": "grant execute on function f() to public",
+    "a trigger": "execute 'create trigger x before insert on t for each row execute function f()'",
+    "a default": "execute 'select ' || coalesce(quote_literal(t), 'null')",
+    "lines": "execute 'select 1' || chr(10) || E'\\n from t'",
+    "parts": "execute concat('select ', quote_literal(t), ' from t')",
+    "dollars": "execute $q$ select 'a' from $q$ || quote_ident(t)",
+}
+ARGUMENTS = {
+    "itself": "execute t",
+    "in an expression": "execute 'select ' || t",
+    "by its number": "execute 'select ' || $1",
+    "for a name": "execute 'select count(*) from ' || t",
+    "by format": "execute format('select %s from %I', t, t)",
+    "by a variable": "declare q text := 'select ' || t; begin execute q",
+    "behind others": "declare q text := 'select 1'; begin q := q || ', ' || t; execute q",
+}
+NOBODYS = {
+    "of a table": "declare q text; begin select c into q from cmds; execute q",
+    "of a row": "begin for x in select c from cmds loop execute 'select ' || x.c; end loop",
+    "of a new row": "execute 'select ' || new.c",
+    "of a loop": "begin foreach x in array xs loop execute x; end loop",
+    "of a cursor": "fetch c into q; execute q",
+    "of a function": "execute f(t)",
+    "of an array": "execute xs[1]",
+    "of a block": "execute b.q",
+    "assigned through a block": "declare q text := 'select 1'; begin b.q := f(); execute q",
+    "assigned by a procedure": "declare q text := 'select 1'; begin call p(q); execute q",
+    "assigned by quoted name": 'declare q text := \'select 1\'; begin "q" := f(); execute q',
+    "told by SQL": "execute 'select ' || (select c from cmds)",
+    "an argument, changed": "execute 'select ' || replace(t, 'x', '')",
+    "an argument in a word": "execute 'select set_' || t",
+    "a function's name": "execute format('select %I(%L)', t, t)",
+    "a function's name with a schema": "execute 'select app.' || quote_ident(t) || '(1)'",
+    "a function of a number": "execute 'select f_' || n || '()'",
+    "a width": "execute format('select %*s', n, t)",
+    "a template": "execute format(t, n)",
+    "a list": "execute format('select %s', variadic xs)",
+    "a statement of SQL": "execute 'execute ' || quote_ident(t)",
+    "code": "execute format('do %L', t)",
+    "half a literal": "declare q text := 'select '''; begin q := q || n || ''' '; execute q",
+    "parts that may join": "declare q text := 'select set_'; begin q := q || 'config(1)'; execute q",
+    "a pattern": "execute 'select ' || to_char(n, t)",
+    "an escape": "execute E'select \\x31'",
+    "a set, perhaps": "declare q text := 'set'; begin q := q || ' x = 1'; execute q",
+}
+NAMES = {
+    "by set_config": "execute format('select set_config(%L, %L, false)', t, t)",
+    "by set_config of a number": "execute 'select set_config(''app.p' || n || ''', ''1'', false)'",
+    "by set": "execute 'set ' || quote_ident(t) || ' = 1'",
+    "by set local": "execute format('set local %I = %L', t, t)",
+    "by set in a class": "execute format('set app.%I = 1', t)",
+    "by a number": "execute 'set app.p' || n || ' = 1'",
+    "in the end": "declare q text := 'select set_config'; begin q := q || '(' || quote_literal(t) || ', 1, true)'; execute q",
+    "behind a comment": "execute 'select set_config/* of course */(''app.x'', ''1'', false)'",
+}
+ALL = {READ: READABLE, GIVEN: ARGUMENTS, UNREAD: NOBODYS, MAKES: NAMES}
+
+
+@pytest.mark.parametrize(("code", "bits"), [(code, bits) for bits, codes in ALL.items() for code in codes.values()])
+def test_commands_are_read_as_far_as_they_stand_in_the_code(code: str, bits: int) -> None:
+    """Ordinary code hides nothing; what an argument says is the caller's to say; the rest nobody can know."""
+    found = commands(code.encode() + b"; end", PARAMETERS).bits
+    assert found & (READ | bits) == bits
+    assert not (found & ~bits and bits in (READ, GIVEN)), "it is known better"
+
+
+def test_what_a_command_names_is_known() -> None:
+    """Words in literals name functions; a relation whose name is made at run time may be any."""
+    found = commands(b"execute 'select maker(1) from ' || quote_ident(t)", PARAMETERS)
+    assert b"maker" in found.names
+    assert found.any_relation
+    assert not commands(b"execute 'select ' || quote_literal(t)", PARAMETERS).any_relation
+
+
+def test_code_without_commands_makes_none() -> None:
+    """Nothing is read of it at all."""
+    assert commands(b"begin perform 1; return t; end", PARAMETERS).names == frozenset()
+
+
+SEEN = (
+    "select run('select 1')",
+    "select run($1, 2, null)",
+    "select run(t => 'x', n => -1), other(a || b)",
+    "select run('x'::text)",
+    "select run(E'x')",
+    "select run($$x$$)",
+    "insert into t values ('run it', 'do it', 'execute it')",
+    "do $$ begin perform run('select 1'); execute 'select 2'; end $$",
+    "select runner(a)",
+)
+UNSEEN = (
+    "select run(c) from cmds",
+    "select run('a' || c) from cmds",
+    "select run('a' || 'b')",
+    "select run((select c from cmds))",
+    "select run(upper('x'))",
+    "select Run (c) from cmds",
+    'select "run"(c) from cmds',
+    "select run from t",
+    "select run('select run(c) from cmds')",
+    "do $$ begin perform run(c) from cmds; end $$",
+    "do $$ declare q text; begin select c into q from cmds; execute q; end $$",
+    "do 'begin execute (select c from cmds); end'",
+    "create function f(x text) returns text language plpgsql as $$ begin execute x; end $$",
+    "select run('do $do$ begin execute (select 1); end $do$')",
+    "select run('x' /* no end",
+)
+
+
+@pytest.mark.parametrize("text", SEEN)
+def test_what_is_handed_over_as_a_literal_was_seen(text: str) -> None:
+    """So was a parameter; and nothing runs the words of other data."""
+    assert reach(text.encode(), (), frozenset((b"run",))) == READ
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_what_is_put_together_was_not_seen(text: str) -> None:
+    """Nor what comes out of a table, wherever the call stands."""
+    assert reach(text.encode(), (), frozenset((b"run",))) == UNREAD
+
+
+def test_values_are_read_where_something_runs_them() -> None:
+    """What is bound to such a function is a command like any other."""
+    given = frozenset((b"run",))
+    assert reach(b"select run($1)", (b"select run(c) from cmds",), given) == UNREAD
+    assert reach(b"select run($1)", (b"select 1",), given) == READ
+    assert reach(b"insert into t values ($1)", (b"run(c)",), given) == READ

@@ -1,0 +1,176 @@
+"""Commands that code makes at run time: what they leave is its owner's, and nobody else's; and they cost nobody a session.
+
+Custom settings are in no catalog: one whose name nobody has read can only be kept, and kept from others, with its server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="what other poolers do not keep")
+
+FUNCTIONS = r"""
+create table made_cmds (c text);
+insert into made_cmds values ('set_config(''zz.data'', ''v'', false)');
+create table made_parts (c text);
+insert into made_parts values ('set_'), ('config(');
+create table made_log (c text);
+create function made_mk(k text) returns text language plpgsql as $$ begin return set_config('z' || 'z.' || k, 'v', false); end $$;
+create function made_run(a text) returns text language plpgsql as $$
+  declare r text; begin execute 'select ' || a into r; return r; end $$;
+create function made_runs(a text) returns text language plpgsql as $$ declare r text; begin execute a into r; return r; end $$;
+create function made_loop() returns int language plpgsql as $$
+  declare r record; n int := 0;
+  begin for r in select c from made_cmds loop execute 'select ' || r.c; n := n + 1; end loop; return n; end $$;
+create function made_call() returns int language plpgsql as $$ begin execute 'select made_mk(''call'')'; return 1; end $$;
+create function made_count(a text) returns bigint language plpgsql as $$
+  declare r bigint; begin execute 'select count(*) from ' || a into r; return r; end $$;
+create function made_format(a text, n text) returns text language plpgsql as $$
+  declare r text; begin execute format('select %I(%L, %L, false)', a, n, 'v') into r; return r; end $$;
+create function made_open(a text) returns text language plpgsql as $$
+  declare r text; c refcursor; begin open c for execute 'select ' || a; fetch c into r; close c; return r; end $$;
+create function made_query(a text) returns setof text language plpgsql as $$ begin return query execute 'select ' || a; end $$;
+create view made_view as select made_mk('view');
+create function made_views(v text) returns text language plpgsql as $$
+  declare r text; begin execute format('select * from %I', v) into r; return r; end $$;
+create function made_wrap(a text) returns text language sql as $$ select made_run(a) $$;
+create function made_on_insert() returns trigger language plpgsql as $$
+  declare r text; begin execute 'select ' || new.c into r; new.c := r; return new; end $$;
+create trigger made_trigger before insert on made_log for each row execute function made_on_insert();
+create function made_build(a text) returns bigint language plpgsql as $$
+  declare q text := 'select count(*) from made_cmds where true'; n bigint;
+  begin if a is not null then q := q || ' and c <> ' || quote_literal(a); end if; execute q into n; return n; end $$;
+"""
+REMOVE = """
+do $$ declare r record; begin
+  for r in select oid::regprocedure f from pg_proc where proname like 'made\\_%' loop
+    execute 'drop function ' || r.f || ' cascade';
+  end loop;
+end $$;
+drop table made_cmds, made_parts, made_log
+"""
+WAYS = {
+    "a function": ("select made_mk('fn')", "zz.fn"),
+    "a DO": ("do $$ begin perform made_mk('do'); end $$", "zz.do"),
+    "an argument": ("select made_run('made_mk(''arg'')')", "zz.arg"),
+    "an argument alone": ("select made_runs('select made_mk(''args'')')", "zz.args"),
+    "a command that calls it": ("select made_call()", "zz.call"),
+    "a view": ("select * from made_view", "zz.view"),
+    "a view by its name": ("select made_views('made_' || 'view')", "zz.view"),
+    "a row": ("select made_run(c) from made_cmds", "zz.data"),
+    "a row, wrapped": ("select made_wrap(c) from made_cmds", "zz.data"),
+    "a row alone": ("select made_runs('select ' || c) from made_cmds", "zz.data"),
+    "a loop": ("select made_loop()", "zz.data"),
+    "a cursor": ("select made_open(c) from made_cmds", "zz.data"),
+    "rows of rows": ("select made_query(c) from made_cmds", "zz.data"),
+    "parts": (
+        "select made_run((select string_agg(c, '') from made_parts) || quote_literal('z' || 'z.h') || ',''v'',false)')",
+        "zz.h",
+    ),
+    "a table's name": ("select made_count('made_cmds, ' || (select c from made_cmds))", "zz.data"),
+    "a function's name": ("select made_format('set_' || 'config', 'z' || 'z.fi')", "zz.fi"),
+    "a trigger": ("insert into made_log select c from made_cmds", "zz.data"),
+    "a loop in a DO": (
+        "do $$ declare r record; begin for r in select c from made_cmds loop execute 'select ' || r.c; end loop; end $$",
+        "zz.data",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def functions(direct: Callable[..., RawClient]) -> Iterator[None]:
+    """The code that makes commands."""
+    with direct() as owner:
+        assert wire.errors(owner.query(FUNCTIONS)) == []
+    yield
+    with direct() as owner:
+        assert wire.errors(owner.query(REMOVE)) == []
+
+
+@pytest.fixture(scope="module")
+def pooler(start_pooler: Callable[..., stack.Pooler], functions: None) -> stack.Pooler:
+    """One server, and a few for those who need one of their own."""
+    return start_pooler({"pin_pool_size": 2, "admin_users": stack.ADMIN})
+
+
+@pytest.fixture(scope="module")
+def narrow(start_pooler: Callable[..., stack.Pooler], functions: None) -> stack.Pooler:
+    """One server, and no others."""
+    return start_pooler({"pin_pool_size": 0})
+
+
+def asks(name: str) -> str:
+    """A question for a setting whose name does not stand in it."""
+    return f"select coalesce(current_setting('{name[:1]}' || '{name[1:3]}' || '{name[3:]}', true), 'undefined')"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_commands_set_is_their_owners(pooler: stack.Pooler, way: str) -> None:
+    """Whoever has run them finds it in his next transaction, and nobody else finds that there ever was such a setting."""
+    text, name = WAYS[way]
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        assert wire.errors(owner.query(text)) == []
+        assert other.ask(asks(name)) == "undefined"
+        assert owner.ask(asks(name)) == "v"
+        assert other.ask(asks(name)) == "undefined"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_commands_set_goes_with_its_server(narrow: stack.Pooler, way: str) -> None:
+    """Where others need the only server there is, it is not the one on which they would find it."""
+    text, name = WAYS[way]
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        owner.query(text)
+        for _ in range(2):
+            assert other.ask(asks(name)) == "undefined"
+
+
+def test_nobody_is_sent_away_for_commands_that_nobody_has_seen(pooler: stack.Pooler) -> None:
+    """More clients than servers may be kept for run such code, as applications do, over and over."""
+    clients = [pooler.connect("one") for _ in range(8)]
+    try:
+        for _ in range(3):
+            for client in clients:
+                assert client.ask("select made_loop()") == "1"
+    finally:
+        for client in clients:
+            client.leave()
+
+
+def test_commands_that_can_be_read_cost_no_server(narrow: stack.Pooler) -> None:
+    """Those of quoted names and literals, and those that a client hands over in full."""
+    with narrow.connect("one") as one, narrow.connect("one") as two:
+        server = one.ask("select pg_backend_pid()")
+        for client in (one, two, one, two):
+            assert client.ask("select made_build('x')") == "1"
+            assert client.ask("select made_count('made_cmds')") == "1"
+            assert client.ask("select made_run('1')") == "1"
+        assert two.ask("select pg_backend_pid()") == server
+
+
+def test_bound_commands_are_read(pooler: stack.Pooler) -> None:
+    """What is bound to a function that runs it makes names like what stands in a text."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        for value, name in ((b"made_mk('bound')", "zz.bound"), (b"set_config('z' || 'z.built', 'v', false)", "zz.built")):
+            assert wire.errors(owner.exchange(wire.run("select made_run($1)", [value]))) == []
+            assert other.ask(asks(name)) == "undefined"
+            assert owner.ask(asks(name)) == "v"
+
+
+def test_a_seed_is_its_owners_while_there_are_servers(pooler: stack.Pooler) -> None:
+    """What no reset ends keeps its server, as long as nobody needs that: others draw other numbers."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        owner.query("select setseed(0.5)")
+        expected = owner.ask("select random()")
+        owner.query("select setseed(0.5)")
+        assert other.ask("select random()") != expected
+        assert owner.ask("select random()") == expected
+        with pooler.connect("pgbouncer", stack.ADMIN) as console:
+            assert b"a seed, a library or a slot" in [
+                column for row in console.query("show pins") if row.kind == "D" for column in row.columns
+            ]
