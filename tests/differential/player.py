@@ -138,7 +138,7 @@ def exchange(client: RawClient, messages: bytes, name: str, status: dict[str, st
             seen.append(client.receive())
         except (EOFError, ConnectionResetError):
             return [*seen, Message("!", b"connection closed")]
-        if seen[-1].kind == "G":
+        if seen[-1].kind == "G" and wire.copy_done() not in messages:
             client.send(wire.copy_done())
         requests -= seen[-1].kind == "Z"
     status[name] = seen[-1].body.decode()

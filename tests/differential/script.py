@@ -8,6 +8,9 @@
     a> [!s1]                            Bind, Execute of s1, Sync
     a> [-s1]                            Close of s1
     a> set a.b = '1' ;; show a.b        one batch, one Sync
+    a> (p<s1) ;; (p 1) ;; (p)           s1 bound to the portal p; one row of it; the rest
+    a> (?p) ;; (-p)                     Describe, and Close, of p
+    a| < copy t from stdin              a Query, a line of CopyData, CopyDone; <> the same as a batch
     a| : select 1 || > [s1] select 2    several requests in one write
     a/40 : select 1 || > select 2       the same in two, the first with 40 % of the bytes
     a? t <- select pg_try_advisory_lock(1)    asks again until the answer is as wanted (bounded)
@@ -32,7 +35,8 @@ from pathlib import Path
 
 from tests.system import wire
 
-_STEP = re.compile(r"(?P<client>[a-z])(?P<verb>[:>?+@!|]|/\d+)\s*(?P<rest>.*)", re.DOTALL)
+_STEP = re.compile(r"(?P<client>[a-z])(?P<verb>[:><?+@!|]|/\d+)\s*(?P<rest>.*)", re.DOTALL)
+_PORTAL = re.compile(r"\((?P<mark>[?-]?)(?P<name>\w*)(?:<(?P<statement>\w*)| (?P<rows>\d+))?\)")
 _NAMED = re.compile(r"\[(?P<mark>[=!-]?)(?P<name>\w*)\]\s*(?P<rest>.*)", re.DOTALL)
 
 
@@ -70,7 +74,7 @@ def parse_step(line: str) -> Step:
     if match is None:
         raise ValueError(f"not a step: {line!r}")
     client, verb, rest = match.group("client", "verb", "rest")
-    if verb in ":>":
+    if verb in ":><":
         return Step(client, verb, rest, _request(verb + rest))
     if verb[0] not in "|/":
         return Step(client, verb, rest)
@@ -82,6 +86,12 @@ def parse_step(line: str) -> Step:
 def _request(part: str) -> bytes:
     """A Query, or a batch with its Sync."""
     rest = part[1:].strip()
+    if part[0] == "<":
+        copied = wire.copy_data(b"7\n") + wire.copy_done()
+        if rest[0] != ">":
+            return wire.query(rest) + copied
+        parsed = wire.close_statement("copying") + wire.parse("copying", rest[1:].strip())
+        return parsed + wire.bind("", "copying") + wire.execute() + copied + wire.sync()
     return wire.query(rest) if part[0] == ":" else b"".join(map(_extended, rest.split(" ;; "))) + wire.sync()
 
 
@@ -113,6 +123,9 @@ def read_scripts(path: Path) -> Iterator[Script]:
 
 def _extended(part: str) -> bytes:
     """The messages of one statement of a batch, without its Sync."""
+    portal = _PORTAL.fullmatch(part.strip())
+    if portal:
+        return _of_portal(*portal.group("mark", "name", "statement", "rows"))
     named = _NAMED.match(part)
     mark, name, sql = named.group("mark", "name", "rest") if named else ("", "", part)
     if mark == "-":
@@ -122,6 +135,15 @@ def _extended(part: str) -> bytes:
     sent = b"" if mark else wire.parse(name, sql.strip())
     described = b"" if mark == "!" else wire.describe_portal("")
     return sent + wire.bind("", name, values) + described + wire.execute()
+
+
+def _of_portal(mark: str, name: str, statement: str | None, rows: str | None) -> bytes:
+    """What is said of a portal."""
+    if statement is not None:
+        return wire.bind(name, statement)
+    if mark:
+        return wire.describe_portal(name) if mark == "?" else wire.close_portal(name)
+    return wire.execute(name, int(rows or 0))
 
 
 def _value(word: str) -> bytes | None:

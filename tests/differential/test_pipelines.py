@@ -49,6 +49,16 @@ TEXTS = """
     select current_setting('app.x', true)
     select set_config('work_mem', '7MB', false)
     select set_memory('3MB')
+    select n from generate_series(1, 3) n
+    copy (select 1) to stdout
+    /* a comment */ Set work_mem = '4MB'
+    SELECT /* set work_mem = '1MB' */ 1 -- of course
+    /* deallocate */ Discard /* what? */ All
+    /* one */ deallocate /* of them */ s2
+    select run('select set_config(''app.' || 'y'', ''1'', false)')
+    select current_setting('app.y', true)
+    select run(c) from (values ('select set_config(''app.z'', ''1'', false)')) v (c)
+    select current_setting('app.' || 'z', true)
     select run('set work_mem = ''6MB''')
     do $$ begin perform set_config('datestyle', 'SQL', false); end $$
     create temp table scratch as select 1 as n
@@ -67,8 +77,9 @@ TEXTS = """
     unlisten *
 """.strip().splitlines()
 ONCE = [text.strip() for text in TEXTS]
+COPIES = ("copy scratch from stdin", "copy nowhere from stdin")
 ENDS = ("commit", "rollback")
-NAMING = re.compile("execute|deallocate")
+NAMING = re.compile(r".*(execute|deallocate)", re.DOTALL)
 
 
 def request(chance: random.Random, name: str) -> str:
@@ -78,6 +89,8 @@ def request(chance: random.Random, name: str) -> str:
 
 
 def any_request(chance: random.Random) -> str:
+    if chance.random() < 0.05:
+        return chance.choice(("< ", "<> ")) + chance.choice(COPIES)
     if chance.random() < 0.4:
         texts = [chance.choice(ONCE) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
         if any(text in ENDS for text in texts):
@@ -89,6 +102,7 @@ def any_request(chance: random.Random) -> str:
 def message(chance: random.Random) -> str:
     """A statement of a batch: without a name, with one, one that is there already; or its end."""
     name = chance.choice(("s1", "s2"))
+    portal = chance.choice(("p1", "p2"))
     text = chance.choice(ONCE)
     if (name, text) == ("s1", "discard all"):
         text = "select 1"  # EXECUTE refuses it, in words that depend on what ran ahead in the batch
@@ -102,6 +116,12 @@ def message(chance: random.Random) -> str:
             f"[!{name}]",
             f"[-{name}]",
             "[=]",
+            f"({portal}<{name}) ;; ({portal})",
+            f"[{name}] {text} ;; ({portal}<{name}) ;; (?{portal}) ;; ({portal} 1) ;; ({portal})",
+            f"({portal}<{chance.choice((name, ''))})",
+            f"({portal})",
+            f"({portal} 1)",
+            f"(-{portal})",
         )
     )
 
