@@ -68,8 +68,13 @@ def _named(words: list[bytes]) -> Iterator[list[bytes]]:
             continue
         if len(name) > 1:
             yield name
-            if (short := name[0].rpartition(b"$")[2].lstrip(_NO_START)) and short != name[0]:
-                yield [short, *name[1:]]  # the rest may be a dollar quote's tag
+            # What stands before its last dollar, and behind its first one, may be the tag of a dollar quote.
+            begin, end = name[0].rpartition(b"$")[2].lstrip(_NO_START) or name[0], name[-1].partition(b"$")[0] or name[-1]
+            if begin != name[0]:
+                yield [begin, *name[1:]]
+            if end != name[-1]:
+                yield [*name[:-1], end]
+                yield [begin, *name[1:-1], end]
         start = word.lstrip(_NO_START)
         name = [start] if start else []
 

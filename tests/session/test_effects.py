@@ -18,6 +18,8 @@ SPELLINGS = {
     b"perform SET_CONFIG ( 'app.te-nant' , '1', false)": b"app.te-nant",
     b"execute 'select set_config(''app.tenant'', ''1'', false)'": b"app.tenant",
     b"perform keeps('App.Tenant', '1')": b"app.tenant",
+    b"execute $run$reset app.tenant$run$": b"app.tenant",
+    b"execute $run$app.tenant$run$": b"app.tenant",
 }
 MADE = {
     "in parts": b"perform set_config('app.' || part, '1', false)",
