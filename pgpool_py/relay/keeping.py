@@ -21,10 +21,11 @@ from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.commands import reach, runs, words_of
 from pgpool_py.session.effects import Effects, effects, local_names
+from pgpool_py.session.lexemes import words_of
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.mentions import amid_data, candidates, hides_names, makes_code
+from pgpool_py.session.reach import completions, is_unsure, reach, runs
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, DataRow, PeerViolation
@@ -53,13 +54,13 @@ DYNAMIC = flags.DYNAMIC
 UNREAD = flags.UNREAD
 GIVEN = flags.GIVEN
 MADE = flags.MADE
-UNSURE = flags.UNSURE
 # ... that may run code, or bring it.
 JUDGED = flags.OPAQUE | flags.DDL
 FUNCTION = flags.FUNCTION
 RESET = flags.RESET
 SEED = flags.SEED
 SEED_NAME = b"seed"
+NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 HASTY = flags.HASTY
 WHO = (ROLE, AUTHORIZATION)
 SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
@@ -116,7 +117,7 @@ class Keeper(Returner):
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
         if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or (bind is not None and makes_code(bind))):
             verdict |= DDL
-        made = self.made(text, bind, verdict) if verdict & JUDGED else 0
+        made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
             self.makes_events = self.makes_events or b"event" in text.lower()
@@ -139,7 +140,7 @@ class Keeper(Returner):
                 else:
                     self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
             if verdict & TOLD:
-                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind, made)
+                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind, made, named)
             elif verdict & TRANSACTION_LOCAL:
                 self.deviates(server, local_names(text, verdict))
             if bits & CAUSES and not self.pins:
@@ -150,7 +151,7 @@ class Keeper(Returner):
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
-                self.define(server, effects_of(text, verdict, statement), bind, made)
+                self.define(server, effects_of(text, verdict, statement), bind, made, named)
         server.dirty |= bits
 
     def deviates(self, server: Server, names: AbstractSet[bytes] | None) -> None:
@@ -169,9 +170,9 @@ class Keeper(Returner):
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
 
-    def made(self, text: bytes, bind: bytes | None, verdict: int) -> int:
+    def made(self, text: bytes, bind: bytes | None, verdict: int) -> tuple[int, frozenset[bytes]]:
         """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands
-        that nobody has seen.
+        that nobody has seen; and the names that it makes, as far as they are known.
 
         While the catalogs are in doubt, what was read of them before counts on; what was created since may be anywhere.
         """
@@ -183,7 +184,9 @@ class Keeper(Returner):
             scanner = before
             verdict |= before.scan(text)
         bits |= verdict & MADE | scanner.everywhere
-        if verdict & UNSURE == UNSURE or runs(text, scanner.given | scanner.unread):
+        named: frozenset[bytes] = frozenset()
+        unsure = is_unsure(text)
+        if unsure or runs(text, scanner.given, scanner.unread):
             # Something runs the strings in it, or those that are bound to it.
             words = words_of(text)
             values = bound_values(bind)
@@ -193,23 +196,29 @@ class Keeper(Returner):
                     bits |= DYNAMIC
             if not words.isdisjoint(scanner.makers):
                 bits |= DYNAMIC
-            if not words.isdisjoint(scanner.unread):
+            if not words.isdisjoint(scanner.unread) or (unsure and b"execute" in words):
                 bits |= UNREAD
-            bits |= reach(text, values, scanner.given)
-        return bits & MADE
+            found, named = reach(text, values, scanner.given)
+            bits |= found
+            if scanner.patterns:
+                more = completions(scanner.patterns, text, values)
+                bits |= UNREAD if more is None else 0
+                named |= more or named
+        return bits & MADE, named
 
     def statement_bits(self) -> int:
         """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
         return 0
 
-    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int) -> int:
-        """Add to the question what a text does, and what it has *made*; the bits that remain when it turns out to do nothing."""
+    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> int:
+        """Add to the question what a text does, and what it has *made*, and *named*; the bits that remain when it turns out to do
+        nothing."""
         question = self.question
         if question is None:
             question = Question()
         own = self.settings.values
         names = set(found.names)
-        if found.whole or found.resets_all:
+        if found.whole or found.resets_all or found.patterns or found.bound or found.unread:
             self.deviates(server, None)
         if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
             self.context.sets_buffers = True
@@ -228,8 +237,11 @@ class Keeper(Returner):
         self.defined(server, [name for name in names if is_custom(name)])
         if SEED_NAME in names:
             server.dirty |= SEED  # set_config; a SET is known by its verdict
-        if names or found.whole or question.whole:
+        named, unread = self.names_bound(found, bind, named)
+        made |= unread
+        if names or found.whole or question.whole or named or made:
             question.names |= names
+            question.candidates |= named
             question.whole |= found.whole
             question.unknowable |= found.unknowable or bool(made & DYNAMIC)
             question.unread |= bool(made)
@@ -245,7 +257,25 @@ class Keeper(Returner):
             bits &= ~LISTEN
         return bits
 
-    def define(self, server: Server, found: Effects, bind: bytes | None, made: int) -> None:
+    def names_bound(self, found: Effects, bind: bytes | None, named: frozenset[bytes]) -> tuple[frozenset[bytes], int]:
+        """Names that a text takes out of what is bound to it, and those *named*, that are not the client's yet; UNREAD
+        where there may be others."""
+        unread = UNREAD if found.unread else 0
+        if found.patterns or found.bound:
+            values = bound_values(bind)
+            if found.bound:
+                for value in values:
+                    named |= candidates(value)
+                    if b"\\" in value:
+                        unread = UNREAD  # it may be spelled in other words
+            more = completions(found.patterns, b"", values)
+            if more is None:
+                unread = UNREAD
+            else:
+                named |= more
+        return named - self.settings.custom, unread
+
+    def define(self, server: Server, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> None:
         """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
         names = found.names | found.passing
         if TEMP_BUFFERS in names:
@@ -257,10 +287,14 @@ class Keeper(Returner):
             else:
                 names |= bound
         self.defined(server, [name for name in names if is_custom(name)])
+        named, unread = self.names_bound(found, bind, named)
+        made |= unread
         if found.unknowable or made:
             server.uncleared = UNKNOWABLE if found.unknowable else UNSEEN  # nobody knows which to look for
-        elif found.whole:
-            names = found.candidates | self.context.placeholders
+        elif found.whole or named:
+            names = found.candidates | named
+            if found.whole:
+                names |= self.context.placeholders
             if server.placeholders is not None:
                 names -= server.placeholders
             if names:
@@ -274,14 +308,14 @@ class Keeper(Returner):
         context = self.context
         before = context.scanner_before
         scanner = context.scanner if before is None else before
-        names, made = amid_data(heard, scanner.makers, scanner.unread | scanner.given)
+        names, made = amid_data(heard, scanner.makers, scanner.unread.union(scanner.given))
         if not names and not made:
             return
         found = Effects(whole=True, candidates=names, single=False)
         if context.keeping:
-            self.touch(server, 0, found, None, made)
+            self.touch(server, 0, found, None, made, frozenset())
         elif context.exact and context.pooling:
-            self.define(server, found, None, made)
+            self.define(server, found, None, made, frozenset())
 
     def defined(self, server: Server, custom: list[bytes]) -> None:
         """The client touched these custom settings on this server."""
@@ -311,8 +345,9 @@ class Keeper(Returner):
         question.objects = bool(dirty & OBJECTS) or bool(self.pins)
         question.held = bool(dirty & HELD) or bool(self.pins)
         question.statements = bool(dirty & BARE and dirty & (OPAQUE | STATEMENT))
+        question.names |= question.candidates
         if question.whole:
-            question.names |= question.candidates | self.context.placeholders | self.settings.custom
+            question.names |= self.context.placeholders | self.settings.custom
             question.names.update([name for name in server.defaults if is_custom(name)])
             if server.placeholders is not None:
                 question.names |= server.placeholders
@@ -415,6 +450,8 @@ class Keeper(Returner):
             elif question.whole:
                 known = question.candidates | self.context.placeholders | self.settings.custom
                 server.define(known)
+            else:
+                server.define(question.candidates)
             if question.hidden and self.context.exact:
                 server.uncleared = question.hidden
 
@@ -452,8 +489,9 @@ class Keeper(Returner):
         if question.hidden and self.context.exact:
             server.uncleared = question.hidden
         names = {name for name in question.names if is_custom(name)}
+        names |= question.candidates
         if question.whole:
-            names |= question.candidates | self.context.placeholders
+            names |= self.context.placeholders
         if not names:
             return None
         server.dirty |= SETTINGS

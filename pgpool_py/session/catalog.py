@@ -30,8 +30,10 @@ from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.catalog_queries import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY
-from pgpool_py.session.commands import NOTHING_MADE, Commands, commands, reach, words_of
-from pgpool_py.session.mentions import candidates, hides_names
+from pgpool_py.session.commands import KNOWN, NOTHING_MADE, Commands, commands
+from pgpool_py.session.lexemes import words_of
+from pgpool_py.session.mentions import candidates, hides_names, hides_set_names
+from pgpool_py.session.reach import completions, reach
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
 __all__ = ["DEFAULTS_QUERY", "FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
@@ -55,6 +57,7 @@ _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 # code that names one at run time.
 _NONASCII = b"\x80"
 _ANY_RELATION = b"\x81"
+ANY_ARGUMENT: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
         kind, name, detail, text = (_bytes(value) for value in row)
         match kind:
             case b"builtin":
-                graph.given |= {word for word in name.split() if functions.RUNNING.get(word, 0) & flags.GIVEN}
+                graph.given.update(
+                    (word, ANY_ARGUMENT) for word in name.split() if functions.RUNNING.get(word, 0) & flags.GIVEN
+                )
                 for word in name.split():
                     if word not in functions.PLAIN and word not in functions.KINDS:
                         graph.add(word, flags.UNKNOWN | functions.RUNNING.get(word, 0))
@@ -105,11 +110,22 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
                 code.append((kind, name, text))
     for name, bits in functions.KINDS.items():
         graph.add(name, bits)
-    graph.given |= {function.name for function in functions_read if function.bits & flags.GIVEN}
+    own = KNOWN & {function.name for function in functions_read}
+    for function in functions_read:
+        function.read(own)
+        graph.patterns |= function.commands.patterns
+        graph.named.append((function.name, function.commands.settings))
+        if function.bits & flags.GIVEN:
+            before = graph.given.get(function.name, function.given)
+            graph.given[function.name] = before | function.given if before and function.given else ANY_ARGUMENT
     for kind, name, text in code:
         if kind != b"names":
             graph.relations.add(name)
         graph.mention(name, text, filled=kind == b"filled")
+        made = commands(text, (), own, is_sql=True)
+        graph.named.append((name, made.settings))
+        if made.bits:
+            graph.add(name, made.bits & flags.MADE | flags.UNKNOWN)
     for function in functions_read:
         graph.add_function(function)
     suspicious = graph.spread()
@@ -131,8 +147,9 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             for maker, text in makers
             if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
             for name in candidates(text, sys.maxsize)
-        ),
-        scanner=Scanner(suspicious, not everything, ddl, everywhere & flags.MADE),
+        )
+        | {name for maker, names in graph.named if suspicious.get(maker, 0) for name in names if b"." in name},
+        scanner=Scanner(suspicious, not everything, ddl, everywhere & flags.MADE, graph.given, frozenset(graph.patterns)),
     )
 
 
@@ -156,17 +173,23 @@ class _Function:
         self.extension = extension.decode()
         self.volatility = volatility.decode()
         self.settings = settings
+        self.parameters = parameters
         self.commands: Commands = NOTHING_MADE
-        if self.language == "plpgsql":
-            typed = (parameter.partition(b" ") for parameter in parameters.split(b","))
-            self.commands = commands(text, {name: type_ for name, _, type_ in typed})
-        self.bits = self.commands.bits
-        if hides_names(text):
-            self.bits |= flags.DYNAMIC
-        if self.extension in functions.RUNNING_EXTENSIONS:
-            self.bits |= functions.RUNNING.get(name, 0)
-        elif self.language not in functions.READ_LANGUAGES and functions.RUNS_SQL.search(text) is not None:
-            self.bits |= flags.UNREAD
+        self.bits = 0
+        self.given = ANY_ARGUMENT
+
+    def read(self, own: frozenset[bytes]) -> None:
+        """What it runs, and sets; *own* are names of functions that hide built-in ones."""
+        if self.language in ("sql", "sqlbody", "plpgsql"):
+            typed = [parameter.partition(b" ") for parameter in self.parameters.split(b",")] if self.parameters else []
+            parameters = [(name, type_) for name, _, type_ in typed]
+            self.commands = commands(self.text, parameters, own, is_sql=self.language != "plpgsql")
+            self.bits = self.commands.bits | (flags.DYNAMIC if hides_set_names(self.text) else 0)
+            self.given = self.commands.given
+        elif self.extension in functions.RUNNING_EXTENSIONS:
+            self.bits = functions.RUNNING.get(self.name, 0)
+        elif self.language not in functions.COMPILED and functions.RUNS_SQL.search(self.text) is not None:
+            self.bits = flags.DYNAMIC if hides_names(self.text) else flags.UNREAD
 
 
 class _Graph:
@@ -177,7 +200,9 @@ class _Graph:
         self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
         self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
         self.modifying: set[bytes] = set()  # whose code changes rows
-        self.given: set[bytes] = set()  # functions that run what they are given
+        self.given: dict[bytes, frozenset[int]] = {}  # functions that run what they are given, and which arguments these are
+        self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
+        self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
         self.relations: set[bytes] = set()
         self.nonascii: set[bytes] = set()
 
@@ -190,9 +215,15 @@ class _Graph:
         """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
         names: set[bytes] = set()
         bits = _READER.scan(text, mode, names) & _PASSED_ON
-        if not names.isdisjoint(self.given):
-            bits |= reach(text, (), frozenset(self.given))
-            names |= words_of(text)  # those within what it hands over, too
+        words = words_of(text)
+        if not words.isdisjoint(self.given):
+            bits |= reach(text, (), self.given, is_code=True)[0]
+            named = completions(self.patterns, text, ())
+            if named is None:
+                bits |= flags.UNREAD
+            else:
+                self.named.append((name, named))
+            names |= words  # those within what it hands over, too
         if filled:
             bits = _filled(bits)
         elif not names.isdisjoint(_MODIFYING):
@@ -211,7 +242,7 @@ class _Graph:
         if function.settings:
             # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
             self.add(name, flags.SETTINGS | flags.UNKNOWN)
-        for word in function.commands.names:
+        for word in function.commands.words:
             self.mentioned_by[word].add(name)
         if function.commands.any_relation:
             self.mentioned_by[_ANY_RELATION].add(name)

@@ -58,9 +58,11 @@ select 'function', p.proname::text,
        || '|' || coalesce(e.extname, '') || '|' || p.provolatile::text || '|'
        || coalesce((select string_agg(split_part(v, '=', 1), ',') from unnest(p.proconfig) s(v)
                      where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed'), '') || '|'
-       || coalesce((select string_agg(concat(n, ' ', format_type(t, null)), ',')
-                      from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) a(n, t)
-                     where l.lanname = 'plpgsql' and p.prosrc ~* 'execute'), ''),
+       || coalesce((select string_agg(concat(n, ' ', format_type(t, null)), ',' order by i)
+                      from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes)
+                           with ordinality a(n, t, m, i)
+                     where l.lanname in ('sql', 'plpgsql') and (p.prosrc = '' or p.prosrc ~* 'execute|set_config')
+                       and coalesce(m, 'i') in ('i', 'b', 'v')), ''),
        case when l.lanname in ('c', 'internal') then ''
             when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
   from pg_proc p join pg_language l on l.oid = p.prolang

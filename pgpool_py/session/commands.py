@@ -1,12 +1,13 @@
-"""Commands that PL/pgSQL code makes at run time (EXECUTE, manual 43.5.4): how far their texts stand in the code itself.
+"""Commands that PL/pgSQL code makes at run time (EXECUTE, manual 43.5.4), and names of settings: how far they stand in the code.
 
 Off the hot path: functions are read once with the catalogs, a DO when it comes. What matters is only whether a custom setting may
 be made whose name stands nowhere, since no catalog lists those (decision 18). So a command is put together as far as it can be,
-with marks where what stands there is known to be one quoted name, one literal or one number, and looked through (`mentions`).
+with marks where what stands there is known to be one quoted name, one literal or one number, and looked through (`expressions`).
 
     'select * from ' || quote_ident(t)          select * from <mark>       nothing it could hide
     'select ' || expression                     whoever calls it says what runs, if that is a parameter; else nobody knows
     'select set_config(' || quote_literal(n)    a name made at run time
+    set_config('app.' || key, ...)              a name that whoever calls it says, if the key is a parameter
 
 Read are literals, `||`, format(), concat(), quote_ident() and its like, CASE, casts, parameters, and variables by all that is
 assigned to them. Whatever is not understood counts as unknown.
@@ -15,92 +16,110 @@ assigned to them. Whatever is not understood counts as unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pgpool_py.session import flags
-from pgpool_py.session.lexemes import lexemes
-from pgpool_py.session.mentions import hides_names
-
-# What runs: nothing but what stands in the code; an argument as it is given; what nobody has read; or it makes names.
-READ, GIVEN, UNREAD, MAKES = 0, flags.GIVEN, flags.UNREAD, flags.DYNAMIC
-
-# In a text: one name, literal or number; or one of several texts, which begin and end with a part of a word (OPEN) or not.
-MARK = b"\x80"
-NAME, LITERAL = b'"\x80"', b"'\x80'"
-ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"  # open on both sides, on the right, on the left, on none
-_JOINED = re.compile(rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]")  # with what may be a part of the same word
-_CALL = re.compile(rb"(?<![\w$\".\x80-\x84])([\w$\".\x80-\x84]++)\s*+\(")
-_NO_CALL = re.compile(rb"\b(?:into|table|exists|references|copy|view)\s*\Z", re.IGNORECASE)
-_NO_CALL_IN_CREATE = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
-_CREATE = re.compile(rb"\s*+create\b", re.IGNORECASE)
-_ALTERNATIVES = re.compile(rb"[\x81-\x84]")
-_MARKS = re.compile(rb"[\x80-\x84]")
-_BEFORE = 30  # bytes in front of a name that say what it is
-_SET_OF_MARK = re.compile(
-    rb"(?:\A|;)\s*set\s+(?:(?:local|session)\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
+from pgpool_py.session.expressions import (
+    ALTERNATIVES,
+    ANY_OPEN,
+    BARS,
+    DIGITS,
+    GIVEN,
+    LITERAL,
+    MAKES,
+    MARK,
+    MARKS,
+    NAME,
+    NUMBER,
+    READ,
+    UNKNOWN,
+    UNREAD,
+    Made,
+    Token,
+    any_of,
+    argument,
+    by_type,
+    closes,
+    comma,
+    concatenation,
+    judge,
+    literal,
+    opens,
+    put_together,
+    results,
+    split,
+    without_cast,
 )
-_SET_OPEN = re.compile(rb"(?:\A|;)\s*set\s*(?:\s(?:local|session)\s*)?\Z", re.IGNORECASE)
-_RUNS_TEXT = re.compile(rb"\bexecute\b(?!\s+(?:function|procedure|on)\b)|\bdo\b\s*['$\x80-\x84l]", re.IGNORECASE)
-_QUOTED_LITERAL = re.compile(rb"'\x80'")
+from pgpool_py.session.lexemes import lexemes, words_of
 
-# Types whose values are one number or name when they are written down.
-_SCALARS = frozenset(
-    b"bool boolean int int2 int4 int8 integer smallint bigint oid real float float4 float8 double numeric decimal date time"
-    b" timetz timestamp timestamptz interval uuid inet cidr macaddr".split()
+# Functions whose rows have parts of their arguments as they are.
+_SPREADING = frozenset(
+    b"json_array_elements jsonb_array_elements json_array_elements_text jsonb_array_elements_text json_each jsonb_each"
+    b" json_each_text jsonb_each_text json_to_recordset jsonb_to_recordset json_to_record jsonb_to_record unnest".split()
 )
-_NAMES = frozenset(b"regclass regtype regrole regnamespace regproc regprocedure".split())
+# Functions whose results are known, as long as no others of these names are in the database.
+KNOWN = frozenset(b"quote_ident quote_literal quote_nullable concat format chr to_char".split()) | _SPREADING
 _OF_A_TRIGGER = frozenset(b"tg_name tg_when tg_level tg_op tg_relname tg_table_name tg_table_schema".split())
 _END_OF_COMMAND = frozenset((b";", b"into", b"using", b"loop"))
 _NOT_COMMANDS = frozenset((b"function", b"procedure", b"on"))
-_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\", b"'": b"'"}
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _SPECIFIER = re.compile(rb"%(?:(\d+)\$)?(-?\d+)?([sIL%])")
-_DEEPEST = 40  # nested expressions and texts that are followed
-_LONGEST = 16384  # bytes of a command that is put together, and its parts
+_DEEPEST = 40  # nested expressions that are followed
+# What picks something out of them; and what brings other rows.
+_PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
+_MORE_SOURCES = frozenset(b"join where union intersect except lateral on select with values".split())
 
-_Token = tuple[str, bytes]
+
+def _is_name(text: bytes) -> bool:
+    """Whether a text has no marks."""
+    return MARKS.search(text) is None
+
+
+def _words_in(kind: str, value: bytes) -> set[bytes]:
+    """The words in a string constant."""
+    return words_of(value) if kind in ("string", "estring", "dollar") else set()
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What *code* runs that it makes: `bits`, the worst of it; `names`: words that the texts of commands, and all other literals
-    of the code, have; `any_relation`: a relation may be among what they name that nobody knows."""
+    """What code runs, and sets, that it makes.
+
+    `bits`          the worst of it
+    `words`         words that its literals have: they may name functions
+    `any_relation`  a relation may be among what is named that nobody knows
+    `settings`      settings whose names it puts together, known all the same
+    `patterns`      what stands before and behind an argument in the names of others
+    `given`         the arguments of these, and those that run, by their numbers from 0
+    """
 
     bits: int = READ
-    names: frozenset[bytes] = frozenset()
+    words: frozenset[bytes] = frozenset()
     any_relation: bool = False
+    settings: frozenset[bytes] = frozenset()
+    patterns: frozenset[tuple[bytes, bytes]] = frozenset()
+    given: frozenset[int] = frozenset()
 
 
 NOTHING_MADE = Commands()
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """What an expression makes: a text with marks, other texts that may stand for its marks, and how well it is known."""
+def commands(
+    code: bytes, parameters: Sequence[tuple[bytes, bytes]] = (), own: frozenset[bytes] = frozenset(), *, is_sql: bool = False
+) -> Commands:
+    """What *code* runs, and sets, that it makes at run time.
 
-    text: bytes
-    bits: int = READ
-    parts: tuple[bytes, ...] = ()
-
-
-_UNKNOWN = _Text(ANY_OPEN, UNREAD)
-_ARGUMENT = _Text(ANY_OPEN, GIVEN)
-_NUMBER = _Text(MARK)
-
-
-def commands(code: bytes, parameters: Mapping[bytes, bytes] | None = None) -> Commands:
-    """What PL/pgSQL *code* runs that it makes at run time; *parameters* are its names for them, and their types."""
-    if _EXECUTES.search(code) is None:
+    *parameters* are its names for them, and their types, in order; *own* are names of functions of the database. It is PL/pgSQL,
+    or SQL (*is_sql*), whose EXECUTE is another.
+    """
+    if _MAKING.search(code) is None:
         return NOTHING_MADE
-    reader = _Reader(code, parameters or {})
+    reader = _Reader(code, parameters, own, is_sql)
     try:
         return reader.read()
     except _TooMuchError:
-        return Commands(UNREAD, frozenset(words_of(code)), True)
+        return Commands(MAKES if b"set_config" in code.lower() else UNREAD, frozenset(words_of(code)), True)
 
 
-_EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
+_MAKING = re.compile(rb"\bexecute\b|set_config", re.IGNORECASE)
 
 
 class _TooMuchError(Exception):
@@ -111,37 +130,124 @@ class _TooMuchError(Exception):
 class _Variable:
     """All that is assigned to a variable; `foreign`: other things are, too."""
 
-    assigned: list[list[_Token]] = field(default_factory=list)
-    known: _Text | None = None  # by its type
+    assigned: list[list[Token]] = field(default_factory=list)
+    known: Made | None = None  # by its type
     foreign: bool = False
 
 
 class _Reader:
     """Reads one piece of code."""
 
-    def __init__(self, code: bytes, parameters: Mapping[bytes, bytes]) -> None:
+    def __init__(self, code: bytes, parameters: Sequence[tuple[bytes, bytes]], own: frozenset[bytes], is_sql: bool) -> None:
         self.tokens = [(kind, value) for kind, value, _ in lexemes(code)]
         self.words = [value.lower() if kind == "word" else value if kind == "other" else b"" for kind, value in self.tokens]
         self.variables: dict[bytes, _Variable] = {}
-        self.parameters = {name: _by_type(type_.split()) or _ARGUMENT for name, type_ in parameters.items()}
+        self.parameters: dict[bytes, Made] = {}
+        for number, (name, type_) in enumerate(parameters):
+            made = by_type(type_.split()) or argument(number)
+            self.parameters[b"$%d" % (number + 1)] = made
+            # A column of that name would go before it.
+            self.parameters[name] = UNKNOWN if is_sql and b"from" in self.words else made
+        self.own = own
+        self.is_sql = is_sql
+        self.ambiguous = b"variable_conflict" in self.words  # columns may go before variables
         self.budget = 4 * len(self.tokens) + 1000
         self.open: list[bytes] = []  # variables that are being worked out
-        self.closed: dict[bytes, _Text] = {}
+        self.closed: dict[bytes, Made] = {}
+        self.bits = READ
+        self.any_relation = False
+        self.settings: set[bytes] = set()
+        self.patterns: set[tuple[bytes, bytes]] = set()
+        self.given: set[int] = set()
 
     def read(self) -> Commands:
-        """All that is executed. _TooMuchError"""
-        self.find_variables()
-        bits = READ
-        any_relation = False
+        """All that is executed, and set. _TooMuchError"""
+        if not self.is_sql:
+            self.find_variables()
         for at, word in enumerate(self.words):
-            if word == b"execute" and (self.words[at + 1 : at + 2] or [b";"])[0] not in _NOT_COMMANDS:
+            if word == b"execute" and not self.is_sql and (self.words[at + 1 : at + 2] or [b";"])[0] not in _NOT_COMMANDS:
                 made = self.value(self.expression(at + 1))
                 self.spend((len(made.text) + sum(map(len, made.parts))) // 2)
-                found, any_ = judge(made)
-                bits |= found
-                any_relation = any_relation or any_
-        names = frozenset(word for kind, value in self.tokens for word in _words_in(kind, value))
-        return Commands(bits, names, any_relation)
+                bits, any_relation = judge(made)
+                self.found(bits, made)
+                self.any_relation = self.any_relation or any_relation
+            elif word == b"set_config" or (not word and self.name(at) == b"set_config"):
+                self.read_set_config(at + 1)
+        words = frozenset(word for kind, value in self.tokens for word in _words_in(kind, value))
+        patterns = frozenset(self.patterns)
+        return Commands(self.bits, words, self.any_relation, frozenset(self.settings), patterns, frozenset(self.given))
+
+    def found(self, bits: int, made: Made) -> None:
+        """Something that is *made* like that runs, or is the name of a setting."""
+        self.bits |= bits
+        if bits & GIVEN:
+            self.given |= made.arguments
+
+    def read_set_config(self, at: int) -> None:
+        """The arguments of a set_config begin *at* (manual 9.27.1): which names may it be given?"""
+        inner = self.bracket(at)
+        parts = split(inner, comma) if inner is not None else []
+        if len(parts) != 3:
+            self.bits |= MAKES
+            return
+        # What ends with the transaction leaves nothing but a definition: its owner loses nothing of it.
+        unknown = UNREAD if parts[2] == [("word", b"true")] else MAKES
+        name = self.value(parts[0])
+        marks = MARKS.findall(name.text)
+        if not marks and not name.bits:
+            self.settings.add(name.text.lower())
+        elif name.bits == GIVEN and marks == [ANY_OPEN] and not name.parts:
+            before, behind = name.text.split(ANY_OPEN)
+            self.patterns.add((before.lower(), behind.lower()))
+            self.found(GIVEN, name)
+        elif not name.bits and MARKS.fullmatch(name.text) and name.text != MARK and all(map(_is_name, name.parts)):
+            self.settings.update(part.lower() for part in name.parts)
+        elif self.is_of_arguments(at, parts[0]):
+            self.bits |= GIVEN
+        else:
+            self.bits |= unknown
+
+    def is_of_arguments(self, at: int, tokens: list[Token]) -> bool:
+        """Whether the expression picks something out of what a function of arguments returns, and changes nothing of it:
+        `el->>0 from json_array_elements($1) el`. The name then stands in the argument as it is."""
+        if any(kind == "other" and value not in _PICKS for kind, value in tokens):
+            return False
+        begin = next((i for i in range(at, -1, -1) if self.words[i] == b";"), -1)
+        statement = self.expression(begin + 1, whole=True)
+        self.spend(at - begin)
+        words = [value.lower() for kind, value in statement if kind == "word"]
+        if words.count(b"from") != 1 or words.count(b"select") > 1:
+            return False
+        source = statement[[value.lower() for _, value in statement].index(b"from") + 1 :]
+        if len(source) < 4 or source[0][1].lower() not in _SPREADING or source[0][1].lower() in self.own:
+            return False
+        inner = self.bracket(0, source[1:])
+        if inner is None or not inner:
+            return False
+        behind = source[len(inner) + 3 :]
+        if any(kind not in ("word", "quoted") and value not in (b"(", b",", b")") for kind, value in behind):
+            return False
+        if not {value.lower() for _, value in behind}.isdisjoint(_MORE_SOURCES):
+            return False
+        for part in split(inner, comma):
+            cast = next((i for i, token in enumerate(part) if token == ("other", b":")), len(part))
+            made = self.value(part[:cast])
+            if made.text != ANY_OPEN or made.bits != GIVEN:
+                return False
+            self.given |= made.arguments
+        return True
+
+    def bracket(self, at: int, tokens: list[Token] | None = None) -> list[Token] | None:
+        """What stands in the brackets that open *at*; None where none do."""
+        tokens = self.tokens if tokens is None else tokens
+        depth = 0
+        for i in range(at, len(tokens)):
+            depth += opens(*tokens[i])
+            if not depth:
+                self.spend(i - at)
+                return tokens[at + 1 : i] if i > at else None
+        self.spend(len(tokens) - at)
+        return None
 
     # --- variables ---
 
@@ -191,7 +297,7 @@ class _Reader:
         values = [value.lower() for _, value in rest]
         if declaring:
             type_ = [value for value in values[:2] if value != b"constant"]
-            known = _by_type(type_)
+            known = by_type(type_)
             variable = self.variable(name)
             if known is not None:
                 variable.known = known
@@ -215,7 +321,7 @@ class _Reader:
             end = next((i for i in range(at, len(self.words)) if self.words[i] in (b"loop", b";")), len(self.words))
             self.spend(end - at)
             if any(self.words[i : i + 2] == [b".", b"."] or b".." in self.tokens[i][1] for i in range(at, end)):
-                self.variable(self.name(at)).known = _NUMBER
+                self.variable(self.name(at)).known = NUMBER
                 return
         while at < len(self.tokens) and self.tokens[at][0] in ("word", "quoted"):
             if self.words[at] != b"strict":
@@ -230,104 +336,109 @@ class _Reader:
 
     # --- expressions ---
 
-    def expression(self, at: int, *, whole: bool = False) -> list[_Token]:
+    def expression(self, at: int, *, whole: bool = False) -> list[Token]:
         """The tokens of an expression that begins *at*; *whole*: up to the end of its statement."""
         depth = 0
-        found: list[_Token] = []
+        found: list[Token] = []
         for i in range(at, len(self.tokens)):
             word = self.words[i]
             if depth == 0 and (word == b";" or (not whole and word in _END_OF_COMMAND)):
                 break
-            depth += _opens(self.tokens[i][0], word)
+            depth += opens(self.tokens[i][0], word)
             found.append(self.tokens[i])
         self.spend(len(found) + 1)
         return found
 
-    def value(self, tokens: list[_Token], depth: int = 0) -> _Text:
+    def value(self, tokens: list[Token], depth: int = 0) -> Made:
         """What the expression makes."""
         if depth > _DEEPEST:
-            return _UNKNOWN
+            return UNKNOWN
         self.spend(len(tokens) + 1)
-        made = [self.operand(part, depth) for part in _split(tokens, _concatenation)]
-        return _put_together(b"".join(each.text for each in made), made)
+        made = [self.operand(part, depth) for part in split(tokens, concatenation)]
+        return put_together(b"".join(each.text for each in made), made)
 
-    def operand(self, tokens: list[_Token], depth: int) -> _Text:
+    def operand(self, tokens: list[Token], depth: int) -> Made:
         """What stands between two `||`."""
-        tokens, cast = _without_cast(tokens)
+        tokens, cast = without_cast(tokens)
         if cast is not None:
             return cast
         if not tokens:
-            return _UNKNOWN
+            return UNKNOWN
         kinds = {kind for kind, _ in tokens}
         if kinds <= {"string", "estring", "dollar"}:
-            return _literal(tokens)
+            return literal(tokens)
         (kind, value), rest = tokens[0], tokens[1:]
         word = value.lower()
         if not rest:
             if kind == "number":
-                return _Text(value)
+                return Made(value)
             if kind == "word":
                 return self.named(word, depth)
             if kind == "param":
-                return self.parameters.get(value, _ARGUMENT)
-            return _UNKNOWN
-        if value == b"(" and _closes(tokens):
+                return self.parameters.get(value) or argument(int(value[1:]) - 1)
+            return UNKNOWN
+        if value == b"(" and closes(tokens):
             return self.value(tokens[1:-1], depth + 1)
         if word == b"case" and tokens[-1][1].lower() == b"end":
-            return _any_of([self.value(part, depth + 1) for part in _results(tokens[1:-1])])
-        if kind == "word" and _closes(rest):
-            return self.call(word, _split(rest[1:-1], _comma), depth + 1)
-        return _UNKNOWN
+            return any_of([self.value(part, depth + 1) for part in results(tokens[1:-1])])
+        if kind == "word" and closes(rest):
+            return self.call(word, split(rest[1:-1], comma), depth + 1)
+        return UNKNOWN
 
-    def named(self, name: bytes, depth: int) -> _Text:
+    def named(self, name: bytes, depth: int) -> Made:
         """What a variable or a parameter has."""
+        if self.ambiguous:
+            return UNKNOWN
         variable = self.variables.get(name)
         if variable is None:
             if name in _OF_A_TRIGGER:
-                return _Text(NAME)
-            return self.parameters.get(name, _UNKNOWN)
+                return Made(NAME)
+            return self.parameters.get(name, UNKNOWN)
         if variable.foreign:
-            return variable.known or _UNKNOWN
+            return variable.known or UNKNOWN
         if variable.known is not None:
             return variable.known
-        if self.parameters.get(name, _ARGUMENT) is not _ARGUMENT:
-            return self.parameters[name]
+        given = self.parameters.get(name)
+        if given is not None and not given.bits:
+            return given
         if name in self.open:
-            return _Text(ANY_OPEN)  # to itself, which has been seen
+            return Made(ANY_OPEN)  # to itself, which has been seen
         if name in self.closed:
             return self.closed[name]
         self.open.append(name)
         texts = [self.value(tokens, depth + 1) for tokens in variable.assigned]
         self.open.pop()
-        if name in self.parameters:
-            texts.append(self.parameters[name])
-        made = texts[0] if len(texts) == 1 and ANY_OPEN not in texts[0].text else _any_of(texts)
+        if given is not None:
+            texts.append(given)
+        made = texts[0] if len(texts) == 1 and ANY_OPEN not in texts[0].text else any_of(texts)
         if not self.open:
             self.closed[name] = made
         return made
 
-    def call(self, name: bytes, arguments: list[list[_Token]], depth: int) -> _Text:
+    def call(self, name: bytes, arguments: list[list[Token]], depth: int) -> Made:
         """What a function makes of its arguments."""
+        if name in self.own:
+            return UNKNOWN
         if name == b"quote_ident":
-            return _Text(NAME)
+            return Made(NAME)
         if name in (b"quote_literal", b"quote_nullable"):
-            return _Text(LITERAL)
+            return Made(LITERAL)
         if name == b"concat":
-            return self.value([token for argument in arguments for token in (*argument, *_BARS)][:-2], depth)
+            return self.value([token for argument in arguments for token in (*argument, *BARS)][:-2], depth)
         if name == b"coalesce":
-            return _any_of([self.value(argument, depth) for argument in arguments])
+            return any_of([self.value(argument, depth) for argument in arguments])
         if name == b"format" and arguments and not any(argument[:1] == [("word", b"variadic")] for argument in arguments):
             return self.format(self.value(arguments[0], depth), [self.value(argument, depth) for argument in arguments[1:]])
         if name == b"chr" and [kind for kind, _ in arguments[0]] == ["number"]:
             code = arguments[0][0][1]
-            return _Text(bytes([int(code)])) if code.isdigit() and 0 < int(code) < 128 else _UNKNOWN
+            return Made(bytes([int(code)])) if code.isdigit() and 0 < int(code) < 128 else UNKNOWN
         if name == b"to_char" and len(arguments) == 2 and {kind for kind, _ in arguments[1]} == {"string"}:
-            return _NUMBER if _DIGITS.fullmatch(arguments[1][0][1][1:-1]) else _UNKNOWN
-        return _UNKNOWN
+            return NUMBER if DIGITS.fullmatch(arguments[1][0][1][1:-1]) else UNKNOWN
+        return UNKNOWN
 
-    def format(self, template: _Text, values: list[_Text]) -> _Text:
+    def format(self, template: Made, values: list[Made]) -> Made:
         """What format() makes (manual 9.4.1)."""
-        used = [template if _ALTERNATIVES.search(template.text) is None else _Text(b"", UNREAD, template.parts)]
+        used = [template if ALTERNATIVES.search(template.text) is None else Made(b"", UNREAD, template.parts, template.arguments)]
         count = 0
 
         def fill(match: re.Match[bytes]) -> bytes:
@@ -340,266 +451,11 @@ class _Reader:
                 return NAME
             if kind == b"L":
                 return LITERAL
-            value = values[count - 1] if 0 < count <= len(values) and width is None else _UNKNOWN
+            value = values[count - 1] if 0 < count <= len(values) and width is None else UNKNOWN
             used.append(value)
             return value.text
 
         text = _SPECIFIER.sub(fill, template.text)
         if b"%" in _SPECIFIER.sub(b"", template.text):
-            return _UNKNOWN  # width by an argument, or wrong
-        return _put_together(text, used)
-
-
-_BARS: list[_Token] = [("other", b"|"), ("other", b"|")]
-_DIGITS = re.compile(rb"(?:YYYY|YY|IYYY|MM|DDD|DD|HH24|HH12|HH|MI|SS|WW|IW|FM|Q|J|US|MS|[_\-.:/ 09])+")
-
-
-def judge(made: _Text) -> tuple[int, bool]:
-    """What a command does that is *made* like that: bits, and whether it may name any relation."""
-    bits = made.bits
-    any_relation = False
-    for i, text in enumerate((made.text, *made.parts)):
-        if hides_names(text) or _SET_OF_MARK.search(text) is not None:
-            bits |= MAKES
-        elif _SET_OPEN.search(text) is not None:
-            bits |= UNREAD if i else MAKES
-        if (
-            _JOINED.search(text) is not None
-            or text.count(b"'") % 2
-            or _RUNS_TEXT.search(text) is not None
-            or _calls_mark(text, i > 0)
-        ):
-            bits |= UNREAD
-        any_relation = any_relation or MARK in _QUOTED_LITERAL.sub(b"", text)
-    return bits, any_relation
-
-
-def _calls_mark(text: bytes, is_part: bool) -> bool:
-    """Whether *text* calls a function of a name that nobody knows; *is_part*: something may stand in front of it."""
-    creates = _CREATE.match(text) is not None
-    for match in _CALL.finditer(text):
-        if _MARKS.search(match[1]) is None or (is_part and not match.start()):
-            continue
-        before = text[max(match.start() - _BEFORE, 0) : match.start()]
-        if _NO_CALL.search(before) is None and not (creates and _NO_CALL_IN_CREATE.search(before) is not None):
-            return True
-    return False
-
-
-def _put_together(text: bytes, made: list[_Text]) -> _Text:
-    """A text made of these, with all their parts."""
-    parts = tuple(part for each in made for part in each.parts)
-    bits = _all_bits(made)
-    if len(text) + sum(len(part) + 10 for part in parts) > _LONGEST:
-        return _Text(ANY_OPEN, bits | UNREAD)
-    return _Text(text, bits, parts)
-
-
-def _all_bits(made: Iterable[_Text]) -> int:
-    bits = READ
-    for each in made:
-        bits |= each.bits
-    return bits
-
-
-def _any_of(texts: list[_Text]) -> _Text:
-    """One of several texts, nobody knows which."""
-    if not texts:
-        return _Text(b"")
-    left = any(_open(each.text[:1], ANY_RIGHT + ANY) for each in texts)
-    right = any(_open(each.text[-1:], ANY_LEFT + ANY) for each in texts)
-    mark = (ANY, ANY_RIGHT, ANY_LEFT, ANY_OPEN)[right + 2 * left]
-    return _put_together(mark, [_Text(b"", each.bits, (each.text, *each.parts)) for each in texts])
-
-
-def _open(edge: bytes, closed: bytes) -> bool:
-    """Whether a word may go on beyond the character at a text's edge; *closed*: marks that say it does not."""
-    return not edge or (edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None)
-
-
-def _by_type(words: list[bytes]) -> _Text | None:
-    """What values of a type look like, where that is known; *words*: how its name begins."""
-    first = words[0] if words else b""
-    if first == b"pg_catalog" or (len(words) > 1 and words[1] == b"["):
-        return None
-    return _NUMBER if first in _SCALARS else _Text(NAME) if first in _NAMES else None
-
-
-def _without_cast(tokens: list[_Token]) -> tuple[list[_Token], _Text | None]:
-    """The operand without a cast at its end; or what it is, where its type says that."""
-    depth = 0
-    colons = []
-    for i, (kind, value) in enumerate(tokens[:-1]):
-        depth += _opens(kind, value)
-        if not depth and value == b":" and tokens[i + 1][1] == b":":
-            colons.append(i)
-    end = len(tokens)
-    for i in reversed(colons):
-        type_ = [value.lower() for _, value in tokens[i + 2 : end]]
-        known = _by_type(type_)
-        if known is not None:
-            return [], known
-        if type_ not in ([b"text"], [b"varchar"]):
-            return [], _UNKNOWN
-        end = i
-    return tokens[:end], None
-
-
-def _literal(tokens: list[_Token]) -> _Text:
-    """String constants, one or several that follow each other."""
-    text = b""
-    for kind, value in tokens:
-        if kind == "dollar":
-            tag = value.find(b"$", 1) + 1
-            text += value[tag:-tag]
-        elif kind == "string":
-            text += value[1:-1].replace(b"''", b"'")
-        else:
-            inner = value[2:-1].replace(b"''", b"'")
-            if any(escape not in _ESCAPES for escape in _ESCAPE.findall(inner)):
-                return _UNKNOWN
-            text += _ESCAPE.sub(lambda match: _ESCAPES[match[1]], inner)
-    return _Text(re.sub(rb"[\x80-\xff]", MARK, text))
-
-
-def _opens(kind: str, value: bytes) -> int:
-    """1 for an opening bracket, -1 for a closing one."""
-    return (value in (b"(", b"[")) - (value in (b")", b"]")) if kind == "other" else 0
-
-
-def _closes(tokens: list[_Token]) -> bool:
-    """Whether the bracket with which the tokens begin closes with the last of them."""
-    depth = 0
-    for i, (kind, value) in enumerate(tokens):
-        depth += _opens(kind, value)
-        if not depth:
-            return i == len(tokens) - 1 and value == b")"
-    return False
-
-
-def _results(tokens: list[_Token]) -> list[list[_Token]]:
-    """The expressions behind THEN and ELSE of a CASE, without those of others within it."""
-    found: list[list[_Token]] = []
-    depth = 0
-    taking = False
-    for kind, value in tokens:
-        word = value.lower() if kind == "word" else b""
-        depth += (word == b"case") - (word == b"end")
-        if not depth and word in (b"then", b"else"):
-            found.append([])
-            taking = True
-        elif not depth and word == b"when":
-            taking = False
-        elif taking:
-            found[-1].append((kind, value))
-    return found
-
-
-def _concatenation(tokens: list[_Token], i: int) -> int:
-    return 2 if tokens[i : i + 2] == _BARS else 0
-
-
-def _comma(tokens: list[_Token], i: int) -> int:
-    return 1 if tokens[i] == ("other", b",") else 0
-
-
-def _split(tokens: list[_Token], separator: Callable[[list[_Token], int], int]) -> list[list[_Token]]:
-    """The tokens between separators that stand in no brackets."""
-    parts: list[list[_Token]] = [[]]
-    depth = i = 0
-    while i < len(tokens):
-        kind, value = tokens[i]
-        length = separator(tokens, i) if depth == 0 else 0
-        if length:
-            parts.append([])
-            i += length
-            continue
-        depth += _opens(kind, value)
-        parts[-1].append(tokens[i])
-        i += 1
-    return parts
-
-
-_WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
-
-
-def words_of(text: bytes) -> set[bytes]:
-    """Every word of *text*, wherever it stands, in lower case."""
-    return {word.lower() for word in _WORD.findall(text)}
-
-
-def _words_in(kind: str, value: bytes) -> set[bytes]:
-    """The words in a string constant."""
-    return words_of(value) if kind in ("string", "estring", "dollar") else set()
-
-
-# --- texts of clients ---
-
-
-BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
-
-
-def runs(text: bytes, names: frozenset[bytes]) -> bool:
-    """Whether *text* itself, not a string in it, has one of these names, or brings code along."""
-    words = words_of(text)
-    if words.isdisjoint(names) and words.isdisjoint(BRINGS_CODE):
-        return False
-    outside = {value.strip(b'"').lower() for kind, value, _ in lexemes(text) if kind in ("word", "quoted")}
-    return not (outside.isdisjoint(names) and outside.isdisjoint(BRINGS_CODE))
-
-
-def reach(text: bytes, values: Iterable[bytes], given: frozenset[bytes]) -> int:
-    """What a text hands to functions that run what they are *given*, and what the code that it brings along runs: bits.
-
-    *values* are bound to it. What is handed over as one literal or parameter was seen.
-    """
-    if not runs(text, given):
-        return READ
-    bits = _reach(text, given, False, 0)
-    for value in values:
-        bits |= _reach(value, given, True, 0)
-    return bits & ~GIVEN | UNREAD if bits & GIVEN else bits
-
-
-def _reach(text: bytes, given: frozenset[bytes], code: bool, depth: int) -> int:
-    if depth > _DEEPEST:
-        return UNREAD
-    words = words_of(text)
-    if b"execute" not in words and words.isdisjoint(given):
-        return READ
-    bits = READ
-    if code:
-        bits |= commands(text).bits
-    tokens = [(kind, value) for kind, value, _ in lexemes(text)]
-    for i, (kind, value) in enumerate(tokens):
-        if kind in ("word", "quoted") and value.strip(b'"').lower() in given and not _in_full(tokens, i + 1):
-            bits |= UNREAD
-        elif kind in ("string", "estring", "dollar"):
-            inner = _literal([(kind, value)])
-            bits |= inner.bits | _reach(inner.text, given, True, depth + 1)
-        elif kind == "unclosed":
-            bits |= UNREAD
-    return bits
-
-
-_CONSTANTS = frozenset((b"null", b"true", b"false"))
-
-
-def _in_full(tokens: list[_Token], at: int) -> bool:
-    """Whether a call's arguments, which begin *at*, are literals and parameters."""
-    if tokens[at : at + 1] != [("other", b"(")]:
-        return False
-    cast = 0
-    for i in range(at + 1, len(tokens)):
-        kind, value = tokens[i]
-        if value == b")":
-            return True
-        if kind == "word" and not cast and value.lower() not in _CONSTANTS and tokens[i + 1 : i + 3] != _ARROW:
-            return False
-        if kind == "quoted" or (kind == "other" and value not in (b",", b":", b"=", b">", b"-", b"+")):
-            return False
-        cast = kind == "other" and value == b":"
-    return False
-
-
-_ARROW: list[_Token] = [("other", b"="), ("other", b">")]
+            return UNKNOWN  # width by an argument, or wrong
+        return put_together(text, used)

@@ -13,8 +13,11 @@ import re
 from dataclasses import dataclass
 
 from pgpool_py.session import flags
+from pgpool_py.session.commands import NOTHING_MADE, commands
+from pgpool_py.session.expressions import GIVEN, MAKES, UNREAD
 from pgpool_py.session.lexemes import lexemes
-from pgpool_py.session.mentions import candidates, crowded, hides_names
+from pgpool_py.session.mentions import candidates, crowded, hides_names, hides_set_names
+from pgpool_py.session.reach import is_unsure
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
 
 _CHARACTERISTICS = (
@@ -34,7 +37,8 @@ class Effects:
     `listens`     the text has LISTEN or UNLISTEN of a channel
     `whole`       anything may have changed
     `candidates`  with `whole`: custom names the text mentions
-    `unknowable`  custom settings may have been made whose names nobody can know
+    `unknowable`  custom settings may have been made whose names nobody can know; `unread`: the same, for the transaction only
+    `patterns`    what stands before and behind something bound in the names of others; `bound`: names are picked out of that
     `single`      the text is one statement
     """
 
@@ -46,6 +50,9 @@ class Effects:
     whole: bool = False
     candidates: frozenset[bytes] = frozenset()
     unknowable: bool = False
+    unread: bool = False
+    patterns: frozenset[tuple[bytes, bytes]] = frozenset()
+    bound: bool = False
     single: bool = True
 
 
@@ -68,11 +75,18 @@ def effects(text: bytes, verdict: int) -> Effects:
     """Return what *text*, without its closing zero byte, does to settings; *verdict* is that of the scan."""
     if verdict & flags.OPAQUE:
         named = candidates(text)
+        # Where even the ends of strings are unknown nothing can be read closely.
+        unsure = is_unsure(text)
+        made = NOTHING_MADE if unsure else commands(text, is_sql=True)
+        hides = hides_names(text) if unsure else hides_set_names(text)
         return Effects(
             whole=True,
-            candidates=named,
+            candidates=named | {name for name in made.settings if b"." in name},
             listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
-            unknowable=hides_names(text) or crowded(named),
+            unknowable=hides or crowded(named) or bool(made.bits & MAKES),
+            unread=bool(made.bits & UNREAD),
+            patterns=made.patterns,
+            bound=bool(made.bits & GIVEN and not made.patterns),
             single=False,
         )
     reader = Reader()
@@ -85,17 +99,25 @@ def effects(text: bytes, verdict: int) -> Effects:
             count += 1
             reader.read(tokens)
     settings = verdict & flags.SETTINGS
-    found = reader.names or reader.passing or reader.resets or reader.resets_all or reader.parameters
+    found = reader.names or reader.passing or reader.resets or reader.resets_all or reader.parameters or reader.made
     whole = reader.whole or bool(settings and not found)
+    made = commands(text, is_sql=True) if reader.made and not whole else NOTHING_MADE
+    bound = bool(made.bits & GIVEN and not made.patterns)
+    custom = not bound and all(b"." in before + behind for before, behind in made.patterns)
+    if made.bits & MAKES or (made.bits & GIVEN and not reader.made_passing and not custom):
+        whole = True
     return Effects(
-        names=frozenset(reader.names | reader.resets),
+        names=frozenset(reader.names | reader.resets | made.settings),
         passing=frozenset(reader.passing - reader.names),
         resets_all=reader.resets_all,
         parameters=tuple(reader.parameters),
         listens=reader.listens,
         whole=whole,
         candidates=candidates(text) if whole else frozenset(),
-        unknowable=whole,
+        unknowable=reader.whole or bool(made.bits & MAKES) or (whole and not reader.made),
+        unread=bool(made.bits & UNREAD),
+        patterns=made.patterns,
+        bound=bound,
         single=count == 1,
     )
 
@@ -149,6 +171,8 @@ class Reader:
         self.parameters: list[int] = []
         self.listens = False
         self.whole = False
+        self.made = False  # a set_config of a name that is made; `made_passing`: all of them end with the transaction
+        self.made_passing = True
 
     def read(self, tokens: list[_Token]) -> None:
         lead = tokens[0]
@@ -246,14 +270,16 @@ class Reader:
             return
         (kind, name), cast = arguments[0][0], arguments[0][1:]
         if cast and not (len(cast) == 3 and cast[:2] == [("o", b":")] * 2 and cast[2][0] == "w"):
-            self.whole = True
+            self.made = True
+            self.made_passing = self.made_passing and arguments[2] == [("w", b"true")]
         elif kind == "s":
             passing = arguments[2] == [("w", b"true")]
             (self.passing if passing else self.names).add(name.lower())
         elif kind == "p":
             self.parameters.append(int(name) - 1)
         else:
-            self.whole = True
+            self.made = True
+            self.made_passing = self.made_passing and arguments[2] == [("w", b"true")]
 
 
 def _name(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:

@@ -197,8 +197,7 @@ RUNNING: dict[bytes, int] = {
     ),
 }
 RUNNING_EXTENSIONS = frozenset(["tablefunc", "xml2"])
-# Languages that are read; and those whose functions are taken at their word, being compiled.
-READ_LANGUAGES = frozenset(["sql", "sqlbody", "plpgsql", "c", "internal"])
+COMPILED = frozenset(["c", "internal"])  # languages whose functions are taken at their word
 # What code in another language has that runs commands, or could: SPI by its names in PL/Perl, PL/Python, PL/Tcl, PL/v8.
 RUNS_SQL = re.compile(rb"spi|plpy|plv8|execute|prepare|eval|exec|import|require|getattr|globals|subst|uplevel", re.IGNORECASE)
 

@@ -61,3 +61,11 @@ def _comment_end(text: bytes, at: int) -> int:
         else:
             depth, at = depth - 1, closes + 2
     return at
+
+
+_WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
+
+
+def words_of(text: bytes) -> set[bytes]:
+    """Every word of *text*, wherever it stands, in lower case."""
+    return {word.lower() for word in _WORD.findall(text)}

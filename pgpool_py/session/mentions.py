@@ -85,19 +85,27 @@ def crowded(names: frozenset[bytes]) -> bool:
 
 
 # A setting's name that is made at run time, or hidden behind comments.
-_HIDDEN_NAME = (
+_HIDDEN_IN_SET_CONFIG = (
     rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\x80-\xff]{0,300}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
-    rb"|U&\""
+)
+_HIDDEN_IN_SET = (
+    rb"U&\""
     rb"|%b(?:%b%b*+(?:\.%b*+(?:%b%b*+)?+)*+)?+(?:/\*|--)"
 ) % (_SET, _PART, _GAP, _GAP, _PART, _GAP)
-_HIDES_NAMES = re.compile(_HIDDEN_NAME, re.IGNORECASE | re.DOTALL)
+_HIDES_NAMES = re.compile(_HIDDEN_IN_SET_CONFIG + rb"|" + _HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
+_HIDES_SET_NAMES = re.compile(_HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
 # Within much data EXECUTE is mostly a word; code would be a DO.
 _DO = re.compile(rb"\bDO\s+(?:LANGUAGE\s+\"?\w+\"?\s+)?(?:[eE]?'|\$\w*\$)", re.IGNORECASE)
 
 
 def hides_names(code: bytes) -> bool:
-    """Whether *code*, of a function or a DO, touches settings whose names are not in its text. (For its EXECUTEs: `commands`.)"""
+    """Whether *code* touches settings whose names are not in its text; `commands` knows better of code that can be read."""
     return _HIDES_NAMES.search(code) is not None or _has_foreign_names(code)
+
+
+def hides_set_names(code: bytes) -> bool:
+    """The same without set_config."""
+    return _HIDES_SET_NAMES.search(code) is not None or _has_foreign_names(code)
 
 
 def _has_foreign_names(text: bytes) -> bool:

@@ -35,7 +35,8 @@ cdef class Scanner:
     cdef readonly int ddl, everywhere
     cdef readonly bint nonascii
     cdef readonly dict words
-    cdef readonly frozenset makers, unread, given
+    cdef readonly frozenset makers, unread, patterns
+    cdef readonly dict given
     cdef Py_ssize_t filter_mask
     cdef bytes filter
     cdef Py_ssize_t mask

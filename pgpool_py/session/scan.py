@@ -242,10 +242,19 @@ class Beginning:
 
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
-    besides, by event triggers; `everywhere`: what any text may do, by code that runs without being named; `makers`, `unread`,
-    `given`: which of the names lead to DYNAMIC, UNREAD, and GIVEN code."""
+    besides, by event triggers; `everywhere`: what any text may do, by code that runs without being named; `given` and `patterns`:
+    of the code that runs, or names settings by, what it is given (`reach`). `makers`, `unread`: names that lead to DYNAMIC, and
+    UNREAD, code."""
 
-    def __init__(self, words: dict[bytes, int], informed: bool, ddl: int = 0, everywhere: int = 0) -> None:
+    def __init__(
+        self,
+        words: dict[bytes, int],
+        informed: bool,
+        ddl: int = 0,
+        everywhere: int = 0,
+        given: dict[bytes, frozenset[int]] | None = None,
+        patterns: frozenset[tuple[bytes, bytes]] = frozenset(),
+    ) -> None:
         self.informed = informed
         self.ddl = ddl
         self.everywhere = everywhere
@@ -254,9 +263,10 @@ class Scanner:
             self.words[word] = self.words.get(word, 0) | bits
         # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
-        self.makers, self.unread, self.given = [
-            frozenset(word.lower() for word, bits in words.items() if bits & bit)
-            for bit in (flags.DYNAMIC, flags.UNREAD, flags.GIVEN)
+        self.given = given or {}
+        self.patterns = patterns
+        self.makers, self.unread = [
+            frozenset(word.lower() for word, bits in words.items() if bits & bit) for bit in (flags.DYNAMIC, flags.UNREAD)
         ]
         self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)

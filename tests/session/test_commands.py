@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.session.commands import GIVEN, MAKES, READ, UNREAD, commands, reach
+from pgpool_py.session.commands import commands
+from pgpool_py.session.expressions import GIVEN, MAKES, READ, UNREAD
+from pgpool_py.session.reach import completions, reach
 
-PARAMETERS = {b"t": b"text", b"n": b"integer", b"r": b"regclass", b"made": b"text"}
+PARAMETERS = ((b"t", b"text"), (b"n", b"integer"), (b"r", b"regclass"), (b"made", b"text"))
 
 READABLE = {
     "a literal": "execute 'select 1'",
@@ -32,6 +34,8 @@ READABLE = {
     "by return query": "return query execute 'select * from ' || quote_ident(t) using n",
     "for a loop": "for x in execute 'select * from ' || quote_ident(t) loop null; end loop",
     "for a cursor": "open c for execute format('select * from %I', t)",
+    "a known setting": "perform set_config('app.' || 'tenant', t, false)",
+    "one of two settings": "perform set_config(case when n > 1 then 'app.a' else 'app.b' end, t, false)",
     "known names": "execute 'set app.tenant = ' || quote_literal(t)",
     "known names by format": "execute format('select set_config(''app.tenant'', %L, true)', t)",
     "an index": "execute format('create index %I on %I (a)', t, t)",
@@ -47,6 +51,11 @@ ARGUMENTS = {
     "itself": "execute t",
     "in an expression": "execute 'select ' || t",
     "by its number": "execute 'select ' || $1",
+    "a setting": "perform set_config('app.' || t, 'x', false)",
+    "a setting by format": "perform set_config(format('app.%s.id', t), 'x', true)",
+    "settings of a list": "perform set_config(j->>0, j->>1, true) from json_array_elements(t::json) j",
+    "settings of an object": "perform set_config(key, value, false) from jsonb_each_text($1)",
+    "settings of arrays": "perform set_config(k, v, true) from unnest(t::text[], made::text[]) as u(k, v)",
     "for a name": "execute 'select count(*) from ' || t",
     "by format": "execute format('select %s from %I', t, t)",
     "by a variable": "declare q text := 'select ' || t; begin execute q",
@@ -79,13 +88,21 @@ NOBODYS = {
     "parts that may join": "declare q text := 'select set_'; begin q := q || 'config(1)'; execute q",
     "a pattern": "execute 'select ' || to_char(n, t)",
     "an escape": "execute E'select \\x31'",
+    "a setting of a row, for the transaction": "perform set_config('app.' || k, v, true) from cmds",
+    "a setting of a row's list": "perform set_config(j->>0, j->>1, true) from cmds, json_array_elements(t::json) j",
+    "a setting of a changed list": "perform set_config('x' || (j->>0), j->>1, true) from json_array_elements(t::json) j",
+    "a setting of a number, for the transaction": "perform set_config('app.p' || n, '1', true)",
+    "a setting by name, for the transaction": "execute format('set local %I = %L', t, t)",
+    "set_config by name, for the transaction": "execute format('select set_config(%L, %L, true)', t, t)",
+    "a column before a variable": "#variable_conflict use_column begin execute 'select ' || t",
     "a set, perhaps": "declare q text := 'set'; begin q := q || ' x = 1'; execute q",
 }
 NAMES = {
     "by set_config": "execute format('select set_config(%L, %L, false)', t, t)",
     "by set_config of a number": "execute 'select set_config(''app.p' || n || ''', ''1'', false)'",
     "by set": "execute 'set ' || quote_ident(t) || ' = 1'",
-    "by set local": "execute format('set local %I = %L', t, t)",
+    "by set_config of a row": "perform set_config('app.' || k, v, false) from cmds",
+    "by set_config, perhaps": "perform set_config('app.' || k, v, n > 1) from cmds",
     "by set in a class": "execute format('set app.%I = 1', t)",
     "by a number": "execute 'set app.p' || n || ' = 1'",
     "in the end": "declare q text := 'select set_config'; begin q := q || '(' || quote_literal(t) || ', 1, true)'; execute q",
@@ -105,16 +122,51 @@ def test_commands_are_read_as_far_as_they_stand_in_the_code(code: str, bits: int
 def test_what_a_command_names_is_known() -> None:
     """Words in literals name functions; a relation whose name is made at run time may be any."""
     found = commands(b"execute 'select maker(1) from ' || quote_ident(t)", PARAMETERS)
-    assert b"maker" in found.names
+    assert b"maker" in found.words
     assert found.any_relation
     assert not commands(b"execute 'select ' || quote_literal(t)", PARAMETERS).any_relation
 
 
 def test_code_without_commands_makes_none() -> None:
     """Nothing is read of it at all."""
-    assert commands(b"begin perform 1; return t; end", PARAMETERS).names == frozenset()
+    assert commands(b"begin perform 1; return t; end", PARAMETERS).words == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("code", "patterns", "given"),
+    [
+        ("perform set_config('App.' || made, t, false)", {(b"app.", b"")}, {3}),
+        ("perform set_config(format('app.%s.id', t), 'x', true)", {(b"app.", b".id")}, {0}),
+        ("execute 'select ' || t; perform set_config('app.x', made, true)", set(), {0}),
+        ("perform set_config(j->>0, j->>1, true) from json_array_elements($4) j", set(), {3}),
+    ],
+)
+def test_names_that_arguments_complete(code: str, patterns: set[tuple[bytes, bytes]], given: set[int]) -> None:
+    """What stands around them is known; and which of the arguments it is that the caller has to show."""
+    found = commands(code.encode() + b"; end", PARAMETERS)
+    assert found.bits == GIVEN
+    assert found.patterns == patterns
+    assert found.given == given
+
+
+def test_names_are_completed_from_what_is_seen() -> None:
+    """From literals, within code too, and from what is bound."""
+    patterns = frozenset(((b"app.", b""), (b"", b".id")))
+    text = b"do $$ begin perform set_ctx('Tenant', '1'); end $$"
+    assert {b"app.tenant", b"tenant.id", b"app.1", b"1.id"} <= (completions(patterns, text, ()) or set())
+    names = completions(frozenset(((b"app.", b""),)), b"select set_ctx($1, $2)", (b"user", b"x" * 64))
+    assert names == frozenset((b"app.user",))
+    assert completions(patterns, b"select f(" + b", ".join(b"'%d'" % n for n in range(300)) + b")", ()) is None
+
+
+def test_functions_of_the_database_are_not_the_built_in_ones() -> None:
+    """Whatever they are called."""
+    code = b"execute 'select * from ' || quote_ident(t)"
+    assert commands(code, PARAMETERS).bits == READ
+    assert commands(code, PARAMETERS, frozenset((b"quote_ident",))).bits == UNREAD
+
+
+RUN: dict[bytes, frozenset[int]] = {b"run": frozenset()}
 SEEN = (
     "select run('select 1')",
     "select run($1, 2, null)",
@@ -148,18 +200,32 @@ UNSEEN = (
 @pytest.mark.parametrize("text", SEEN)
 def test_what_is_handed_over_as_a_literal_was_seen(text: str) -> None:
     """So was a parameter; and nothing runs the words of other data."""
-    assert reach(text.encode(), (), frozenset((b"run",))) == READ
+    assert reach(text.encode(), (), RUN) == (READ, frozenset())
 
 
 @pytest.mark.parametrize("text", UNSEEN)
 def test_what_is_put_together_was_not_seen(text: str) -> None:
     """Nor what comes out of a table, wherever the call stands."""
-    assert reach(text.encode(), (), frozenset((b"run",))) == UNREAD
+    assert reach(text.encode(), (), RUN) == (UNREAD, frozenset())
 
 
 def test_values_are_read_where_something_runs_them() -> None:
     """What is bound to such a function is a command like any other."""
-    given = frozenset((b"run",))
-    assert reach(b"select run($1)", (b"select run(c) from cmds",), given) == UNREAD
-    assert reach(b"select run($1)", (b"select 1",), given) == READ
-    assert reach(b"insert into t values ($1)", (b"run(c)",), given) == READ
+    assert reach(b"select run($1)", (b"select run(c) from cmds",), RUN)[0] == UNREAD
+    assert reach(b"select run($1)", (b"select 1",), RUN)[0] == READ
+    assert reach(b"select run($1)", (b"[\"\\u0061\"]",), RUN)[0] == UNREAD
+    assert reach(b"insert into t values ($1)", (b"run(c)",), RUN)[0] == READ
+
+
+def test_only_arguments_that_run_must_be_seen() -> None:
+    """The value of a setting may come from anywhere."""
+    given = {b"set_ctx": frozenset((0,))}
+    assert reach(b"select set_ctx('tenant', current_tenant(a, b)) from t", (), given)[0] == READ
+    assert reach(b"select set_ctx(k, 'x') from t", (), given)[0] == UNREAD
+    assert reach(b"select set_ctx(v => 'x', k => k) from t", (), given)[0] == UNREAD
+
+
+def test_a_do_says_what_it_puts_together() -> None:
+    """Names that its own literals make."""
+    text = b"do $$ begin perform set_config('app.' || 'tenant', '1', false); end $$"
+    assert reach(text, (), RUN) == (READ, frozenset((b"app.tenant",)))

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pgpool_py.relay import keeping, requesting
-from pgpool_py.session import channels, commands, effects, flags, mentions, statement_texts
+from pgpool_py.session import channels, commands, effects, flags, mentions, reach, statement_texts
 
 LONG = {
     "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
@@ -48,6 +48,9 @@ LONG = {
     "literals": b"do $$ begin execute " + b"'x' " * 8_000 + b"; end $$",
     "what is run": b"select run(" * 2_900,
     "texts in texts": b"select run('" + b"execute ''x'' run(" * 1_600 + b"')",
+    "settings": b"do $$ begin " + b"perform set_config(a, b, c) from t; " * 800 + b"end $$",
+    "settings of one statement": b"do $$ begin " + b"perform set_config(a, b, true), " * 900 + b" end $$",
+    "settings without an end": b"do $$ begin " + b"set_config(" * 2_700 + b" end $$",
     "quotes in quotes": b"select run(" + b"'" * 15_000 + b" execute " + b"'" * 15_000 + b")",
 }
 
@@ -63,7 +66,8 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             effects.effects(text, flags.UNKNOWN)
             effects.effects(text, flags.SETTINGS)
             mentions.amid_data(text, frozenset(), frozenset())
-            commands.reach(text, (text,), frozenset((b"run",)))
+            reach.reach(text, (text,), {b"run": frozenset()})
+            reach.completions(((b"app.", b""),), text, ())
             commands.commands(text)
             effects.local_names(text, flags.TRANSACTION_LOCAL)
             statement_texts.deallocated_name(text + b"\0")

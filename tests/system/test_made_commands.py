@@ -42,6 +42,10 @@ create function made_wrap(a text) returns text language sql as $$ select made_ru
 create function made_on_insert() returns trigger language plpgsql as $$
   declare r text; begin execute 'select ' || new.c into r; new.c := r; return new; end $$;
 create trigger made_trigger before insert on made_log for each row execute function made_on_insert();
+create function made_set(k text, v text) returns text language plpgsql as
+  $$ begin return set_config('zz.' || k, v, false); end $$;
+create function made_set_local(k text, v text) returns text language sql as $$ select set_config('zz.' || k, v, true) $$;
+create function made_set_number(n int, v text) returns text language sql as $$ select set_config('zz.p' || n, v, true) $$;
 create function made_build(a text) returns bigint language plpgsql as $$
   declare q text := 'select count(*) from made_cmds where true'; n bigint;
   begin if a is not null then q := q || ' and c <> ' || quote_literal(a); end if; execute q into n; return n; end $$;
@@ -160,6 +164,63 @@ def test_bound_commands_are_read(pooler: stack.Pooler) -> None:
             assert wire.errors(owner.exchange(wire.run("select made_run($1)", [value]))) == []
             assert other.ask(asks(name)) == "undefined"
             assert owner.ask(asks(name)) == "v"
+
+
+NAMED = {
+    "by a function": ("select made_set('fn', 'v')", [], "zz.fn", "v"),
+    "by a function, bound": ("select made_set($1, $2)", [b"bound", b"v"], "zz.bound", "v"),
+    "by a function, the value made": ("select made_set('val', 'v' || 1)", [], "zz.val", "v1"),
+    "by a function, for the transaction": ("select made_set_local($1, 'v')", [b"local"], "zz.local", ""),
+    "in a DO": ("do $$ begin perform made_set('do', 'v'); end $$", [], "zz.do", "v"),
+    "in a DO, in parts": ("do $$ begin perform set_config('zz.' || 'parts', 'v', false); end $$", [], "zz.parts", "v"),
+    "in parts": ("select set_config('zz.' || $1, 'v', false)", [b"direct"], "zz.direct", "v"),
+    "in parts, for the transaction": ("select set_config('zz.' || $1, 'v', true)", [b"passing"], "zz.passing", ""),
+    "out of a list": (
+        "select set_config(el->>0, el->>1, true) from json_array_elements($1::json) el",
+        [b'[["role", "story_owner"], ["zz.list", "v"]]'],
+        "zz.list",
+        "",
+    ),
+    "out of a list, for good": (
+        "select set_config(el->>0, el->>1, false) from json_array_elements($1::json) el",
+        [b'[["work_mem", "7MB"], ["zz.kept", "v"]]'],
+        "zz.kept",
+        "v",
+    ),
+    "out of an object": (
+        "select set_config(key, value, false) from json_each_text($1)",
+        [b'{"zz.object": "v"}'],
+        "zz.object",
+        "v",
+    ),
+    "out of arrays": (
+        "select set_config(k, v, false) from unnest($1::text[], $2::text[]) u(k, v)",
+        [b"{zz.array}", b"{v}"],
+        "zz.array",
+        "v",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", NAMED)
+def test_settings_named_by_what_was_seen_pin_nobody(narrow: stack.Pooler, way: str) -> None:
+    """Row-level security is often fed by such code: its names are known, so its clients share one server."""
+    text, values, name, kept = NAMED[way]
+    with narrow.connect("one") as owner, narrow.connect("one") as second, narrow.connect("one") as other:
+        for client in (owner, second, owner, second):
+            assert wire.errors(client.exchange(wire.run(text, values))) == []
+        for client in (owner, second):
+            assert client.ask(asks(name)) == kept
+        assert second.ask("select pg_backend_pid()") == owner.ask("select pg_backend_pid()")
+        assert other.ask(asks(name)) == "undefined"
+
+
+def test_names_that_nobody_knows_are_held_where_nothing_is_lost(narrow: stack.Pooler) -> None:
+    """What ends with the transaction leaves only a definition, for which nobody is pinned."""
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        for client in (owner, other, owner):
+            assert client.ask("select made_set_number(3, 'v')") == "v"
+        assert other.ask(asks("zz.p3")) == "undefined"
 
 
 def test_a_seed_is_its_owners_while_there_are_servers(pooler: stack.Pooler) -> None:

@@ -1,0 +1,248 @@
+"""What an SQL expression in code makes, as far as that can be told: a text with marks (see `commands`, which reads the code).
+
+A mark stands where one quoted name, one literal or one number will stand; or one of several texts, which are kept as parts, or an
+argument. `judge` looks through a command that is made like that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgpool_py.session import flags
+from pgpool_py.session.mentions import hides_names
+
+# What runs: nothing but what stands in the code; an argument as it is given; what nobody has read; or it makes names.
+READ, GIVEN, UNREAD, MAKES = 0, flags.GIVEN, flags.UNREAD, flags.DYNAMIC
+
+# In a text: one name, literal or number; or one of several texts, which begin and end with a part of a word (OPEN) or not.
+MARK = b"\x80"
+NAME, LITERAL = b'"\x80"', b"'\x80'"
+ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"  # open on both sides, on the right, on the left, on none
+_JOINED = re.compile(rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]")  # with what may be a part of the same word
+_CALL = re.compile(rb"(?<![\w$\".\x80-\x84])([\w$\".\x80-\x84]++)\s*+\(")
+_NO_CALL = re.compile(rb"\b(?:into|table|exists|references|copy|view)\s*\Z", re.IGNORECASE)
+_NO_CALL_IN_CREATE = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
+_CREATE = re.compile(rb"\s*+create\b", re.IGNORECASE)
+ALTERNATIVES = re.compile(rb"[\x81-\x84]")
+MARKS = re.compile(rb"[\x80-\x84]")
+_BEFORE = 30  # bytes in front of a name that say what it is
+_SET_OF_MARK = re.compile(
+    rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
+)
+# What ends with the transaction, and leaves nothing but a definition.
+_SET_LOCAL_OF_MARK = re.compile(rb"(?:\A|;)\s*set\s+local\s+\"?[\x80-\x84]", re.IGNORECASE)
+_LOCAL_SET_CONFIG = re.compile(
+    rb"\bset_config\s*+\(\s*+'[^'\x80-\x84]*+[\x80-\x84][^']*+'\s*+,\s*+(?:'[^']*+'|[^,()']++)\s*+,\s*+true\s*+\)",
+    re.IGNORECASE,
+)
+_SET_OPEN = re.compile(rb"(?:\A|;)\s*set\s*(?:\s(?:local|session)\s*)?\Z", re.IGNORECASE)
+_RUNS_TEXT = re.compile(rb"\bexecute\b(?!\s+(?:function|procedure|on)\b)|\bdo\b\s*['$\x80-\x84l]", re.IGNORECASE)
+_QUOTED_LITERAL = re.compile(rb"'\x80'")
+
+# Types whose values are one number or name when they are written down.
+_SCALARS = frozenset(
+    b"bool boolean int int2 int4 int8 integer smallint bigint oid real float float4 float8 double numeric decimal date time"
+    b" timetz timestamp timestamptz interval uuid inet cidr macaddr".split()
+)
+_NAMES = frozenset(b"regclass regtype regrole regnamespace regproc regprocedure".split())
+_LONGEST = 16384  # bytes of a command that is put together, and its parts
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\", b"'": b"'"}
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+
+Token = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an expression makes: a text with marks; how well it is known; other texts that may stand for its marks; and which
+    arguments may, by their numbers from 0."""
+
+    text: bytes
+    bits: int = READ
+    parts: tuple[bytes, ...] = ()
+    arguments: frozenset[int] = frozenset()
+
+
+UNKNOWN = Made(ANY_OPEN, UNREAD)
+NUMBER = Made(MARK)
+
+
+def argument(number: int) -> Made:
+    """What a function is given."""
+    return Made(ANY_OPEN, GIVEN, (), frozenset((number,)))
+
+
+BARS: list[Token] = [("other", b"|"), ("other", b"|")]
+DIGITS = re.compile(rb"(?:YYYY|YY|IYYY|MM|DDD|DD|HH24|HH12|HH|MI|SS|WW|IW|FM|Q|J|US|MS|[_\-.:/ 09])+")
+
+
+
+def judge(made: Made) -> tuple[int, bool]:
+    """What a command does that is *made* like that: bits, and whether it may name any relation."""
+    bits = made.bits
+    any_relation = False
+    for i, text in enumerate((made.text, *made.parts)):
+        text, local = _LOCAL_SET_CONFIG.subn(b" ", text)
+        if local or _SET_LOCAL_OF_MARK.search(text) is not None:
+            bits |= UNREAD
+        if hides_names(text) or _SET_OF_MARK.search(text) is not None:
+            bits |= MAKES
+        elif _SET_OPEN.search(text) is not None:
+            bits |= UNREAD if i else MAKES
+        if (
+            _JOINED.search(text) is not None
+            or text.count(b"'") % 2
+            or _RUNS_TEXT.search(text) is not None
+            or _calls_mark(text, i > 0)
+        ):
+            bits |= UNREAD
+        any_relation = any_relation or MARK in _QUOTED_LITERAL.sub(b"", text)
+    return bits, any_relation
+
+
+def _calls_mark(text: bytes, is_part: bool) -> bool:
+    """Whether *text* calls a function of a name that nobody knows; *is_part*: something may stand in front of it."""
+    creates = _CREATE.match(text) is not None
+    for match in _CALL.finditer(text):
+        if MARKS.search(match[1]) is None or (is_part and not match.start()):
+            continue
+        before = text[max(match.start() - _BEFORE, 0) : match.start()]
+        if _NO_CALL.search(before) is None and not (creates and _NO_CALL_IN_CREATE.search(before) is not None):
+            return True
+    return False
+
+
+def put_together(text: bytes, made: list[Made]) -> Made:
+    """A text made of these, with all their parts."""
+    parts = tuple(part for each in made for part in each.parts)
+    bits = READ
+    arguments: frozenset[int] = frozenset()
+    for each in made:
+        bits |= each.bits
+        arguments |= each.arguments
+    if len(text) + sum(len(part) + 10 for part in parts) > _LONGEST:
+        return Made(ANY_OPEN, bits | UNREAD)
+    return Made(text, bits, parts, arguments)
+
+
+def any_of(texts: list[Made]) -> Made:
+    """One of several texts, nobody knows which."""
+    if not texts:
+        return Made(b"")
+    left = any(_open(each.text[:1], ANY_RIGHT + ANY) for each in texts)
+    right = any(_open(each.text[-1:], ANY_LEFT + ANY) for each in texts)
+    mark = (ANY, ANY_RIGHT, ANY_LEFT, ANY_OPEN)[right + 2 * left]
+    return put_together(mark, [Made(b"", each.bits, (each.text, *each.parts), each.arguments) for each in texts])
+
+
+def _open(edge: bytes, closed: bytes) -> bool:
+    """Whether a word may go on beyond the character at a text's edge; *closed*: marks that say it does not."""
+    return not edge or (edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None)
+
+
+def by_type(words: list[bytes]) -> Made | None:
+    """What values of a type look like, where that is known; *words*: how its name begins."""
+    first = words[0] if words else b""
+    if first == b"pg_catalog" or (len(words) > 1 and words[1] == b"["):
+        return None
+    return NUMBER if first in _SCALARS else Made(NAME) if first in _NAMES else None
+
+
+def without_cast(tokens: list[Token]) -> tuple[list[Token], Made | None]:
+    """The operand without a cast at its end; or what it is, where its type says that."""
+    depth = 0
+    colons = []
+    for i, (kind, value) in enumerate(tokens[:-1]):
+        depth += opens(kind, value)
+        if not depth and value == b":" and tokens[i + 1][1] == b":":
+            colons.append(i)
+    end = len(tokens)
+    for i in reversed(colons):
+        type_ = [value.lower() for _, value in tokens[i + 2 : end]]
+        known = by_type(type_)
+        if known is not None:
+            return [], known
+        if type_ not in ([b"text"], [b"varchar"]):
+            return [], UNKNOWN
+        end = i
+    return tokens[:end], None
+
+
+def literal(tokens: list[Token]) -> Made:
+    """String constants, one or several that follow each other."""
+    text = b""
+    for kind, value in tokens:
+        if kind == "dollar":
+            tag = value.find(b"$", 1) + 1
+            text += value[tag:-tag]
+        elif kind == "string":
+            text += value[1:-1].replace(b"''", b"'")
+        else:
+            inner = value[2:-1].replace(b"''", b"'")
+            if any(escape not in _ESCAPES for escape in _ESCAPE.findall(inner)):
+                return UNKNOWN
+            text += _ESCAPE.sub(lambda match: _ESCAPES[match[1]], inner)
+    return Made(re.sub(rb"[\x80-\xff]", MARK, text))
+
+
+def opens(kind: str, value: bytes) -> int:
+    """1 for an opening bracket, -1 for a closing one."""
+    return (value in (b"(", b"[")) - (value in (b")", b"]")) if kind == "other" else 0
+
+
+def closes(tokens: list[Token]) -> bool:
+    """Whether the bracket with which the tokens begin closes with the last of them."""
+    depth = 0
+    for i, (kind, value) in enumerate(tokens):
+        depth += opens(kind, value)
+        if not depth:
+            return i == len(tokens) - 1 and value == b")"
+    return False
+
+
+def results(tokens: list[Token]) -> list[list[Token]]:
+    """The expressions behind THEN and ELSE of a CASE, without those of others within it."""
+    found: list[list[Token]] = []
+    depth = 0
+    taking = False
+    for kind, value in tokens:
+        word = value.lower() if kind == "word" else b""
+        depth += (word == b"case") - (word == b"end")
+        if not depth and word in (b"then", b"else"):
+            found.append([])
+            taking = True
+        elif not depth and word == b"when":
+            taking = False
+        elif taking:
+            found[-1].append((kind, value))
+    return found
+
+
+def concatenation(tokens: list[Token], i: int) -> int:
+    return 2 if tokens[i : i + 2] == BARS else 0
+
+
+def comma(tokens: list[Token], i: int) -> int:
+    return 1 if tokens[i] == ("other", b",") else 0
+
+
+def split(tokens: list[Token], separator: Callable[[list[Token], int], int]) -> list[list[Token]]:
+    """The tokens between separators that stand in no brackets."""
+    parts: list[list[Token]] = [[]]
+    depth = i = 0
+    while i < len(tokens):
+        kind, value = tokens[i]
+        length = separator(tokens, i) if depth == 0 else 0
+        if length:
+            parts.append([])
+            i += length
+            continue
+        depth += opens(kind, value)
+        parts[-1].append(tokens[i])
+        i += 1
+    return parts
+
+
+_WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
