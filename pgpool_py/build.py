@@ -25,6 +25,7 @@ HOT = (
     "pgpool_py.relay.connection",
     "pgpool_py.relay.hearing",
     "pgpool_py.relay.keeping",
+    "pgpool_py.relay.noting",
     "pgpool_py.relay.pinning",
     "pgpool_py.relay.preparing",
     "pgpool_py.relay.reading",

@@ -1,104 +1,58 @@
 """What a client owns of its session, kept while servers change: settings, and the server itself where only that one can keep it
 (`pinning`), up to the start that its resets lead to (`returning`).
 
-Plain transactions never come here. A text that is not plain is noted (`note`); at the end of its transaction, while the client
+Plain transactions never come here. A text that is not plain is noted (`noting`); at the end of its transaction, while the client
 still holds the server, one query of the pooler's own asks PostgreSQL what is left of it (`look`); the answer becomes the client's
 settings map, the server's, and the pins (`looked`). Nothing is modelled from the text, so nothing can be wrong about it: what was
 rolled back is not there.
 
-Decides about one session only; texts are read in `session.effects`, questions and answers in `session.look`.
+Decides about one session only; questions and answers are those of `session.look`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pgpool_py.relay import holding, sequences
-from pgpool_py.relay.pinning import CAUSE
-from pgpool_py.relay.returning import Returner
+from pgpool_py.relay.noting import Noter
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects, local_names
-from pgpool_py.session.lexemes import words_of
-from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
-from pgpool_py.session.mentions import amid_data, candidates, hides_names, makes_code
-from pgpool_py.session.reach import completions, is_unsure, reach, runs
-from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS, UNSETTLED, deviation
-from pgpool_py.session.statements import SessionContext, Statement
-from pgwire import Bind, DataRow, PeerViolation
+from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
+from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS
+from pgpool_py.session.statements import SessionContext
+from pgwire import DataRow, PeerViolation
 
-# Bits of a verdict that stay with the server until the transaction ends.
-NOTED = flags.NOTED
-# ... that are settled by a look at the session.
+# Bits of a verdict that are settled by a look at the session.
 LOOKED = flags.LOOKED
 RELEASES = flags.RELEASES
-DDL = flags.DDL
-IDLE = ord("I")
-# ... whose text is read for what it does.
-TOLD = flags.SETTINGS | flags.OPAQUE | flags.LISTEN
 OBJECTS = flags.OBJECTS
 HELD = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN | flags.RELEASES
 BARE = flags.BARE
-DEVIATING = flags.DEVIATING
-CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
 SETTINGS = flags.SETTINGS
-TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
 STATEMENT = flags.STATEMENT
-EXECUTES = flags.EXECUTES
-LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
-DYNAMIC = flags.DYNAMIC
-UNREAD = flags.UNREAD
-GIVEN = flags.GIVEN
-MADE = flags.MADE
-# ... that may run code, or bring it.
-JUDGED = flags.OPAQUE | flags.DDL
-FUNCTION = flags.FUNCTION
 RESET = flags.RESET
 SEED = flags.SEED
-SEED_NAME = b"seed"
-NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 HASTY = flags.HASTY
 WHO = (ROLE, AUTHORIZATION)
-SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
-OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 
 
-class Keeper(Returner):
+class Keeper(Noter):
     """A client as the owner of a session.
 
     `told`                 the reported settings it was told, by identity a server's `reported`
-    `question`             what the transaction at hand gives to ask, None: nothing
     `asked`                the question under way
-    `overheard`            the end of what was last heard of a long message that goes out in pieces; None: nobody listens
-    `touched`              custom settings that it has made, where nothing else of its session is kept
     `kept`                 what it said and has not been sent yet
-    `prepared`             what its SQL PREPAREs may do when they are executed
-    `blind`                its transaction changed the catalogs: its own texts are judged without them
-    `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
-                           `makes_settings`: these
-    `deviation`            how the settings in force deviate from `settings` until that has been looked at
     `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py
     `value_at`             the server they are on; `value_since`: when one was last made or read
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
-        Returner.__init__(self, relay, fd, pool, context)
+        Noter.__init__(self, relay, fd, pool, context)
         self.told: dict[bytes, bytes] = {}
-        self.question: Any = None
         self.asked: Any = None
-        self.overheard: bytes | None = None
-        self.touched: frozenset[bytes] = frozenset()
         self.kept: bytes | None = None
-        self.prepared = 0
-        self.blind = False
-        self.makes = 0
-        self.makes_events = False
-        self.makes_settings: frozenset[bytes] = frozenset()
-        self.deviation = AS_OF_SESSION
         self.values = sequences.NONE
         self.wrote = False
         self.value_at: Server | None = None
@@ -112,218 +66,6 @@ class Keeper(Returner):
         if server.temporary and not self.context.sets_buffers and self.kept is not None and says_buffers(self.kept):
             self.context.sets_buffers = True
         return (not self.context.exact or there <= self.settings.custom | self.touched) and server.takes_buffers(self.settings)
-
-    def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
-        """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
-        if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or (bind is not None and makes_code(bind))):
-            verdict |= DDL
-        made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
-        if verdict & DDL and self.context.watching:
-            self.makes |= made
-            self.makes_events = self.makes_events or b"event" in text.lower()
-            if SETS.search(text) is not None:
-                self.makes_settings |= candidates(text)
-            self.changes_catalogs(server)
-        bits = verdict & NOTED
-        if bits & DEVIATING and not self.context.keeping:
-            self.deviates(server, None)
-        if self.context.keeping:
-            bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
-            if verdict & STATEMENT:
-                if verdict & EXECUTES:
-                    did = self.prepared | self.statement_bits()
-                    made |= did & MADE | (UNREAD if did & GIVEN else 0)
-                    bits |= did & NOTED
-                    if did & SETTINGS:
-                        bits |= OPAQUE
-                    verdict |= bits & OPAQUE
-                else:
-                    self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
-            if verdict & TOLD:
-                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind, made, named)
-            elif verdict & TRANSACTION_LOCAL:
-                self.deviates(server, local_names(text, verdict))
-            if bits & CAUSES and not self.pins:
-                self.cause = text[:CAUSE]
-            if not self.pins:
-                bits &= ~RELEASES
-        else:
-            if bits & OBJECTS:
-                server.had_temporary()  # nobody looks
-            if verdict & TOLD and self.context.exact and self.context.pooling:
-                self.define(server, effects_of(text, verdict, statement), bind, made, named)
-        server.dirty |= bits
-
-    def deviates(self, server: Server, names: AbstractSet[bytes] | None) -> None:
-        """The transaction at hand changes these settings, in lower case; None: nobody knows which."""
-        if names is None:
-            self.deviation = UNSETTLED
-            server.changed = None
-            return
-        self.deviation = max(self.deviation, deviation(names))
-        if server.changed is not None:
-            server.changed |= names
-
-    def changes_catalogs(self, server: Server) -> None:
-        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing."""
-        self.blind = True
-        if server.status == IDLE:
-            self.relay.broker.catalogs_changed(self)
-
-    def made(self, text: bytes, bind: bytes | None, verdict: int) -> tuple[int, frozenset[bytes]]:
-        """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands
-        that nobody has seen; and the names that it makes, as far as they are known.
-
-        While the catalogs are in doubt, what was read of them before counts on; what was created since may be anywhere.
-        """
-        context = self.context
-        before = context.scanner_before
-        scanner = context.scanner
-        bits = context.makes | self.makes
-        if before is not None:
-            scanner = before
-            verdict |= before.scan(text)
-        bits |= verdict & MADE | scanner.everywhere
-        named: frozenset[bytes] = frozenset()
-        unsure = is_unsure(text)
-        if unsure or runs(text, scanner.given, scanner.unread):
-            # Something runs the strings in it, or those that are bound to it.
-            words = words_of(text)
-            values = bound_values(bind)
-            for value in values:
-                words |= words_of(value)
-                if hides_names(value):
-                    bits |= DYNAMIC
-            if not words.isdisjoint(scanner.makers):
-                bits |= DYNAMIC
-            if not words.isdisjoint(scanner.unread) or (unsure and b"execute" in words):
-                bits |= UNREAD
-            found, named = reach(text, values, scanner.given)
-            bits |= found
-            if scanner.patterns:
-                more = completions(scanner.patterns, text, values)
-                bits |= UNREAD if more is None else 0
-                named |= more or named
-        return bits & MADE, named
-
-    def statement_bits(self) -> int:
-        """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
-        return 0
-
-    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> int:
-        """Add to the question what a text does, and what it has *made*, and *named*; the bits that remain when it turns out to do
-        nothing."""
-        question = self.question
-        if question is None:
-            question = Question()
-        own = self.settings.values
-        names = set(found.names)
-        if found.whole or found.resets_all or found.patterns or found.bound or found.unread:
-            self.deviates(server, None)
-        if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
-            self.context.sets_buffers = True
-        if found.parameters:
-            bound = bound_names(bind, found.parameters)
-            if bound is None:
-                question.whole = question.unknowable = True
-                self.deviates(server, None)
-            else:
-                names.update(bound)
-        self.deviates(server, names | found.passing)
-        # What ends with the transaction leaves nothing but a definition, and that only the first time.
-        names.update([name for name in found.passing if is_custom(name) and name not in own])
-        if found.resets_all:
-            names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
-        self.defined(server, [name for name in names if is_custom(name)])
-        if SEED_NAME in names:
-            server.dirty |= SEED  # set_config; a SET is known by its verdict
-        named, unread = self.names_bound(found, bind, named)
-        made |= unread
-        if names or found.whole or question.whole or named or made:
-            question.names |= names
-            question.candidates |= named
-            question.whole |= found.whole
-            question.unknowable |= found.unknowable or bool(made & DYNAMIC)
-            question.unread |= bool(made)
-            if found.whole:
-                question.candidates |= found.candidates
-                if bind is not None:
-                    question.candidates |= candidates(bind)
-            self.question = question
-        else:
-            bits &= ~SETTINGS
-            bits |= flags.TRANSACTION_LOCAL
-        if not found.listens and not self.pins:
-            bits &= ~LISTEN
-        return bits
-
-    def names_bound(self, found: Effects, bind: bytes | None, named: frozenset[bytes]) -> tuple[frozenset[bytes], int]:
-        """Names that a text takes out of what is bound to it, and those *named*, that are not the client's yet; UNREAD
-        where there may be others."""
-        unread = UNREAD if found.unread else 0
-        if found.patterns or found.bound:
-            values = bound_values(bind)
-            if found.bound:
-                for value in values:
-                    named |= candidates(value)
-                    if b"\\" in value:
-                        unread = UNREAD  # it may be spelled in other words
-            more = completions(found.patterns, b"", values)
-            if more is None:
-                unread = UNREAD
-            else:
-                named |= more
-        return named - self.settings.custom, unread
-
-    def define(self, server: Server, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> None:
-        """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
-        names = found.names | found.passing
-        if TEMP_BUFFERS in names:
-            self.context.sets_buffers = True
-        if found.parameters:
-            bound = bound_names(bind, found.parameters)
-            if bound is None:
-                server.uncleared = UNKNOWABLE
-            else:
-                names |= bound
-        self.defined(server, [name for name in names if is_custom(name)])
-        named, unread = self.names_bound(found, bind, named)
-        made |= unread
-        if found.unknowable or made:
-            server.uncleared = UNKNOWABLE if found.unknowable else UNSEEN  # nobody knows which to look for
-        elif found.whole or named:
-            names = found.candidates | named
-            if found.whole:
-                names |= self.context.placeholders
-            if server.placeholders is not None:
-                names -= server.placeholders
-            if names:
-                self.question = self.question or Question(timeout=True)
-                self.question.names |= names
-
-    def overhear(self, server: Server, piece: bytes) -> None:
-        """A piece of a long message goes out, which may do anything: which custom settings does it name?"""
-        heard = piece if self.overheard is None else self.overheard + piece
-        self.overheard = heard[-OVERLAP:]
-        context = self.context
-        before = context.scanner_before
-        scanner = context.scanner if before is None else before
-        names, made = amid_data(heard, scanner.makers, scanner.unread.union(scanner.given))
-        if not names and not made:
-            return
-        found = Effects(whole=True, candidates=names, single=False)
-        if context.keeping:
-            self.touch(server, 0, found, None, made, frozenset())
-        elif context.exact and context.pooling:
-            self.define(server, found, None, made, frozenset())
-
-    def defined(self, server: Server, custom: list[bytes]) -> None:
-        """The client touched these custom settings on this server."""
-        if custom:
-            server.define(custom)
-            self.context.see(custom)
-            if not self.context.keeping:
-                self.touched |= frozenset(custom)
 
     def ask(self, server: Server) -> None:
         """Ask the server which custom settings unread code has defined; `looked` follows."""
@@ -498,40 +240,6 @@ class Keeper(Returner):
         return Question(names=names)
 
 
-def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effects:
-    """What the text does to settings; remembered with *statement*."""
-    if statement is None:
-        return effects(text, verdict)
-    found: Effects | None = statement.effects
-    if found is None:
-        found = statement.effects = effects(text, verdict)
-    return found
-
-
 def says_buffers(text: bytes) -> bool:
     """Whether what a client says may set temp_buffers."""
     return TEMP_BUFFERS in text.lower()
-
-
-def bound_values(message: bytes | None) -> list[bytes]:
-    """The values of a whole Bind message; none where it makes no sense, which its server will say."""
-    if message is None:
-        return []
-    try:
-        return [value for value in Bind.decode(message[5:]).parameters if value is not None]
-    except PeerViolation:
-        return []
-
-
-def bound_names(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:
-    """The names, in lower case, that a whole Bind message gives to these parameters; None if they cannot be told."""
-    if message is None:
-        return None
-    try:
-        values = Bind.decode(message[5:]).parameters
-    except PeerViolation:
-        return None
-    if any(index >= len(values) for index in indices):
-        return None
-    found = [values[index] for index in indices]
-    return {value.lower() for value in found if value is not None}

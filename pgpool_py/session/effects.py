@@ -38,7 +38,8 @@ class Effects:
     `whole`       anything may have changed
     `candidates`  with `whole`: custom names the text mentions
     `unknowable`  custom settings may have been made whose names nobody can know; `unread`: the same, for the transaction only
-    `patterns`    what stands before and behind something bound in the names of others; `bound`: names are picked out of that
+    `patterns`    what stands before and behind something bound in the names of others; `bound`: names are picked out of that;
+                  `lasting`: not all of these end with the transaction
     `single`      the text is one statement
     """
 
@@ -53,6 +54,7 @@ class Effects:
     unread: bool = False
     patterns: frozenset[tuple[bytes, bytes]] = frozenset()
     bound: bool = False
+    lasting: bool = False
     single: bool = True
 
 
@@ -118,6 +120,7 @@ def effects(text: bytes, verdict: int) -> Effects:
         unread=bool(made.bits & UNREAD),
         patterns=made.patterns,
         bound=bound,
+        lasting=not reader.made_passing,
         single=count == 1,
     )
 

@@ -174,6 +174,7 @@ NAMED = {
     "in a DO": ("do $$ begin perform made_set('do', 'v'); end $$", [], "zz.do", "v"),
     "in a DO, in parts": ("do $$ begin perform set_config('zz.' || 'parts', 'v', false); end $$", [], "zz.parts", "v"),
     "in parts": ("select set_config('zz.' || $1, 'v', false)", [b"direct"], "zz.direct", "v"),
+    "in parts, bound": ("select set_config('zz.' || $1, $2, false)", [b"both", b"v"], "zz.both", "v"),
     "in parts, for the transaction": ("select set_config('zz.' || $1, 'v', true)", [b"passing"], "zz.passing", ""),
     "out of a list": (
         "select set_config(el->>0, el->>1, true) from json_array_elements($1::json) el",
@@ -213,6 +214,17 @@ def test_settings_named_by_what_was_seen_pin_nobody(narrow: stack.Pooler, way: s
             assert client.ask(asks(name)) == kept
         assert second.ask("select pg_backend_pid()") == owner.ask("select pg_backend_pid()")
         assert other.ask(asks(name)) == "undefined"
+
+
+def test_what_is_set_again_is_what_was_set_last(narrow: stack.Pooler) -> None:
+    """Also where the name is the client's already."""
+    texts = ("select set_config('zz.' || $1, $2, false)", "select made_set($1, $2)")
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        for text in texts:
+            for value in ("v", "w", ""):
+                owner.exchange(wire.run(text, [b"again", value.encode()]))
+                assert other.ask("show work_mem") == "4MB"
+                assert owner.ask(asks("zz.again")) == value
 
 
 def test_names_that_nobody_knows_are_held_where_nothing_is_lost(narrow: stack.Pooler) -> None:

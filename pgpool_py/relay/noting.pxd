@@ -1,0 +1,31 @@
+cimport cython
+from pgpool_py.relay.returning cimport Returner
+from pgpool_py.relay.server cimport Server
+from pgpool_py.session.statements cimport Statement
+
+cdef long NOTED, RELEASES, TOLD, CAUSES, DEVIATING, OBJECTS, JUDGED
+cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, MADE, UNREAD, GIVEN, DYNAMIC, FUNCTION, SEED
+cdef int CAUSE, OVERLAP, IDLE
+cdef bytes SEED_NAME
+
+cdef class Noter(Returner):
+    cdef public object question
+    cdef public bytes overheard
+    cdef public object touched
+    cdef public long prepared
+    cdef public bint blind
+    cdef public long makes
+    cdef public bint makes_events
+    cdef public frozenset makes_settings
+    cdef public int deviation
+
+    @cython.locals(bits=cython.long, did=cython.long, made=cython.long)
+    cpdef note(self, Server server, long verdict, bytes text, Statement statement, bytes bind)
+    cpdef tuple made(self, bytes text, bytes bind, long verdict)
+    cpdef long statement_bits(self)
+    cpdef long touch(self, Server server, long bits, object found, bytes bind, long made, frozenset named)
+    cpdef tuple names_bound(self, object found, bytes bind, frozenset named)
+    cpdef define(self, Server server, object found, bytes bind, long made, frozenset named)
+    cpdef deviates(self, Server server, object names)
+    cpdef overhear(self, Server server, bytes piece)
+    cpdef defined(self, Server server, list custom)
