@@ -113,7 +113,7 @@ class Keeper(Noter):
             return
         if not self.context.keeping:
             if error is not None:
-                server.uncleared = UNKNOWABLE
+                server.condemn(UNKNOWABLE, self.cause)
                 return
             found = self.answer(server, rows, question)
             if found is not None:
@@ -161,7 +161,7 @@ class Keeper(Noter):
         if question.unknowable:
             self.unknowable = True
         if question.hidden and context.exact:
-            server.uncleared = question.hidden  # no reset takes a definition away, and nobody knows which to look for
+            server.condemn(question.hidden, self.cause)  # no reset takes a definition away, and which it is nobody knows
         if question.held or question.whole:
             self.channels_found(server, set(finding.channels))
         if question.statements:
@@ -195,7 +195,7 @@ class Keeper(Noter):
             else:
                 server.define(question.candidates)
             if question.hidden and self.context.exact:
-                server.uncleared = question.hidden
+                server.condemn(question.hidden, self.cause)
 
     def channels_found(self, server: Server, channels: set[bytes]) -> None:
         """The session listens to these."""
@@ -229,7 +229,7 @@ class Keeper(Noter):
         if question is None:
             return None
         if question.hidden and self.context.exact:
-            server.uncleared = question.hidden
+            server.condemn(question.hidden, self.cause)
         names = {name for name in question.names if is_custom(name)}
         names |= question.candidates
         if question.whole:

@@ -114,6 +114,7 @@ class Noter(Returner):
             if not self.pins:
                 bits &= ~RELEASES
         else:
+            self.cause = text[:CAUSE]
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
@@ -249,14 +250,14 @@ class Noter(Returner):
         if found.parameters:
             bound = bound_names(bind, found.parameters)
             if bound is None:
-                server.uncleared = UNKNOWABLE
+                server.condemn(UNKNOWABLE, self.cause)
             else:
                 names |= bound
         self.defined(server, [name for name in names if is_custom(name)])
         named, unread = self.names_bound(found, bind, named)
         made |= unread
         if found.unknowable or made:
-            server.uncleared = UNKNOWABLE if found.unknowable else UNSEEN  # nobody knows which to look for
+            server.condemn(UNKNOWABLE if found.unknowable else UNSEEN, self.cause)  # nobody knows which to look for
         elif found.whole or named:
             names = found.candidates | named
             if found.whole:

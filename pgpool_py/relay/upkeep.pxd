@@ -17,6 +17,7 @@ cdef class Upkeep(Connection):
     cdef public bint told_fatal
     cdef public long dirty
     cdef public str uncleared
+    cdef public bytes cause
     cdef public bint verified
     cdef public object in_force
     cdef public object changed

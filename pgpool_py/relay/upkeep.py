@@ -80,6 +80,7 @@ class Upkeep(Connection):
         # session: what is in force here
         self.dirty = 0
         self.uncleared = ""  # what is on it that no reset ends: why it is closed when its client lets go
+        self.cause = b""  # since which statement
         self.verified = True  # or it was pinned: what a reset has left is looked for in the catalogs
         self.in_force: Any = None
         self.changed: Any = NOTHING  # settings, in lower case, that the transaction at hand has changed; None: who knows
@@ -159,7 +160,8 @@ class Upkeep(Connection):
             self.begin_reset()
             self.own_query(STEP_ROLLBACK, b"ROLLBACK")
         elif self.uncleared:
-            self.close(f"no reset ends {self.uncleared}")
+            since = f' of "{self.cause.decode(errors="replace")}"' if self.cause else ""
+            self.close(f"no reset ends {self.uncleared}{since}")
         elif self.canceled:
             # PostgreSQL has closed the cancel connection, so the signal is sent: an empty query takes it if nothing else did.
             self.canceled = False
@@ -177,6 +179,11 @@ class Upkeep(Connection):
                 # DISCARD ALL leaves random()'s seed: nobody is to foretell what others draw. If this fails, the reset did.
                 self.query(b"SELECT pg_catalog.setseed(%r)" % random.uniform(-1, 1), None)
             self.own_query(STEP_RESET, self.context.reset_query)
+
+    def condemn(self, what: str, cause: bytes) -> None:
+        """Since the statement *cause* no reset ends *what* is on this server: it is closed when its client lets go."""
+        self.uncleared = what
+        self.cause = cause
 
     def is_left(self) -> bool:
         """Whether it does no work of its own, though the pool has given it away: to a client, for upkeep, or for a cancel."""

@@ -5,6 +5,7 @@ Custom settings are in no catalog: one whose name nobody has read can only be ke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -141,6 +142,7 @@ def test_nobody_is_sent_away_for_commands_that_nobody_has_seen(pooler: stack.Poo
         for _ in range(3):
             for client in clients:
                 assert client.ask("select made_loop()") == "1"
+        pooler.wait_for_log(re.escape('no reset ends commands that nobody has seen of "select made_loop()"'))
     finally:
         for client in clients:
             client.leave()
