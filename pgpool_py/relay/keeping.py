@@ -18,7 +18,7 @@ from pgpool_py.relay.noting import Noter
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.look import UNKNOWABLE, Finding, Question, in_force, is_custom, read
+from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS
 from pgpool_py.session.statements import SessionContext
 from pgwire import DataRow, PeerViolation
@@ -156,6 +156,8 @@ class Keeper(Noter):
         server.define([name for name, value in finding.values.items() if value is not None and is_custom(name)])
         if finding.temporary:
             server.had_temporary()
+            if self.brought and context.exact:
+                server.condemn(UNSEEN, self.cause)  # code of its own, in no facts, may be among them
         if question.whole:
             server.dirty |= RESET | SEED
         if question.unknowable:

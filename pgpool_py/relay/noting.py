@@ -19,7 +19,7 @@ from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.lexemes import words_of
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, candidates, hides_set_names, makes_code
-from pgpool_py.session.reach import completions, is_unsure, reach, runs
+from pgpool_py.session.reach import completions, executed_in_full, is_unsure, reach, runs
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, PeerViolation
@@ -49,7 +49,10 @@ FUNCTION = flags.FUNCTION
 SEED = flags.SEED
 SEED_NAME = b"seed"
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
-SETS = re.compile(rb"\bset_config\b|\bset\s+(?:(?:local|session)\s+)?[\w\"]+\.", re.IGNORECASE)  # a custom setting
+SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
+# What runs code of relations and indexes without a name of theirs in its text.
+UPKEEP_WORDS = re.compile(rb"\b(?:alter|refresh|reindex|cluster|vacuum|analy[sz]e)\b", re.IGNORECASE)
+UPKEEP = re.compile(rb"(?:\s|--[^\n]*+\n|/\*[^*]*+\*/)*+" + UPKEEP_WORDS.pattern, re.IGNORECASE)
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 
 
@@ -63,6 +66,7 @@ class Noter(Returner):
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
                            `makes_settings`: these
+    `brought`              ... of all code that it created
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
     """
 
@@ -74,6 +78,7 @@ class Noter(Returner):
         self.prepared = 0
         self.blind = False
         self.makes = 0
+        self.brought = 0
         self.makes_events = False
         self.makes_settings: frozenset[bytes] = frozenset()
         self.deviation = AS_OF_SESSION
@@ -85,11 +90,15 @@ class Noter(Returner):
         made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
+            self.brought |= made
             self.makes_settings |= named
             self.makes_events = self.makes_events or b"event" in text.lower()
             if SETS.search(text) is not None:
-                self.makes_settings |= candidates(text)
+                named |= candidates(text)  # a SET clause defines its settings here and now
+                self.makes_settings |= named
             self.changes_catalogs(server)
+            if named or (made and UPKEEP.match(text) is not None):
+                verdict |= OPAQUE
         bits = verdict & NOTED
         if bits & DEVIATING and not self.context.keeping:
             self.deviates(server, None)
@@ -102,6 +111,8 @@ class Noter(Returner):
                     bits |= did & NOTED
                     if did & SETTINGS:
                         bits |= OPAQUE
+                        if not executed_in_full(text):
+                            made |= DYNAMIC
                     verdict |= bits & OPAQUE
                 else:
                     self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
@@ -115,6 +126,10 @@ class Noter(Returner):
                 bits &= ~RELEASES
         else:
             self.cause = text[:CAUSE]
+            if verdict & EXECUTES:
+                did = self.statement_bits()
+                verdict |= did & (TOLD | MADE) | OPAQUE
+                made |= did & MADE | (UNREAD if did & GIVEN or not executed_in_full(text) else 0)
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
@@ -151,6 +166,8 @@ class Noter(Returner):
             scanner = before
             verdict |= before.scan(text)
         bits |= verdict & MADE | scanner.everywhere
+        if scanner.any_relation and UPKEEP_WORDS.search(text) is not None:
+            bits |= scanner.any_relation
         named: frozenset[bytes] = frozenset()
         unsure = is_unsure(text)
         if unsure or runs(text, scanner.given, scanner.unread):

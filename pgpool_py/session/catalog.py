@@ -23,6 +23,7 @@ oid indexes.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,9 @@ _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 _NONASCII = b"\x80"
 _ANY_RELATION = b"\x81"
 ANY_ARGUMENT: frozenset[int] = frozenset()
+# A relation that is called something else than a name, and what would run if code has that name for a word.
+_ODD = re.compile(rb"[^\w$\x80-\xff]")
+_RELATION_NAMES = frozenset((b"tg_relname", b"tg_table_name"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,9 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
                 code.append((kind, name, text))
     for name, bits in functions.KINDS.items():
         graph.add(name, bits)
-    own = KNOWN & {function.name for function in functions_read}
+    own = KNOWN & {*(function.name for function in functions_read), *(name for name, _ in types)}
+    if any(_ODD.search(name) for kind, name, _ in code if kind == b"filled"):
+        own |= _RELATION_NAMES
     for function in functions_read:
         function.read(own)
         graph.patterns |= function.commands.patterns
@@ -136,6 +142,9 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     ddl = 0
     for text in events:
         ddl |= _reach(suspicious, text) & _PASSED_ON
+    everywhere |= ddl  # any code may run DDL
+    if everywhere & flags.GIVEN:
+        everywhere |= flags.UNREAD
     return DatabaseFacts(
         suspicious=suspicious,
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
@@ -149,7 +158,9 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             for name in candidates(text, sys.maxsize)
         )
         | {name for maker, names in graph.named if suspicious.get(maker, 0) for name in names if b"." in name},
-        scanner=Scanner(suspicious, not everything, ddl, everywhere & flags.MADE, graph.given, frozenset(graph.patterns)),
+        scanner=Scanner(
+            suspicious, not everything, ddl, everywhere & flags.MADE, graph.any_relation, graph.given, frozenset(graph.patterns)
+        ),
     )
 
 
@@ -188,7 +199,9 @@ class _Function:
             self.given = self.commands.given
         elif self.extension in functions.RUNNING_EXTENSIONS:
             self.bits = functions.RUNNING.get(self.name, 0)
-        elif self.language not in functions.COMPILED and functions.RUNS_SQL.search(self.text) is not None:
+        elif self.language == "internal":
+            self.bits = flags.DYNAMIC if b"set_config" in self.text else 0
+        elif self.language != "c" and functions.RUNS_SQL.search(self.text) is not None:
             self.bits = flags.DYNAMIC if hides_names(self.text) else flags.UNREAD
 
 
@@ -204,6 +217,7 @@ class _Graph:
         self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
         self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
         self.relations: set[bytes] = set()
+        self.any_relation = 0  # what using any relation may do of MADE, after `spread`
         self.nonascii: set[bytes] = set()
 
     def add(self, name: bytes, bits: int) -> None:
@@ -242,6 +256,8 @@ class _Graph:
         if function.settings:
             # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
             self.add(name, flags.SETTINGS | flags.UNKNOWN)
+            if not function.settings.isascii() or b"standard_conforming_strings" in function.settings.lower():
+                self.add(name, flags.UNREAD)
         for word in function.commands.words:
             self.mentioned_by[word].add(name)
         if function.commands.any_relation:
@@ -275,7 +291,7 @@ class _Graph:
             if bits & flags.MADE & ~self.bits[_ANY_RELATION] and name in self.relations:
                 self.bits[_ANY_RELATION] |= bits & flags.MADE | flags.UNKNOWN
                 todo.append(_ANY_RELATION)
-        self.bits.pop(_ANY_RELATION, None)
+        self.any_relation = self.bits.pop(_ANY_RELATION, 0) & flags.MADE
         return {name: bits for name, bits in self.bits.items() if bits}
 
 

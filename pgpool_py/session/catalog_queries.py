@@ -39,7 +39,7 @@ CUSTOM_DEFAULTS_QUERY = (
 #   unnamed   text: functions that run without being named
 #   event     text: a function that runs with DDL
 #   names     text: code, or quoted names, that name reaches
-#   relation  the same, where name is a relation's
+#   relation  the same, where name is a relation's, or a function's that can be written as a column's
 #   filled    text: the same, but only whoever changes rows of the table name reaches it
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
 # is what a built-in operator, operator class or aggregate does.
@@ -57,13 +57,14 @@ select 'function', p.proname::text,
             when l.lanname = 'sql' and p.prosrc = '' then 'sqlbody' else l.lanname end
        || '|' || coalesce(e.extname, '') || '|' || p.provolatile::text || '|'
        || coalesce((select string_agg(split_part(v, '=', 1), ',') from unnest(p.proconfig) s(v)
-                     where split_part(v, '=', 1) like '%.%' or lower(split_part(v, '=', 1)) = 'seed'), '') || '|'
+                     where split_part(v, '=', 1) like '%.%'
+                        or lower(split_part(v, '=', 1)) in ('seed', 'standard_conforming_strings')), '') || '|'
        || coalesce((select string_agg(concat(n, ' ', format_type(t, null)), ',' order by i)
                       from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes)
                            with ordinality a(n, t, m, i)
                      where l.lanname in ('sql', 'plpgsql') and (p.prosrc = '' or p.prosrc ~* 'execute|set_config')
                        and coalesce(m, 'i') in ('i', 'b', 'v')), ''),
-       case when l.lanname in ('c', 'internal') then ''
+       case when l.lanname = 'c' then ''
             when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
   from pg_proc p join pg_language l on l.oid = p.prolang
   left join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
@@ -93,7 +94,15 @@ select 'opaque', c.relname::text, '', ''
    and (c.relkind = 'f' or c.relkind in ('r', 'm', 'p') and c.relam >= 16384)
 union all
 select 'relation', c.relname::text, '', pg_get_viewdef(c.oid)
-  from pg_class c where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't'
+  from pg_class c where c.oid >= 16384 and c.relkind in ('v', 'm') and c.relpersistence <> 't'
+union all
+select 'relation', c.relname::text, '', pg_get_statisticsobjdef(s.oid)
+  from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
+ where s.oid >= 16384 and c.relpersistence <> 't'
+union all
+select 'relation', p.proname::text, '', ''
+  from pg_proc p join pg_type t on t.oid = p.proargtypes[0]
+ where p.oid >= 16384 and p.pronargs = 1 and t.typtype = 'c'
 union all
 select 'filled', c.relname::text, '', pg_get_ruledef(r.oid)
   from pg_rewrite r join pg_class c on c.oid = r.ev_class
@@ -196,6 +205,7 @@ FINGERPRINT_QUERY = (
             _versions("pg_cast", _OURS),
             _versions("pg_amproc", _OURS),
             _versions("pg_event_trigger"),
+            _versions("pg_statistic_ext"),
             _versions("pg_extension"),
             """\
 (select concat_ws(':', count(*), sum(hashint8((inhrelid::int8 << 32) | inhparent::int8))) from pg_inherits),

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pgpool_py.session.expressions import (
-    ALTERNATIVES,
     ANY_OPEN,
     BARS,
     DIGITS,
@@ -32,12 +31,16 @@ from pgpool_py.session.expressions import (
     NAME,
     NUMBER,
     READ,
+    SCALAR_FUNCTIONS,
+    SCALAR_WORDS,
+    SCALARS,
     UNKNOWN,
     UNREAD,
     Made,
     Token,
     any_of,
     argument,
+    arithmetic,
     by_type,
     closes,
     comma,
@@ -58,11 +61,16 @@ _SPREADING = frozenset(
     b" json_each_text jsonb_each_text json_to_recordset jsonb_to_recordset json_to_record jsonb_to_record unnest".split()
 )
 # Functions whose results are known, as long as no others of these names are in the database.
-KNOWN = frozenset(b"quote_ident quote_literal quote_nullable concat format chr to_char".split()) | _SPREADING
-_OF_A_TRIGGER = frozenset(b"tg_name tg_when tg_level tg_op tg_relname tg_table_name tg_table_schema".split())
+KNOWN = (
+    frozenset(b"quote_ident quote_literal quote_nullable concat concat_ws format chr to_char tg_relname tg_table_name".split())
+    | _SPREADING
+    | SCALARS
+    | SCALAR_FUNCTIONS
+)
+_OF_A_TRIGGER = frozenset(b"tg_when tg_level tg_op tg_relname tg_table_name".split())
 _END_OF_COMMAND = frozenset((b";", b"into", b"using", b"loop"))
-_NOT_COMMANDS = frozenset((b"function", b"procedure", b"on"))
-_SPECIFIER = re.compile(rb"%(?:(\d+)\$)?(-?\d+)?([sIL%])")
+_SPECIFIER = re.compile(rb"%(?:(\d{1,4})\$)?(-?\d+)?([sIL%])")
+_LONGEST_NAME = 63  # bytes; PostgreSQL cuts longer ones
 _DEEPEST = 40  # nested expressions that are followed
 # What picks something out of them; and what brings other rows.
 _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
@@ -128,10 +136,10 @@ class _TooMuchError(Exception):
 
 @dataclass(slots=True)
 class _Variable:
-    """All that is assigned to a variable; `foreign`: other things are, too."""
+    """All that is assigned to the variables of one name; `foreign`: other things are, too."""
 
     assigned: list[list[Token]] = field(default_factory=list)
-    known: Made | None = None  # by its type
+    types: list[Made | None] = field(default_factory=list)  # of all of this name: how their values look, where that is known
     foreign: bool = False
 
 
@@ -144,7 +152,7 @@ class _Reader:
         self.variables: dict[bytes, _Variable] = {}
         self.parameters: dict[bytes, Made] = {}
         for number, (name, type_) in enumerate(parameters):
-            made = by_type(type_.split()) or argument(number)
+            made = by_type(type_.lower().replace(b"(", b" ( ").split(), own) or argument(number)
             self.parameters[b"$%d" % (number + 1)] = made
             # A column of that name would go before it.
             self.parameters[name] = UNKNOWN if is_sql and b"from" in self.words else made
@@ -165,7 +173,7 @@ class _Reader:
         if not self.is_sql:
             self.find_variables()
         for at, word in enumerate(self.words):
-            if word == b"execute" and not self.is_sql and (self.words[at + 1 : at + 2] or [b";"])[0] not in _NOT_COMMANDS:
+            if word == b"execute" and not self.is_sql and not self.is_clause(at):
                 made = self.value(self.expression(at + 1))
                 self.spend((len(made.text) + sum(map(len, made.parts))) // 2)
                 bits, any_relation = judge(made)
@@ -176,6 +184,16 @@ class _Reader:
         words = frozenset(word for kind, value in self.tokens for word in _words_in(kind, value))
         patterns = frozenset(self.patterns)
         return Commands(self.bits, words, self.any_relation, frozenset(self.settings), patterns, frozenset(self.given))
+
+    def is_clause(self, at: int) -> bool:
+        """Whether the EXECUTE there is no statement: GRANT EXECUTE ON, CREATE TRIGGER ... EXECUTE FUNCTION f()."""
+        behind = (self.words[at + 1 : at + 2] or [b""])[0]
+        if behind not in (b"function", b"procedure"):
+            return behind == b"on"
+        at += 2
+        while self.name(at) and self.words[at + 1 : at + 2] == [b"."]:
+            at += 2
+        return bool(self.name(at)) and self.words[at + 1 : at + 2] == [b"("]
 
     def found(self, bits: int, made: Made) -> None:
         """Something that is *made* like that runs, or is the name of a setting."""
@@ -194,7 +212,9 @@ class _Reader:
         unknown = UNREAD if parts[2] == [("word", b"true")] else MAKES
         name = self.value(parts[0])
         marks = MARKS.findall(name.text)
-        if not marks and not name.bits:
+        if b"\\" in name.text:
+            self.bits |= unknown  # settings decide what that means
+        elif not marks and not name.bits:
             self.settings.add(name.text.lower())
         elif name.bits == GIVEN and marks == [ANY_OPEN] and not name.parts:
             before, behind = name.text.split(ANY_OPEN)
@@ -267,11 +287,10 @@ class _Reader:
             if word in (b"into", b"for", b"foreach"):
                 self.read_targets(at + 1, word == b"for")
             elif word in (b"call", b"diagnostics", b"fetch", b"alias"):
-                for kind_, value in self.expression(at + 1):
-                    if kind_ == "word":
-                        self.variable(value.lower()).foreign = True
+                for i in range(at + 1, at + 1 + len(self.expression(at + 1))):
+                    self.variable(self.name(i)).foreign = True
                 if word == b"alias":
-                    self.variable(self.words[at - 1]).foreign = True
+                    self.variable(self.name(at - 1)).foreign = True
             begins = word in (b";", b"then", b"else", b"loop", b"begin", b"declare")
 
     def spend(self, count: int) -> None:
@@ -286,7 +305,7 @@ class _Reader:
     def name(self, at: int) -> bytes:
         """The name that stands *at*, as PostgreSQL knows it; empty if none does."""
         kind, value = self.tokens[at] if at < len(self.tokens) else ("other", b"")
-        return value.lower() if kind == "word" else value[1:-1] if kind == "quoted" else b""
+        return (value.lower() if kind == "word" else value[1:-1] if kind == "quoted" else b"")[:_LONGEST_NAME]
 
     def read_statement(self, at: int, declaring: bool) -> None:
         """A declaration, or what may be an assignment, begins *at*."""
@@ -296,17 +315,14 @@ class _Reader:
         rest = self.expression(at + 1, whole=True)
         values = [value.lower() for _, value in rest]
         if declaring:
-            type_ = [value for value in values[:2] if value != b"constant"]
-            known = by_type(type_)
+            type_ = [value for value in values if value != b"constant"]
+            end = next((i for i, value in enumerate(type_) if value in (b"default", b"=", b":", b"not", b"collate")), len(type_))
             variable = self.variable(name)
-            if known is not None:
-                variable.known = known
+            variable.types.append(by_type(type_[:end], self.own))
             for i, value in enumerate(values):
                 if value in (b"default", b"=", b":"):
                     variable.assigned.append(rest[i + 2 if value == b":" else i + 1 :])
                     break
-            if b"%" in values[1:]:
-                variable.known = None
         elif values[:2] == [b":", b"="]:
             self.variable(name).assigned.append(rest[2:])
         elif values[:1] == [b"="]:
@@ -320,8 +336,11 @@ class _Reader:
         if is_for:
             end = next((i for i in range(at, len(self.words)) if self.words[i] in (b"loop", b";")), len(self.words))
             self.spend(end - at)
-            if any(self.words[i : i + 2] == [b".", b"."] or b".." in self.tokens[i][1] for i in range(at, end)):
-                self.variable(self.name(at)).known = NUMBER
+            if any(
+                self.words[i : i + 2] == [b".", b"."] or (self.tokens[i][0] == "number" and b".." in self.tokens[i][1])
+                for i in range(at, end)
+            ):
+                self.variable(self.name(at)).types.append(NUMBER)
                 return
         while at < len(self.tokens) and self.tokens[at][0] in ("word", "quoted"):
             if self.words[at] != b"strict":
@@ -344,7 +363,7 @@ class _Reader:
             word = self.words[i]
             if depth == 0 and (word == b";" or (not whole and word in _END_OF_COMMAND)):
                 break
-            depth += opens(self.tokens[i][0], word)
+            depth = max(depth + opens(*self.tokens[i]), 0)
             found.append(self.tokens[i])
         self.spend(len(found) + 1)
         return found
@@ -359,7 +378,7 @@ class _Reader:
 
     def operand(self, tokens: list[Token], depth: int) -> Made:
         """What stands between two `||`."""
-        tokens, cast = without_cast(tokens)
+        tokens, cast = without_cast(tokens, self.own)
         if cast is not None:
             return cast
         if not tokens:
@@ -375,32 +394,43 @@ class _Reader:
             if kind == "word":
                 return self.named(word, depth)
             if kind == "param":
-                return self.parameters.get(value) or argument(int(value[1:]) - 1)
+                return self.parameters.get(value) or (argument(int(value[1:]) - 1) if len(value) < 7 else UNKNOWN)
             return UNKNOWN
         if value == b"(" and closes(tokens):
             return self.value(tokens[1:-1], depth + 1)
+        if kind == "word" and word in SCALARS and [each for each, _ in rest] == ["string"]:
+            return NUMBER  # interval '1 day'
         if word == b"case" and tokens[-1][1].lower() == b"end":
             return any_of([self.value(part, depth + 1) for part in results(tokens[1:-1])])
         if kind == "word" and closes(rest):
             return self.call(word, split(rest[1:-1], comma), depth + 1)
+        numbers = split(tokens, arithmetic)
+        if len(numbers) > 1 and all(self.is_number(part, depth + 1) for part in numbers if part):
+            return NUMBER
         return UNKNOWN
+
+    def is_number(self, tokens: list[Token], depth: int) -> bool:
+        """Whether what the operand makes is one number, or a date."""
+        made = self.value(tokens, depth)
+        return not made.bits and (made.text == MARK or made.text.replace(b".", b"").isdigit())
 
     def named(self, name: bytes, depth: int) -> Made:
         """What a variable or a parameter has."""
         if self.ambiguous:
             return UNKNOWN
+        name = name[:_LONGEST_NAME]
         variable = self.variables.get(name)
         if variable is None:
-            if name in _OF_A_TRIGGER:
+            if name in _OF_A_TRIGGER and name not in self.own:
                 return Made(NAME)
-            return self.parameters.get(name, UNKNOWN)
-        if variable.foreign:
-            return variable.known or UNKNOWN
-        if variable.known is not None:
-            return variable.known
+            return NUMBER if name in SCALAR_WORDS else self.parameters.get(name, UNKNOWN)
         given = self.parameters.get(name)
-        if given is not None and not given.bits:
-            return given
+        types = [*variable.types, given if given is not None and not given.bits else None] if given else variable.types
+        known = [type_ for type_ in types if type_ is not None]
+        if known and len(known) == len(types):
+            return known[0] if len(known) == 1 else any_of(known)
+        if variable.foreign:
+            return UNKNOWN
         if name in self.open:
             return Made(ANY_OPEN)  # to itself, which has been seen
         if name in self.closed:
@@ -408,7 +438,8 @@ class _Reader:
         self.open.append(name)
         texts = [self.value(tokens, depth + 1) for tokens in variable.assigned]
         self.open.pop()
-        if given is not None:
+        texts += known
+        if given is not None and given.bits:
             texts.append(given)
         made = texts[0] if len(texts) == 1 and ANY_OPEN not in texts[0].text else any_of(texts)
         if not self.open:
@@ -425,20 +456,25 @@ class _Reader:
             return Made(LITERAL)
         if name == b"concat":
             return self.value([token for argument in arguments for token in (*argument, *BARS)][:-2], depth)
-        if name == b"coalesce":
+        if name == b"concat_ws" and len(arguments) > 1:
+            between = [*BARS, *arguments[0], *BARS]
+            return self.value([token for argument in arguments[1:] for token in (*argument, *between)][: -len(between)], depth)
+        if name in SCALAR_FUNCTIONS:
+            return NUMBER
+        if name in (b"coalesce", b"greatest", b"least"):
             return any_of([self.value(argument, depth) for argument in arguments])
         if name == b"format" and arguments and not any(argument[:1] == [("word", b"variadic")] for argument in arguments):
             return self.format(self.value(arguments[0], depth), [self.value(argument, depth) for argument in arguments[1:]])
         if name == b"chr" and [kind for kind, _ in arguments[0]] == ["number"]:
             code = arguments[0][0][1]
-            return Made(bytes([int(code)])) if code.isdigit() and 0 < int(code) < 128 else UNKNOWN
+            return Made(bytes([int(code)])) if code.isdigit() and len(code) < 4 and 0 < int(code) < 128 else UNKNOWN
         if name == b"to_char" and len(arguments) == 2 and {kind for kind, _ in arguments[1]} == {"string"}:
             return NUMBER if DIGITS.fullmatch(arguments[1][0][1][1:-1]) else UNKNOWN
         return UNKNOWN
 
     def format(self, template: Made, values: list[Made]) -> Made:
         """What format() makes (manual 9.4.1)."""
-        used = [template if ALTERNATIVES.search(template.text) is None else Made(b"", UNREAD, template.parts, template.arguments)]
+        used = [template if MARKS.search(template.text) is None else Made(b"", UNREAD, template.parts, template.arguments)]
         count = 0
 
         def fill(match: re.Match[bytes]) -> bytes:

@@ -25,6 +25,7 @@ _CHARACTERISTICS = (
     b"default_transaction_read_only",
     b"default_transaction_deferrable",
 )
+_CALL = 400  # tokens of a set_config
 _SPECIAL = {b"names": b"client_encoding", b"schema": b"search_path", b"seed": b"seed", b"xml": b"xmloption"}
 
 
@@ -187,7 +188,7 @@ class Reader:
             self.listens = self.listens or tokens[-1] != ("o", b"*")
         for i, token in enumerate(tokens):
             if token[1] == b"set_config" and token[0] in "wq":
-                self._set_config(tokens[i + 1 :])
+                self._set_config(tokens[i + 1 : i + 1 + _CALL])
 
     def _set(self, rest: list[_Token]) -> None:
         passing = False
@@ -278,7 +279,7 @@ class Reader:
         elif kind == "s":
             passing = arguments[2] == [("w", b"true")]
             (self.passing if passing else self.names).add(name.lower())
-        elif kind == "p":
+        elif kind == "p" and len(name) < 6:  # there are no more of them in a Bind
             self.parameters.append(int(name) - 1)
         else:
             self.made = True

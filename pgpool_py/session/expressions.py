@@ -20,33 +20,53 @@ READ, GIVEN, UNREAD, MAKES = 0, flags.GIVEN, flags.UNREAD, flags.DYNAMIC
 MARK = b"\x80"
 NAME, LITERAL = b'"\x80"', b"'\x80'"
 ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"  # open on both sides, on the right, on the left, on none
-_JOINED = re.compile(rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]")  # with what may be a part of the same word
+# With what may be a part of the same word; with the next mark; what may be the name of a setting at the start.
+_JOINED = re.compile(
+    rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]|[\w$]\x84[\w$]|\x81\s*[\x80-\x84]|[\x80-\x84]\s*\x81"
+    rb"|\A\s*[\x81-\x84]\s*[.\"]"
+)
 _CALL = re.compile(rb"(?<![\w$\".\x80-\x84])([\w$\".\x80-\x84]++)\s*+\(")
-_NO_CALL = re.compile(rb"\b(?:into|table|exists|references|copy|view)\s*\Z", re.IGNORECASE)
-_NO_CALL_IN_CREATE = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
-_CREATE = re.compile(rb"\s*+create\b", re.IGNORECASE)
-ALTERNATIVES = re.compile(rb"[\x81-\x84]")
+_NO_CALL = re.compile(
+    rb"\b(?:into|table|exists|references|copy|view|of|as|with|recursive|(?:create|replace|drop|alter)\s+(?:function|procedure))\s*\Z",
+    re.IGNORECASE,
+)
+_NO_CALL_IN_INDEX = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
+_INDEX = re.compile(rb"\s*+create\s++(?:unique\s++)?index\b", re.IGNORECASE)
+_STRING = re.compile(rb"'[^']*+'")
 MARKS = re.compile(rb"[\x80-\x84]")
-_BEFORE = 30  # bytes in front of a name that say what it is
+_BEFORE = 40  # bytes in front of a name that say what it is
 _SET_OF_MARK = re.compile(
     rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
 )
-# What ends with the transaction, and leaves nothing but a definition.
-_SET_LOCAL_OF_MARK = re.compile(rb"(?:\A|;)\s*set\s+local\s+\"?[\x80-\x84]", re.IGNORECASE)
+# What ends with the transaction, or belongs to a function or a role, and leaves nothing but a definition.
+_PASSING_SET_OF_MARK = re.compile(
+    rb"(?:\A|;)\s*(?:set\s+local|reset)\s+\"?[\x80-\x84]|\A\s*(?:create|alter)\b[^;]*\bset\s+[\w.\"]*[\x80-\x84]", re.IGNORECASE
+)
 _LOCAL_SET_CONFIG = re.compile(
     rb"\bset_config\s*+\(\s*+'[^'\x80-\x84]*+[\x80-\x84][^']*+'\s*+,\s*+(?:'[^']*+'|[^,()']++)\s*+,\s*+true\s*+\)",
     re.IGNORECASE,
 )
-_SET_OPEN = re.compile(rb"(?:\A|;)\s*set\s*(?:\s(?:local|session)\s*)?\Z", re.IGNORECASE)
-_RUNS_TEXT = re.compile(rb"\bexecute\b(?!\s+(?:function|procedure|on)\b)|\bdo\b\s*['$\x80-\x84l]", re.IGNORECASE)
+_SET_OPEN = re.compile(rb"(?:\A|;)\s*(?:re)?set\s*(?:\s(?:local|session)\s*)?\Z", re.IGNORECASE)
+_SET_OPEN_PART = re.compile(rb"(?:\A|;)\s*(?:re)?set\b[\w\s.\"]*\Z", re.IGNORECASE)
+_RUNS_TEXT = re.compile(
+    rb"\bexecute\b(?!\s+(?:function|procedure|on)\b)|\bdo\b\s*(?:['$\x80-\x84]|e'|language\b)", re.IGNORECASE
+)
 _QUOTED_LITERAL = re.compile(rb"'\x80'")
 
 # Types whose values are one number or name when they are written down.
-_SCALARS = frozenset(
+SCALARS = frozenset(
     b"bool boolean int int2 int4 int8 integer smallint bigint oid real float float4 float8 double numeric decimal date time"
     b" timetz timestamp timestamptz interval uuid inet cidr macaddr".split()
 )
-_NAMES = frozenset(b"regclass regtype regrole regnamespace regproc regprocedure".split())
+_NAMES = frozenset(b"regclass regtype regrole regnamespace".split())
+# ... and functions, and words, whose results are.
+SCALAR_FUNCTIONS = frozenset(
+    b"abs age ascii ceil ceiling char_length clock_timestamp date_part date_trunc extract floor gen_random_uuid hashtext length"
+    b" md5 mod nextval now octet_length pg_backend_pid random round sign statement_timestamp to_number transaction_timestamp"
+    b" trunc txid_current".split()
+)
+SCALAR_WORDS = frozenset(b"current_date current_timestamp current_time localtime localtimestamp".split())
+_OF_A_TYPE = frozenset(b"precision with without time zone ( ) ,".split())
 _LONGEST = 16384  # bytes of a command that is put together, and its parts
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\", b"'": b"'"}
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -75,7 +95,11 @@ def argument(number: int) -> Made:
 
 
 BARS: list[Token] = [("other", b"|"), ("other", b"|")]
-DIGITS = re.compile(rb"(?:YYYY|YY|IYYY|MM|DDD|DD|HH24|HH12|HH|MI|SS|WW|IW|FM|Q|J|US|MS|[_\-.:/ 09])+")
+DIGITS = re.compile(
+    rb"(?:YYYY|YY|IYYY|MM|DDD|DD|D|HH24|HH12|HH|MI|SS|WW|IW|FM|TM|Q|J|US|MS|MONTH|MON|DAY|DY|\"[\w ]*\"|[_\-.:/ 09])+",
+    re.IGNORECASE,
+)
+ARITHMETIC = frozenset((b"+", b"-", b"*", b"/", b"%"))
 
 
 
@@ -85,14 +109,14 @@ def judge(made: Made) -> tuple[int, bool]:
     any_relation = False
     for i, text in enumerate((made.text, *made.parts)):
         text, local = _LOCAL_SET_CONFIG.subn(b" ", text)
-        if local or _SET_LOCAL_OF_MARK.search(text) is not None:
+        if local or _PASSING_SET_OF_MARK.search(text) is not None:
             bits |= UNREAD
-        if hides_names(text) or _SET_OF_MARK.search(text) is not None:
+        if hides_names(text) or _SET_OF_MARK.search(text) is not None or (_SET_OPEN.search(text) is not None and not i):
             bits |= MAKES
-        elif _SET_OPEN.search(text) is not None:
-            bits |= UNREAD if i else MAKES
         if (
             _JOINED.search(text) is not None
+            or (i and _SET_OPEN_PART.search(text) is not None)
+            or (MARKS.search(text) is not None and (b"/*" in text or b"--" in text))
             or text.count(b"'") % 2
             or _RUNS_TEXT.search(text) is not None
             or _calls_mark(text, i > 0)
@@ -104,12 +128,13 @@ def judge(made: Made) -> tuple[int, bool]:
 
 def _calls_mark(text: bytes, is_part: bool) -> bool:
     """Whether *text* calls a function of a name that nobody knows; *is_part*: something may stand in front of it."""
-    creates = _CREATE.match(text) is not None
+    is_index = _INDEX.match(text) is not None
+    text = _STRING.sub(b"''", text)
     for match in _CALL.finditer(text):
         if MARKS.search(match[1]) is None or (is_part and not match.start()):
             continue
         before = text[max(match.start() - _BEFORE, 0) : match.start()]
-        if _NO_CALL.search(before) is None and not (creates and _NO_CALL_IN_CREATE.search(before) is not None):
+        if _NO_CALL.search(before) is None and not (is_index and _NO_CALL_IN_INDEX.search(before) is not None):
             return True
     return False
 
@@ -131,26 +156,26 @@ def any_of(texts: list[Made]) -> Made:
     """One of several texts, nobody knows which."""
     if not texts:
         return Made(b"")
-    left = any(_open(each.text[:1], ANY_RIGHT + ANY) for each in texts)
-    right = any(_open(each.text[-1:], ANY_LEFT + ANY) for each in texts)
+    left = any(_open(each.text[:1], ANY_RIGHT + ANY) for each in texts if each.text)
+    right = any(_open(each.text[-1:], ANY_LEFT + ANY) for each in texts if each.text)
     mark = (ANY, ANY_RIGHT, ANY_LEFT, ANY_OPEN)[right + 2 * left]
     return put_together(mark, [Made(b"", each.bits, (each.text, *each.parts), each.arguments) for each in texts])
 
 
 def _open(edge: bytes, closed: bytes) -> bool:
     """Whether a word may go on beyond the character at a text's edge; *closed*: marks that say it does not."""
-    return not edge or (edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None)
+    return edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None
 
 
-def by_type(words: list[bytes]) -> Made | None:
-    """What values of a type look like, where that is known; *words*: how its name begins."""
+def by_type(words: list[bytes], own: frozenset[bytes]) -> Made | None:
+    """What values of a type look like, where that is known; *words* are its name, none of *own*."""
     first = words[0] if words else b""
-    if first == b"pg_catalog" or (len(words) > 1 and words[1] == b"["):
+    if first in own or not all(word in _OF_A_TYPE or word.isdigit() for word in words[1:]):
         return None
-    return NUMBER if first in _SCALARS else Made(NAME) if first in _NAMES else None
+    return NUMBER if first in SCALARS else Made(NAME) if first in _NAMES else None
 
 
-def without_cast(tokens: list[Token]) -> tuple[list[Token], Made | None]:
+def without_cast(tokens: list[Token], own: frozenset[bytes]) -> tuple[list[Token], Made | None]:
     """The operand without a cast at its end; or what it is, where its type says that."""
     depth = 0
     colons = []
@@ -161,7 +186,7 @@ def without_cast(tokens: list[Token]) -> tuple[list[Token], Made | None]:
     end = len(tokens)
     for i in reversed(colons):
         type_ = [value.lower() for _, value in tokens[i + 2 : end]]
-        known = by_type(type_)
+        known = by_type(type_, own)
         if known is not None:
             return [], known
         if type_ not in ([b"text"], [b"varchar"]):
@@ -188,7 +213,10 @@ def literal(tokens: list[Token]) -> Made:
 
 
 def opens(kind: str, value: bytes) -> int:
-    """1 for an opening bracket, -1 for a closing one."""
+    """1 for an opening bracket or CASE, -1 for a closing one or END."""
+    if kind == "word":
+        word = value.lower()
+        return (word == b"case") - (word == b"end")
     return (value in (b"(", b"[")) - (value in (b")", b"]")) if kind == "other" else 0
 
 
@@ -222,6 +250,10 @@ def results(tokens: list[Token]) -> list[list[Token]]:
 
 def concatenation(tokens: list[Token], i: int) -> int:
     return 2 if tokens[i : i + 2] == BARS else 0
+
+
+def arithmetic(tokens: list[Token], i: int) -> int:
+    return 1 if tokens[i][0] == "other" and tokens[i][1] in ARITHMETIC else 0
 
 
 def comma(tokens: list[Token], i: int) -> int:

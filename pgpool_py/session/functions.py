@@ -197,7 +197,6 @@ RUNNING: dict[bytes, int] = {
     ),
 }
 RUNNING_EXTENSIONS = frozenset(["tablefunc", "xml2"])
-COMPILED = frozenset(["c", "internal"])  # languages whose functions are taken at their word
 # What code in another language has that runs commands, or could: SPI by its names in PL/Perl, PL/Python, PL/Tcl, PL/v8.
 RUNS_SQL = re.compile(rb"spi|plpy|plv8|execute|prepare|eval|exec|import|require|getattr|globals|subst|uplevel", re.IGNORECASE)
 

@@ -50,17 +50,17 @@ def lexemes(text: bytes) -> Iterator[tuple[str, bytes, int]]:
             yield kind, match[0], at
 
 
+_COMMENT_SIGN = re.compile(rb"/\*|\*/")
+
+
 def _comment_end(text: bytes, at: int) -> int:
+    """Where the comment ends whose content begins *at* (they nest), or -1."""
     depth = 1
-    while depth:
-        opens, closes = text.find(b"/*", at), text.find(b"*/", at)
-        if closes < 0:
-            return -1
-        if 0 <= opens < closes:
-            depth, at = depth + 1, opens + 2
-        else:
-            depth, at = depth - 1, closes + 2
-    return at
+    for sign in _COMMENT_SIGN.finditer(text, at):
+        depth += 1 if sign[0] == b"/*" else -1
+        if not depth:
+            return sign.end()
+    return -1
 
 
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")

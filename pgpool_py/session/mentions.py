@@ -17,10 +17,11 @@ from pgpool_py.session import flags
 # It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
 _DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
 # SET in code: spaces, and comments that are neither long nor nested; a part of a name; SET of a name with dots.
-_GAP = rb"(?:\s|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)){0,300}+\*/)"
+_GAP = rb"(?:\s++|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)){0,300}+\*/)"
 _PART = rb"(?:[A-Za-z_\x80-\xff][\w$\x80-\xff]*+|\"(?:[^\"]|\"\"){1,256}+\")"
-_SET = rb"\bSET\b" + _GAP + rb"*+(?:(?:LOCAL|SESSION)\b" + _GAP + rb"*+)?"
-_SET_NAME = re.compile(_SET + rb"(%b(?:%b*+\.%b*+%b)++)" % (_PART, _GAP, _GAP, _PART), re.IGNORECASE)
+_GAPS = _GAP + rb"{0,40}+"  # more of them hide the name
+_SET = rb"\bSET\b" + _GAPS + rb"(?:(?:LOCAL|SESSION)\b" + _GAPS + rb")?"
+_SET_NAME = re.compile(_SET + rb"(%b(?:%b\.%b%b)++)" % (_PART, _GAPS, _GAPS, _PART), re.IGNORECASE)
 _NAME_PARTS = re.compile(_GAP + rb"|(" + _PART + rb")")
 _SET_CONFIG = re.compile(rb"set_config\"?\s*+\(\s*+'{1,4}([^']{1,256}+)'", re.IGNORECASE)
 _NO_START = b"$0123456789"  # of a word
@@ -39,11 +40,10 @@ def _custom(names: Iterable[list[bytes]], limit: int) -> frozenset[bytes]:
     """Those of *names*, given as their parts, that can be custom settings', as PostgreSQL knows them."""
     found: set[bytes] = set()
     for parts in names:
-        name = b".".join(parts)
-        if len(name) < _LONG_NAME and name.isascii():
-            found.add(name.lower())
-            if len(name) > _LONGEST:
-                found.add(b".".join([part[:_LONGEST] for part in parts]).lower())  # as SET reads it
+        # As set_config reads it, and as SET does.
+        for name in (b".".join(parts), b".".join([part[:_LONGEST] for part in parts])):
+            if len(name) < _LONG_NAME and name.isascii():
+                found.add(name.lower())
         if len(found) >= limit:
             break
     return frozenset(found)
@@ -86,12 +86,9 @@ def crowded(names: frozenset[bytes]) -> bool:
 
 # A setting's name that is made at run time, or hidden behind comments.
 _HIDDEN_IN_SET_CONFIG = (
-    rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\x80-\xff]{0,300}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
+    rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\\\x80-\xff]{0,250}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
 )
-_HIDDEN_IN_SET = (
-    rb"U&\""
-    rb"|%b(?:%b%b*+(?:\.%b*+(?:%b%b*+)?+)*+)?+(?:/\*|--)"
-) % (_SET, _PART, _GAP, _GAP, _PART, _GAP)
+_HIDDEN_IN_SET = rb"U&\"|%b(?:%b%b(?:\.%b(?:%b%b)?+)*+)?+(?:/\*|--)" % (_SET, _PART, _GAPS, _GAPS, _PART, _GAPS)
 _HIDES_NAMES = re.compile(_HIDDEN_IN_SET_CONFIG + rb"|" + _HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
 _HIDES_SET_NAMES = re.compile(_HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
 # Within much data EXECUTE is mostly a word; code would be a DO.

@@ -19,7 +19,11 @@ _DEEPEST = 40  # texts in texts that are followed
 _CALL = 400  # tokens of a call
 _STRINGS = ("string", "estring", "dollar")
 _CONSTANTS = frozenset((b"null", b"true", b"false"))
-_PLAIN_SIGNS = frozenset((b":", b"-", b"+"))
+_SIGNS = (("other", b"-"), ("other", b"+"))
+_COLON = ("other", b":")
+_PLAIN_TYPES = frozenset(
+    b"text varchar json jsonb int int2 int4 int8 integer smallint bigint numeric boolean bool uuid date timestamp".split()
+)
 _MOST_NAMES = 200  # that patterns make
 _LONGEST_NAME = 63
 
@@ -47,9 +51,9 @@ def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool =
     if not is_code and not runs(text, given):
         return READ, frozenset()
     settings: set[bytes] = set()
-    bits = _reach(text, given, settings, False, 0)
+    bits = _reach(text, given, settings, is_code, 0)
     for value in values:
-        bits |= _reach(value, given, settings, True, 0)
+        bits |= _reach(value, given, settings, True, 1)
         if b"\\" in value:
             bits |= UNREAD  # what it says may be spelled in other words
     return (bits & ~GIVEN | UNREAD if bits & GIVEN else bits), frozenset(settings)
@@ -62,14 +66,15 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
     if b"execute" not in words and b"set_config" not in words and words.isdisjoint(given):
         return READ
     bits = READ
-    if code:
+    if code and depth:
         made = commands(text)
         bits |= made.bits
         settings |= made.settings
     tokens = [(kind, value) for kind, value, _ in lexemes(text)]
     for i, (kind, value) in enumerate(tokens):
         name = value.strip(b'"').lower() if kind in ("word", "quoted") else b""
-        if name and name in given and not _in_full(tokens, i + 1, given[name]):
+        # In code a parameter is what others hand over.
+        if name and name in given and not _in_full(tokens, i + 1, given[name], parameters=not code):
             bits |= UNREAD
         elif kind in _STRINGS:
             inner = literal([(kind, value)])
@@ -79,8 +84,14 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
     return bits
 
 
-def _in_full(tokens: list[Token], at: int, numbers: frozenset[int]) -> bool:
-    """Whether those of a call's arguments, which begin *at*, are literals and parameters."""
+def executed_in_full(text: bytes) -> bool:
+    """Whether an EXECUTE of SQL, with nothing else in its text, has literals for all its arguments."""
+    tokens = [(kind, value) for kind, value, _ in lexemes(text)]
+    return tokens[2:] in ([], [("other", b";")]) or _in_full(tokens, 2, frozenset(), parameters=False)
+
+
+def _in_full(tokens: list[Token], at: int, numbers: frozenset[int], *, parameters: bool) -> bool:
+    """Whether those of a call's arguments, which begin *at*, are literals or, where these were seen, parameters."""
     depth = 0
     for end in range(at, min(at + _CALL, len(tokens))):
         depth += opens(*tokens[end])
@@ -89,9 +100,10 @@ def _in_full(tokens: list[Token], at: int, numbers: frozenset[int]) -> bool:
     else:
         return False
     arguments = split(tokens[at + 1 : end], comma)
-    named = any(argument[1:3] in (_ARROW, _ASSIGNS) for argument in arguments)
+    if any(argument[1:3] in (_ARROW, _ASSIGNS) for argument in arguments) or max(numbers, default=0) >= len(arguments):
+        return False  # a default may be among them
     return end > at and all(
-        _was_seen(argument) for number, argument in enumerate(arguments) if named or not numbers or number in numbers
+        _was_seen(argument, parameters) for number, argument in enumerate(arguments) if not numbers or number in numbers
     )
 
 
@@ -99,22 +111,16 @@ _ARROW: list[Token] = [("other", b"="), ("other", b">")]
 _ASSIGNS: list[Token] = [("other", b":"), ("other", b"=")]
 
 
-def _was_seen(tokens: Sequence[Token]) -> bool:
-    """Whether an argument is one literal, number or parameter."""
-    if list(tokens[1:3]) in (_ARROW, _ASSIGNS):
-        tokens = tokens[3:]
-    cast = False
-    strings = 0
-    for kind, value in tokens:
-        strings += kind in _STRINGS
-        if kind in _STRINGS and b"\\" in value:
-            return False  # what it says may be spelled in other words
-        if kind == "quoted" or (kind == "word" and not cast and value.lower() not in _CONSTANTS):
-            return False
-        if kind == "other" and value not in _PLAIN_SIGNS:
-            return False
-        cast = value == b":"
-    return strings < 2
+def _was_seen(tokens: Sequence[Token], parameters: bool) -> bool:
+    """Whether an argument is one literal, number or, if these are *parameters* that were seen, one of them; with a cast at most
+    that changes nothing of it."""
+    tokens = [token for token in tokens if token not in _SIGNS]
+    (kind, value), casts = tokens[0] if tokens else ("other", b""), tokens[1:]
+    if not all(each == _COLON or (each[0] == "word" and each[1].lower() in _PLAIN_TYPES) for each in casts):
+        return False
+    if kind in _STRINGS:
+        return b"\\" not in value  # else what it says may be spelled in other words
+    return kind == "number" or (kind == "param" and parameters) or (kind == "word" and value.lower() in _CONSTANTS)
 
 
 def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: Iterable[bytes]) -> frozenset[bytes] | None:

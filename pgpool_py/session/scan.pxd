@@ -32,7 +32,7 @@ cdef class Beginning:
 @cython.final
 cdef class Scanner:
     cdef readonly bint informed
-    cdef readonly int ddl, everywhere
+    cdef readonly int ddl, everywhere, any_relation
     cdef readonly bint nonascii
     cdef readonly dict words
     cdef readonly frozenset makers, unread, patterns

@@ -242,9 +242,9 @@ class Beginning:
 
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
-    besides, by event triggers; `everywhere`: what any text may do, by code that runs without being named; `given` and `patterns`:
-    of the code that runs, or names settings by, what it is given (`reach`). `makers`, `unread`: names that lead to DYNAMIC, and
-    UNREAD, code."""
+    besides, by event triggers; `everywhere`: what any text may do, by code that runs without being named, and `any_relation`: by
+    that of a relation, of MADE; `given` and `patterns`: of the code that runs, or names settings by, what it is given (`reach`).
+    `makers`, `unread`: names that lead to DYNAMIC, and UNREAD, code."""
 
     def __init__(
         self,
@@ -252,12 +252,14 @@ class Scanner:
         informed: bool,
         ddl: int = 0,
         everywhere: int = 0,
+        any_relation: int = 0,
         given: dict[bytes, frozenset[int]] | None = None,
         patterns: frozenset[tuple[bytes, bytes]] = frozenset(),
     ) -> None:
         self.informed = informed
         self.ddl = ddl
         self.everywhere = everywhere
+        self.any_relation = any_relation
         self.words = dict(KEYWORDS)
         for word, bits in words.items():
             self.words[word] = self.words.get(word, 0) | bits
