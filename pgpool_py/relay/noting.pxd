@@ -15,7 +15,7 @@ cdef class Noter(Returner):
     cdef public long prepared
     cdef public bint blind
     cdef public long makes
-    cdef public long brought
+    cdef public bint brought
     cdef public bint makes_events
     cdef public frozenset makes_settings
     cdef public int deviation

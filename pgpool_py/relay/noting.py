@@ -15,7 +15,7 @@ from pgpool_py.relay.pinning import CAUSE
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects, local_names
+from pgpool_py.session.effects import Effects, effects, local_names, statements
 from pgpool_py.session.lexemes import words_of
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, candidates, hides_set_names, makes_code
@@ -66,7 +66,7 @@ class Noter(Returner):
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
                            `makes_settings`: these
-    `brought`              ... of all code that it created
+    `brought`              it made something that runs code
     `deviation`            how the settings in force deviate from `settings` until that has been looked at
     """
 
@@ -78,7 +78,7 @@ class Noter(Returner):
         self.prepared = 0
         self.blind = False
         self.makes = 0
-        self.brought = 0
+        self.brought = False
         self.makes_events = False
         self.makes_settings: frozenset[bytes] = frozenset()
         self.deviation = AS_OF_SESSION
@@ -90,7 +90,8 @@ class Noter(Returner):
         made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
-            self.brought |= made
+            if made or self.runs_code(text):
+                self.brought = True
             self.makes_settings |= named
             self.makes_events = self.makes_events or b"event" in text.lower()
             if SETS.search(text) is not None:
@@ -151,6 +152,16 @@ class Noter(Returner):
         self.blind = True
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
+
+    def runs_code(self, text: bytes) -> bool:
+        """Whether one of the statements of *text* runs code that nobody has read, or makes something that will."""
+        scanner = self.context.scanner_before or self.context.scanner
+        start = 0
+        for _, end in statements(text) or [([], len(text))]:
+            if scanner.scan(text[start:end].lstrip(b"; \n\r\t")) & OPAQUE:
+                return True
+            start = end
+        return False
 
     def made(self, text: bytes, bind: bytes | None, verdict: int) -> tuple[int, frozenset[bytes]]:
         """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands

@@ -54,6 +54,7 @@ from pgpool_py.session.expressions import (
     without_cast,
 )
 from pgpool_py.session.lexemes import lexemes, words_of
+from pgpool_py.session.mentions import candidates
 
 # Functions whose rows have parts of their arguments as they are.
 _SPREADING = frozenset(
@@ -176,6 +177,8 @@ class _Reader:
             if word == b"execute" and not self.is_sql and not self.is_clause(at):
                 made = self.value(self.expression(at + 1))
                 self.spend((len(made.text) + sum(map(len, made.parts))) // 2)
+                for text in (made.text, *made.parts):
+                    self.settings |= candidates(text)
                 bits, any_relation = judge(made)
                 self.found(bits, made)
                 self.any_relation = self.any_relation or any_relation
