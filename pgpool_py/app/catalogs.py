@@ -81,7 +81,7 @@ class Catalogs:
 
     async def read(self, ask: Ask) -> bool:
         """Look whether they have changed, and read them if so: whether they were read. *ask* answers a query with its rows."""
-        doubts = self.doubts
+        doubts = -1 if self.changing else self.doubts  # what is being changed may be read as it was
         row = (await ask(FINGERPRINT_QUERY))[0]
         fingerprint, self.cost = row[0] or b"", float(row[1] or 0)
         if self.facts is not None and self.facts.fingerprint == fingerprint:

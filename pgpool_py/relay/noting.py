@@ -90,7 +90,7 @@ class Noter(Returner):
         made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
-            if made or self.runs_code(text):
+            if made or verdict & SETTINGS or self.runs_code(text):
                 self.brought = True
             self.makes_settings |= named
             self.makes_events = self.makes_events or b"event" in text.lower()

@@ -171,12 +171,19 @@ select distinct 'unnamed', '', '', quote_ident(p.proname)
 )
 
 
+def _mixed(oid: str, other: str) -> str:
+    """Return an expression, a hash of an oid and another number of 32 bits.
+
+    hashint8 alone hashes the exclusive or of both halves, and oids and transactions count up together: a function dropped and
+    another made would often be the same.
+    """
+    return f"hashint8((hashoid({oid})::int8 << 32) | ({other} & 4294967295))"
+
+
 def _versions(catalog: str, rows: str = "") -> str:
     """Return an expression that changes when rows of *catalog* do: `r` is a row, xmin tells its version."""
-    return (
-        "(select concat_ws(':', count(*), sum(hashint8((r.oid::int8 << 32) | r.xmin::text::int8)))"
-        f" from {catalog} r {rows})"
-    )
+    mixed = _mixed("r.oid", "r.xmin::text::int8")
+    return f"(select concat_ws(':', count(*), sum({mixed})) from {catalog} r {rows})"
 
 
 def _of_relations(column: str, rows: str = "") -> str:
@@ -207,12 +214,12 @@ FINGERPRINT_QUERY = (
             _versions("pg_event_trigger"),
             _versions("pg_statistic_ext"),
             _versions("pg_extension"),
-            """\
-(select concat_ws(':', count(*), sum(hashint8((inhrelid::int8 << 32) | inhparent::int8))) from pg_inherits),
-(select concat_ws(':', count(*), sum(hashint8((c.oid::int8 << 32) | v.hash::int8 & 4294967295)))
+            f"""\
+(select concat_ws(':', count(*), sum({_mixed("inhrelid", "inhparent::int8")})) from pg_inherits),
+(select concat_ws(':', count(*), sum({_mixed("c.oid", "v.hash::int8")}))
    from pg_class c cross join lateral (select hashtext(c.relname || c.relkind::text || c.relam::text)) v(hash)
   where c.oid >= 16384 and c.relkind <> 't' and c.relpersistence <> 't'),
-(select concat_ws(':', count(*), sum(hashint8((objid::int8 << 32) | (refobjid::int8 * 2048 + objsubid))))
+(select concat_ws(':', count(*), sum({_mixed("objid", "(refobjid::int8 * 2048 + objsubid)")}))
    from pg_depend
   where refclassid = 'pg_type'::regclass and refobjid >= 16384 and classid = 'pg_class'::regclass))
 """,

@@ -1,0 +1,261 @@
+"""Every place from which code runs, and every disguise of what it runs: a custom setting that comes of it is nobody else's.
+
+Each case has objects in a schema of their own, and a text that makes a setting whose name stands nowhere; others then ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system import stack, wire
+from tests.system.rawclient import RawClient
+
+pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="what other poolers do not keep")
+
+SCHEMA = r"""
+create schema named_base;
+set search_path = named_base;
+create table cmds (c text);
+insert into cmds values ('set_config(''zz.data'', ''v'', false)');
+create function mk(k text) returns text language plpgsql as $$ begin return set_config('z' || 'z.' || k, 'v', false); end $$;
+create function mkimm(k text) returns text language plpgsql immutable as
+  $$ begin return set_config('z' || 'z.' || k, 'v', false); end $$;
+create function run(a text) returns text language plpgsql as
+  $$ declare r text; begin execute 'select ' || a into r; return r; end $$;
+create function mk0() returns text language plpgsql as $$ begin return set_config('z' || 'z.mk0', 'v', false); end $$;
+create function getc() returns text language sql stable as $$ select c from cmds limit 1 $$;
+"""
+
+
+def function(arguments: str, declared: str, body: str) -> str:
+    """A function f in PL/pgSQL; what it puts into r is its result."""
+    return (
+        f"create function f({arguments}) returns text language plpgsql as"
+        f" $f$ declare r text; {declared} begin {body} return r; end $f$"
+    )
+
+
+MADE = "'z' || 'z.{}', 'v', false"
+CASES: dict[str, tuple[str, list[str], str]] = {
+    # Places
+    "a view": (f"create view v as select set_config({MADE.format('a')})", ["select * from v"], "zz.a"),
+    "a default": (
+        f"create table t (a int, b text default set_config({MADE.format('b')}))",
+        ["insert into t values (1)"],
+        "zz.b",
+    ),
+    "a check": (
+        "create table t (a text check (set_config('z' || 'z.' || a, 'v', false) is not null))",
+        ["insert into t values ('c')"],
+        "zz.c",
+    ),
+    "a domain": (
+        "create domain d as text check (set_config('z' || 'z.' || value, 'v', false) is not null)",
+        ["select 'd'::d"],
+        "zz.d",
+    ),
+    "a rule": (
+        "create table t (a text); create rule r as on insert to t do also select set_config('z' || 'z.' || new.a, 'v', false)",
+        ["insert into t values ('e')"],
+        "zz.e",
+    ),
+    "a trigger's condition": (
+        "create table t (a text); create function tf() returns trigger language plpgsql as 'begin return new; end';"
+        " create trigger tr before insert on t for each row when (set_config('z' || 'z.' || new.a, 'v', false) is not null)"
+        " execute function tf()",
+        ["insert into t values ('f')"],
+        "zz.f",
+    ),
+    "an argument's default": (
+        f"create function f(a text default set_config({MADE.format('g')})) returns text language sql as 'select $1'",
+        ["select f()"],
+        "zz.g",
+    ),
+    "an aggregate": (
+        "create aggregate ag(text, bool) (sfunc = set_config, stype = text, initcond = 'zz.h')",
+        ["select ag('v', false)"],
+        "zz.h",
+    ),
+    "a materialized view": (
+        "create materialized view m as select mk('i') with no data",
+        ["refresh materialized view m"],
+        "zz.i",
+    ),
+    "an index": (
+        "create table t (a text); insert into t values ('j'); create index ix on t (mkimm(a))",
+        ["reindex index ix"],
+        "zz.j",
+    ),
+    "statistics": (
+        "create table t (a text); insert into t values ('k'), ('k'); create index ix on t (mkimm(a))",
+        ["analyze"],
+        "zz.k",
+    ),
+    "an operator": ("create operator @@@ (function = run, rightarg = text)", ["select @@@ c from cmds"], "zz.data"),
+    "a wrapper": (
+        "create function wrap(a text) returns text language sql as 'select run($1)'",
+        ["select wrap(c) from cmds"],
+        "zz.data",
+    ),
+    "a wrapper of a maker": (
+        "create function wrap(text) returns text language plpgsql as 'begin return run($1); end'",
+        ["select wrap('mk(''l'')')"],
+        "zz.l",
+    ),
+    "a default that is run": (
+        "create function f(a text default getc()) returns text language plpgsql as"
+        " $$ declare r text; begin execute 'select ' || a into r; return r; end $$",
+        ["select f()"],
+        "zz.data",
+    ),
+    "a function's own setting": ("", ["create function f() returns int language sql set zz.m = '1' as 'select 1'"], "zz.m"),
+    "a function's changed setting": (
+        "create function f() returns int language sql as 'select 1'",
+        ["alter function f() set \"zz.n\" = '1'"],
+        "zz.n",
+    ),
+    "a temporary view": ("", ["create temp view tv as select mk('o')", "select * from tv", "drop view tv"], "zz.o"),
+    "a temporary function": (
+        "",
+        [
+            "create function pg_temp.tf(text) returns text language sql as"
+            " $$ select set_config('z' || 'z.' || $1, 'v', false) $$",
+            "select pg_temp.tf('p')",
+            "drop function pg_temp.tf(text)",
+        ],
+        "zz.p",
+    ),
+    "code of the same transaction": (
+        "",
+        [
+            "begin",
+            f"create function f() returns text language plpgsql as $$ begin return set_config({MADE.format('q')}); end $$",
+            "select f()",
+            "rollback",
+        ],
+        "zz.q",
+    ),
+    "code of just now": (
+        "",
+        [
+            "create function f(text) returns text language sql as $$ select set_config('z' || 'z.' || $1, 'v', false) $$",
+            "select f('r')",
+        ],
+        "zz.r",
+    ),
+    # Disguises of variables
+    "a quoted variable": (
+        "create procedure p(inout v text) language plpgsql as $$ begin select 'select ' || c into v from cmds; end $$;"
+        + function("", "v text := 'select 1';", 'call p("v"); execute v into r;'),
+        ["select f()"],
+        "zz.data",
+    ),
+    "two dots in a string": (
+        function("", "v text;", "for v in select c from cmds where '..' = '..' loop execute 'select ' || v into r; end loop;"),
+        ["select f()"],
+        "zz.data",
+    ),
+    "a number of that name": (
+        function("v text", "", "for v in 1..2 loop null; end loop; execute 'select ' || v into r;"),
+        ["select f(c) from cmds"],
+        "zz.data",
+    ),
+    "a variable called function": (
+        function("function text", "", "execute function into r;"),
+        ["select f('select ' || c) from cmds"],
+        "zz.data",
+    ),
+    "a number that goes on": (
+        function("", "", "execute 'select ' || 1::int operator(pg_catalog.||) (select ',' || c from cmds) into r;"),
+        ["select f()"],
+        "zz.data",
+    ),
+    "another quote_ident": (
+        "create function quote_ident(a int) returns text language sql as 'select c from cmds limit 1';"
+        + function("", "", "execute 'select ' || quote_ident(1) into r;"),
+        ["select f()"],
+        "zz.data",
+    ),
+    # ... and of texts
+    "a call behind a comment": (
+        function("a text, n text", "", "execute format('select %I/**/(%L, %L, false)', a, n, 'v') into r;"),
+        ["select f('set_' || 'config', 'z' || 'z.s')"],
+        "zz.s",
+    ),
+    "a reset": (function("a text", "", "execute format('reset %I', a);"), ["select f('z' || 'z.t')"], "zz.t"),
+    "two arguments": (
+        function("a text, b text", "", "execute a || ' ' || b into r;"),
+        ["select f('select set_config', '(''z''||''z.u'', ''v'', false)')"],
+        "zz.u",
+    ),
+    "a literal that goes on": ("", ["select run('m'\n'k(''v'')')"], "zz.v"),
+    "a literal in a literal": (function("", "", "execute 'select run(c) from cmds' into r;"), ["select f()"], "zz.data"),
+    "part of an object": ("", ["select run('{\"c\":\"m\\u006b(''w'')\"}'::json->>'c')"], "zz.w"),
+    "a number that is a name": (
+        "",
+        ["do $$ begin perform run('named_base.mk0'::regproc::oid::regprocedure::text); end $$"],
+        "zz.mk0",
+    ),
+    "a template": (
+        function("a text, b text", "", "execute format('select 1 as ' || quote_ident(a), b) into r;"),
+        ["select f('%s', 'x\", ' || c || ' as \"y') from cmds"],
+        "zz.data",
+    ),
+    "an escape": (
+        "create function f() returns text language plpgsql set standard_conforming_strings = off as"
+        " $$ begin return set_config('z\\172.x', 'v', false); end $$",
+        ["select f()"],
+        "zz.x",
+    ),
+}
+
+
+SUPERUSERS = ("zz.m", "zz.n")  # PostgreSQL asks for one there
+
+
+@pytest.fixture(scope="module")
+def base(direct: Callable[..., RawClient]) -> Iterator[None]:
+    """What the cases are made of."""
+    with direct() as owner:
+        assert wire.errors(owner.query(SCHEMA)) == []
+    yield
+    with direct() as owner:
+        owner.query("drop schema named_base cascade")
+
+
+@pytest.fixture(scope="module")
+def pooler(start_pooler: Callable[..., stack.Pooler], base: None) -> stack.Pooler:
+    """One server, and a few for those who need one of their own."""
+    return start_pooler({"pin_pool_size": 3, "admin_users": stack.ADMIN})
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, pooler: stack.Pooler) -> Iterator[tuple[list[str], str]]:
+    """The texts of one, and the setting that they make; its objects have been read."""
+    objects, texts, name = CASES[request.param]
+    with pooler.connect("one") as owner, pooler.connect("pgbouncer", stack.ADMIN) as console:
+        made = owner.query(f"create schema named_case; set search_path = named_case, named_base; {objects}")
+        assert wire.errors(made) == []
+        console.query("reconnect one")  # a new server begins with reading them
+        owner.query("select 1")
+    yield texts, name
+    with pooler.connect("one") as owner:
+        owner.query("drop schema named_case cascade")
+
+
+def test_nobody_else_sees_that_there_is_such_a_setting(pooler: stack.Pooler, case: tuple[list[str], str]) -> None:
+    """Neither while its owner is there, nor when he has gone."""
+    texts, name = case
+    user = stack.ADMIN if name in SUPERUSERS else stack.OWNER
+    asks = f"select coalesce(current_setting('{name[:1]}' || '{name[1:3]}' || '{name[3:]}', true), 'undefined')"
+    path = "-c search_path=named_case,named_base"
+    with pooler.connect("one", user) as other:
+        assert other.ask(asks) == "undefined"
+        with pooler.connect("one", user, options=path) as owner:
+            for text in texts:
+                assert wire.errors(owner.query(text)) == [], text
+            assert other.ask(asks) == "undefined"
+        for _ in range(2):
+            assert other.ask(asks) == "undefined"
