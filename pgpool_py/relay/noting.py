@@ -129,8 +129,9 @@ class Noter(Returner):
             self.cause = text[:CAUSE]
             if verdict & EXECUTES:
                 did = self.statement_bits()
-                verdict |= did & (TOLD | MADE) | OPAQUE
-                made |= did & MADE | (UNREAD if did & GIVEN or not executed_in_full(text) else 0)
+                verdict |= OPAQUE if did & (SETTINGS | OPAQUE) else 0
+                unseen = did & GIVEN or (did & SETTINGS and not executed_in_full(text))
+                made |= did & MADE | (UNREAD if unseen else 0)
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:

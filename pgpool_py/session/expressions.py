@@ -16,11 +16,15 @@ from pgpool_py.session.mentions import hides_names
 # What runs: nothing but what stands in the code; an argument as it is given; what nobody has read; or it makes names.
 READ, GIVEN, UNREAD, MAKES = 0, flags.GIVEN, flags.UNREAD, flags.DYNAMIC
 
-# In a text: one name, literal or number; or one of several texts, which begin and end with a part of a word (OPEN) or not.
+# In a text: one name, literal or number; or one of several texts, or an argument, that begins and ends with what may be a part of
+# a word (it is open there), or does so on the right only, on the left only, or on neither side.
 MARK = b"\x80"
 NAME, LITERAL = b'"\x80"', b"'\x80'"
-ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"  # open on both sides, on the right, on the left, on none
-# With what may be a part of the same word; with the next mark; what may be the name of a setting at the start.
+ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"
+MARKS = re.compile(rb"[\x80-\x84]")
+
+# What is looked for in a command with marks. A mark next to what may be a part of the same word; two of them with nothing
+# between; one at the start that may be the beginning of a setting's name.
 _JOINED = re.compile(
     rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]|[\w$]\x84[\w$]|\x81\s*[\x80-\x84]|[\x80-\x84]\s*\x81"
     rb"|\A\s*[\x81-\x84]\s*[.\"]"
@@ -33,7 +37,6 @@ _NO_CALL = re.compile(
 _NO_CALL_IN_INDEX = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
 _INDEX = re.compile(rb"\s*+create\s++(?:unique\s++)?index\b", re.IGNORECASE)
 _STRING = re.compile(rb"'[^']*+'")
-MARKS = re.compile(rb"[\x80-\x84]")
 _BEFORE = 40  # bytes in front of a name that say what it is
 _SET_OF_MARK = re.compile(
     rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
@@ -100,7 +103,6 @@ DIGITS = re.compile(
     re.IGNORECASE,
 )
 ARITHMETIC = frozenset((b"+", b"-", b"*", b"/", b"%"))
-
 
 
 def judge(made: Made) -> tuple[int, bool]:
@@ -275,6 +277,3 @@ def split(tokens: list[Token], separator: Callable[[list[Token], int], int]) -> 
         parts[-1].append(tokens[i])
         i += 1
     return parts
-
-
-_WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
