@@ -36,10 +36,10 @@ async def look_at_catalogs(place: Place, login: ServerLogin, limit: float | None
                 log.debug(f"catalogs of database {place.pool.database} were read")
             with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
                 defaults += await ask(login.sock, place.custom_defaults_query())
-    except QueryFailed as failure:
+    except (QueryFailed, ValueError, IndexError) as failure:  # the last two: rows that are no answer
         catalogs.learn(None, clock(), doubts)
         who = label("S", 0, place.pool.database, place.pool.user, login.address)
-        log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset: {failure}", who)
+        log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset, and a connection: {failure}", who)
     place.learn_defaults(defaults)
 
 

@@ -26,13 +26,14 @@ def settle(client: Any, server: Server) -> None:
         sequences.ended(client)
     context = client.context
     wanted = sequences.wanted(client, server)
+    since = client.value_since if wanted else client.relay.now
     if not (
         context.keeping
         and not client.pins
         and context.pin_mode != PIN_ERROR
         and not context.always_reset
         and (wanted or server.uncleared)
-        and client.pool.hold(server, client.value_since, not wanted or sequences.spare(client))
+        and client.pool.hold(server, since, not wanted or sequences.spare(client))
     ):
         let_go(client, server)
         return
@@ -45,7 +46,7 @@ def settle(client: Any, server: Server) -> None:
 
 
 def claim(client: Any) -> None:
-    """Something that no reset ends is about to come onto the client's server."""
+    """There is something, or will be, on the client's server that no reset ends: it may hold it."""
     client.values = client.values or sequences.READ
     client.value_since = client.relay.now
 

@@ -44,7 +44,8 @@ class Keeper(Noter):
     `told`                 the reported settings it was told, by identity a server's `reported`
     `asked`                the question under way
     `kept`                 what it said and has not been sent yet
-    `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py
+    `values`, `wrote`      what it has of sequence values, and whether its transaction may have made some: see sequences.py; not
+                           zero either where it may hold a server for something else, see holding.py
     `value_at`             the server they are on; `value_since`: when one was last made or read
     """
 
@@ -158,12 +159,15 @@ class Keeper(Noter):
             server.had_temporary()
             if self.brought and context.exact:
                 server.condemn(UNSEEN, self.cause)  # code of its own, in no facts, may be among them
+                self.brought = False
         if question.whole:
             server.dirty |= RESET | SEED
         if question.unknowable:
             self.unknowable = True
         if question.hidden and context.exact:
             server.condemn(question.hidden, self.cause)  # no reset takes a definition away, and which it is nobody knows
+        if server.uncleared:
+            holding.claim(self)
         if question.held or question.whole:
             self.channels_found(server, set(finding.channels))
         if question.statements:
@@ -212,6 +216,7 @@ class Keeper(Noter):
         self.question = self.lasting(server)
         self.all_back = True
         self.unknowable = False
+        self.brought = False
         self.prepared = 0
         if sequences.forget(self, server):
             holding.let_go(self, server)

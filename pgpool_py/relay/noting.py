@@ -48,6 +48,7 @@ MADE = flags.MADE
 FUNCTION = flags.FUNCTION
 SEED = flags.SEED
 SEED_NAME = b"seed"
+EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
 # What runs code of relations and indexes without a name of theirs in its text.
@@ -90,7 +91,7 @@ class Noter(Returner):
         made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
-            if made or verdict & SETTINGS or self.runs_code(text):
+            if verdict & FUNCTION or self.runs_code(text):
                 self.brought = True
             self.makes_settings |= named
             self.makes_events = self.makes_events or b"event" in text.lower()
@@ -107,13 +108,9 @@ class Noter(Returner):
             bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
             if verdict & STATEMENT:
                 if verdict & EXECUTES:
-                    did = self.prepared | self.statement_bits()
-                    made |= did & MADE | (UNREAD if did & GIVEN else 0)
+                    did = self.executes(text, verdict)
+                    made |= did & MADE
                     bits |= did & NOTED
-                    if did & SETTINGS:
-                        bits |= OPAQUE
-                        if not executed_in_full(text):
-                            made |= DYNAMIC
                     verdict |= bits & OPAQUE
                 else:
                     self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
@@ -128,10 +125,9 @@ class Noter(Returner):
         else:
             self.cause = text[:CAUSE]
             if verdict & EXECUTES:
-                did = self.statement_bits()
-                verdict |= OPAQUE if did & (SETTINGS | OPAQUE) else 0
-                unseen = did & GIVEN or (did & SETTINGS and not executed_in_full(text))
-                made |= did & MADE | (UNREAD if unseen else 0)
+                did = self.executes(text, verdict)
+                verdict |= did & OPAQUE
+                made |= did & MADE
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
@@ -157,6 +153,8 @@ class Noter(Returner):
     def runs_code(self, text: bytes) -> bool:
         """Whether one of the statements of *text* runs code that nobody has read, or makes something that will."""
         scanner = self.context.scanner_before or self.context.scanner
+        if reach(text, (), scanner.given)[0]:
+            return True
         start = 0
         for _, end in statements(text) or [([], len(text))]:
             if scanner.scan(text[start:end].lstrip(b"; \n\r\t")) & OPAQUE:
@@ -202,9 +200,26 @@ class Noter(Returner):
                 named |= more or named
         return bits & MADE, named
 
+    def executes(self, text: bytes, verdict: int) -> int:
+        """What a text with EXECUTE does by what it executes: the verdicts of prepared statements, and what their arguments do."""
+        if verdict & DDL and EXECUTING.search(text) is None:
+            return 0  # the right to EXECUTE, or a trigger that does
+        did = self.prepared | self.statement_bits()
+        if did & GIVEN:
+            did |= UNREAD
+        if did & SETTINGS:
+            did |= OPAQUE
+            if self.sets_by_parameter() and not executed_in_full(text):
+                did |= DYNAMIC
+        return did
+
     def statement_bits(self) -> int:
         """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
         return 0
+
+    def sets_by_parameter(self) -> bool:
+        """Whether one of them sets what is named by a parameter of it."""
+        return False
 
     def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> int:
         """Add to the question what a text does, and what it has *made*, and *named*; the bits that remain when it turns out to do

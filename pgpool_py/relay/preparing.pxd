@@ -5,8 +5,8 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, SKIP, IN_TRANSACTION_FAILED, UNSETTLED, REFUSAL, CLEARING
-cdef long NOTED, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
+cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, SKIP, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
+cdef long SETTINGS, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
 
 cdef class Preparer(Keeper):
     cdef public object names

@@ -11,6 +11,7 @@ from typing import Any
 from pgpool_py.relay import awaiting, holding, sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
+from pgpool_py.relay.noting import effects_of
 from pgpool_py.relay.replies import error_response
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
@@ -32,7 +33,7 @@ OWED_PARSE = int(Owed.PARSE)
 OWED_CLOSE = int(Owed.CLOSE)
 SKIP = int(Action.SKIP)
 IN_TRANSACTION_FAILED = ord("E")
-NOTED = flags.NOTED
+SETTINGS = flags.SETTINGS
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
 READS_VALUES = flags.READS_VALUES
@@ -284,3 +285,13 @@ class Preparer(Keeper):
             for statement in self.names.known.values():
                 bits |= statement.verdict
         return bits
+
+    def sets_by_parameter(self) -> bool:
+        if self.names is None:
+            return False
+        for statement in self.names.known.values():
+            if statement.verdict & SETTINGS:
+                found = effects_of(statement.body[: statement.body.find(b"\0")], statement.verdict, statement)
+                if found.parameters or found.patterns or found.bound:
+                    return True
+        return False

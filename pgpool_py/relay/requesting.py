@@ -62,7 +62,6 @@ NOTED = flags.NOTED
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC
-UNREAD = flags.UNREAD
 
 
 class Requester(Hearer):
@@ -447,7 +446,9 @@ class Requester(Hearer):
     def on_function_call(self, server: Server, pos: int, end: int, stop: int) -> int:
         context = self.context
         whole = end <= stop
-        verdict = call_verdict(u32(pos + 5)) if stop - pos >= 9 else UNKNOWN | UNREAD
+        if not whole and stop - pos < 9:
+            return INCOMPLETE
+        verdict = call_verdict(u32(pos + 5)) if end - pos >= 9 else UNKNOWN
         if verdict:
             extra = self.before(server, verdict, b"", True) if context.pooling and context.watching else None
             if extra is not None:

@@ -184,6 +184,7 @@ class Upkeep(Connection):
         """Since the statement *cause* no reset ends *what* is on this server: it is closed when its client lets go."""
         self.uncleared = what
         self.cause = cause
+        self.dirty |= flags.RESET
 
     def is_left(self) -> bool:
         """Whether it does no work of its own, though the pool has given it away: to a client, for upkeep, or for a cancel."""

@@ -180,9 +180,9 @@ class _Function:
         language, extension, volatility, settings, parameters = detail.split(b"|", 4)
         self.name = name
         self.text = text
-        self.language = language.decode()
-        self.extension = extension.decode()
-        self.volatility = volatility.decode()
+        self.language = language.decode(errors="replace")
+        self.extension = extension.decode(errors="replace")
+        self.volatility = volatility.decode(errors="replace")
         self.settings = settings
         self.parameters = parameters
         self.commands: Commands = NOTHING_MADE

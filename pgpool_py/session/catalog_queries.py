@@ -59,11 +59,11 @@ select 'function', p.proname::text,
        || coalesce((select string_agg(split_part(v, '=', 1), ',') from unnest(p.proconfig) s(v)
                      where split_part(v, '=', 1) like '%.%'
                         or lower(split_part(v, '=', 1)) in ('seed', 'standard_conforming_strings')), '') || '|'
-       || coalesce((select string_agg(concat(n, ' ', format_type(t, null)), ',' order by i)
+       || coalesce((select string_agg(concat(translate(n, ', |', '___'), ' ', format_type(t, null)), ',' order by i)
                       from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes)
                            with ordinality a(n, t, m, i)
                      where l.lanname in ('sql', 'plpgsql') and (p.prosrc = '' or p.prosrc ~* 'execute|set_config')
-                       and coalesce(m, 'i') in ('i', 'b', 'v')), ''),
+                       and (coalesce(m, 'i') in ('i', 'b', 'v') or m = 'o' and p.prokind = 'p')), ''),
        case when l.lanname = 'c' then ''
             when p.prosrc = '' then pg_get_functiondef(p.oid) else p.prosrc end
   from pg_proc p join pg_language l on l.oid = p.prolang

@@ -83,6 +83,11 @@ def _is_name(text: bytes) -> bool:
     return MARKS.search(text) is None
 
 
+def _is_variadic(tokens: list[Token]) -> bool:
+    """Whether an argument is VARIADIC."""
+    return bool(tokens) and tokens[0][0] == "word" and tokens[0][1].lower() == b"variadic"
+
+
 def _words_in(kind: str, value: bytes) -> set[bytes]:
     """The words in a string constant."""
     return words_of(value) if kind in ("string", "estring", "dollar") else set()
@@ -160,7 +165,7 @@ class _Reader:
         self.own = own
         self.is_sql = is_sql
         self.ambiguous = b"variable_conflict" in self.words  # columns may go before variables
-        self.budget = 4 * len(self.tokens) + 1000
+        self.budget = 4 * len(self.tokens) + 2 * len(code) + 5000
         self.open: list[bytes] = []  # variables that are being worked out
         self.closed: dict[bytes, Made] = {}
         self.bits = READ
@@ -269,7 +274,7 @@ class _Reader:
             if not depth:
                 self.spend(i - at)
                 return tokens[at + 1 : i] if i > at else None
-        self.spend(len(tokens) - at)
+        self.spend(max(len(tokens) - at, 0))
         return None
 
     # --- variables ---
@@ -397,7 +402,8 @@ class _Reader:
             if kind == "word":
                 return self.named(word, depth)
             if kind == "param":
-                return self.parameters.get(value) or (argument(int(value[1:]) - 1) if len(value) < 7 else UNKNOWN)
+                number = int(value[1:]) if len(value) < 7 else 0
+                return self.parameters.get(value) or (argument(number - 1) if number else UNKNOWN)
             return UNKNOWN
         if value == b"(" and closes(tokens):
             return self.value(tokens[1:-1], depth + 1)
@@ -466,7 +472,7 @@ class _Reader:
             return NUMBER
         if name in (b"coalesce", b"greatest", b"least"):
             return any_of([self.value(argument, depth) for argument in arguments])
-        if name == b"format" and arguments and not any(argument[:1] == [("word", b"variadic")] for argument in arguments):
+        if name == b"format" and arguments and not any(_is_variadic(argument) for argument in arguments):
             return self.format(self.value(arguments[0], depth), [self.value(argument, depth) for argument in arguments[1:]])
         if name == b"chr" and [kind for kind, _ in arguments[0]] == ["number"]:
             code = arguments[0][0][1]

@@ -279,7 +279,7 @@ class Reader:
         elif kind == "s":
             passing = arguments[2] == [("w", b"true")]
             (self.passing if passing else self.names).add(name.lower())
-        elif kind == "p" and len(name) < 6:  # there are no more of them in a Bind
+        elif kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind
             self.parameters.append(int(name) - 1)
         else:
             self.made = True

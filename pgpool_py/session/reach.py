@@ -16,7 +16,7 @@ Given = Mapping[bytes, frozenset[int]]
 
 _BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
 _DEEPEST = 40  # texts in texts that are followed
-_CALL = 200  # tokens of a call
+_CALL = 100  # tokens of a call
 _STRINGS = ("string", "estring", "dollar")
 _CONSTANTS = frozenset((b"null", b"true", b"false"))
 _SIGNS = (("other", b"-"), ("other", b"+"))

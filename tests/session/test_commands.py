@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pgpool_py.session import flags
 from pgpool_py.session.commands import commands
+from pgpool_py.session.effects import effects
 from pgpool_py.session.expressions import GIVEN, MAKES, READ, UNREAD
 from pgpool_py.session.reach import completions, reach
 
@@ -45,6 +47,7 @@ READABLE = {
     "a default": "execute 'select ' || coalesce(quote_literal(t), 'null')",
     "lines": "execute 'select 1' || chr(10) || E'\\n from t'",
     "parts": "execute concat('select ', quote_literal(t), ' from t')",
+    "a long literal": "execute 'select 1 as " + "a" * 5_000 + "'",
     "dollars": "execute $q$ select 'a' from $q$ || quote_ident(t)",
 }
 ARGUMENTS = {
@@ -157,6 +160,16 @@ def test_names_are_completed_from_what_is_seen() -> None:
     names = completions(frozenset(((b"app.", b""),)), b"select set_ctx($1, $2)", (b"user", b"x" * 64))
     assert names == frozenset((b"app.user",))
     assert completions(patterns, b"select f(" + b", ".join(b"'%d'" % n for n in range(300)) + b")", ()) is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["execute chr(" + "1" * 5_000 + ")", "execute format('%" + "1" * 5_000 + "$s', t)", "execute $" + "1" * 5_000, "execute $0"],
+)
+def test_numbers_that_are_none_are_not_read(code: str) -> None:
+    """Whoever may make a function must not make its database unreachable."""
+    assert commands(code.encode(), PARAMETERS).bits == UNREAD
+    assert effects(b"select set_config($0, $" + b"1" * 5_000 + b", false)", flags.SETTINGS).whole
 
 
 def test_functions_of_the_database_are_not_the_built_in_ones() -> None:

@@ -229,6 +229,28 @@ def test_what_is_set_again_is_what_was_set_last(narrow: stack.Pooler) -> None:
                 assert owner.ask(asks("zz.again")) == value
 
 
+def test_what_a_text_of_its_own_names_by_a_table_is_held(narrow: stack.Pooler) -> None:
+    """set_config, for the transaction, of names in rows: nobody else gets its server, and its client comes back to it."""
+    text = "select set_config(k, 'v', true) from (select 'zz.' || c as k from (values ('row')) v (c)) t"
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        server = owner.ask("select pg_backend_pid()")
+        for _ in range(3):
+            assert owner.ask(text) == "v"
+        assert owner.ask("select pg_backend_pid()") == server
+        assert other.ask(asks("zz.row")) == "undefined"
+
+
+def test_a_right_to_execute_is_no_execute(narrow: stack.Pooler) -> None:
+    """Whatever statements its client has prepared."""
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        owner.exchange(wire.run("select set_config('zz.named', $1, false)", [b"v"], "s1"))
+        for text in ("grant execute on function made_build(text) to public", "select made_build('x')"):
+            assert wire.errors(owner.query(text)) == []
+        assert owner.ask("execute s1(upper('w'))") == "W"
+        assert other.ask("select 1") == "1"
+        assert owner.ask(asks("zz.named")) == "W"
+
+
 def test_names_that_nobody_knows_are_held_where_nothing_is_lost(narrow: stack.Pooler) -> None:
     """What ends with the transaction leaves only a definition, for which nobody is pinned."""
     with narrow.connect("one") as owner, narrow.connect("one") as other:

@@ -110,6 +110,11 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select f()"],
         "zz.data",
     ),
+    "a procedure that answers": (
+        "create procedure p(out r text, q text) language plpgsql as $$ begin execute 'select ' || q into r; end $$",
+        ["do $$ declare r text; q text; begin select c into q from cmds; call p(r, q); end $$"],
+        "zz.data",
+    ),
     "a function's own setting": ("", ["create function f() returns int language sql set zz.m = '1' as 'select 1'"], "zz.m"),
     "a function's changed setting": (
         "create function f() returns int language sql as 'select 1'",
