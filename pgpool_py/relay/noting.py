@@ -15,7 +15,7 @@ from pgpool_py.relay.pinning import CAUSE
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
-from pgpool_py.session.effects import Effects, effects, local_names, statements
+from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.lexemes import words_of
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, candidates, hides_set_names, makes_code
@@ -151,16 +151,9 @@ class Noter(Returner):
             self.relay.broker.catalogs_changed(self)
 
     def runs_code(self, text: bytes) -> bool:
-        """Whether one of the statements of *text* runs code that nobody has read, or makes something that will."""
+        """Whether *text* names code that nobody has read, or brings such code along."""
         scanner = self.context.scanner_before or self.context.scanner
-        if reach(text, (), scanner.given)[0]:
-            return True
-        start = 0
-        for _, end in statements(text) or [([], len(text))]:
-            if scanner.scan(text[start:end].lstrip(b"; \n\r\t")) & OPAQUE:
-                return True
-            start = end
-        return False
+        return bool(reach(text, (), scanner.given)[0]) or any(scanner.words.get(word, 0) & OPAQUE for word in words_of(text))
 
     def made(self, text: bytes, bind: bytes | None, verdict: int) -> tuple[int, frozenset[bytes]]:
         """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands
