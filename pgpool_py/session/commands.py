@@ -165,7 +165,8 @@ class _Reader:
         self.own = own
         self.is_sql = is_sql
         self.ambiguous = b"variable_conflict" in self.words  # columns may go before variables
-        self.budget = 4 * len(self.tokens) + 2 * len(code) + 5000
+        self.budget = 3 * len(self.tokens) + 2000  # of tokens that are gone through
+        self.length = 2 * len(code)  # ... and of bytes of commands
         self.open: list[bytes] = []  # variables that are being worked out
         self.closed: dict[bytes, Made] = {}
         self.bits = READ
@@ -181,7 +182,9 @@ class _Reader:
         for at, word in enumerate(self.words):
             if word == b"execute" and not self.is_sql and not self.is_clause(at):
                 made = self.value(self.expression(at + 1))
-                self.spend((len(made.text) + sum(map(len, made.parts))) // 2)
+                self.length -= len(made.text) + sum(map(len, made.parts))
+                if self.length < 0:
+                    raise _TooMuchError
                 for text in (made.text, *made.parts):
                     self.settings |= candidates(text)
                 bits, any_relation = judge(made)
