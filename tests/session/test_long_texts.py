@@ -57,7 +57,7 @@ LONG = {
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_no_text_holds_up_the_others(text: bytes) -> None:
-    """What is read of a long text takes no more than some tens of times what reading plain words of that length takes."""
+    """What is read of a long text takes no more than a hundred times or so what reading plain words of that length takes."""
 
     def taken(text: bytes) -> float:
         best = math.inf
@@ -81,4 +81,4 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             best = min(best, time.perf_counter() - start)
         return best
 
-    assert taken(text) < 60 * taken(b"select word, " * (len(text) // 13))
+    assert taken(text) < 120 * taken(b"select word, " * (len(text) // 13))
