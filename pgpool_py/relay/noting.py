@@ -8,6 +8,7 @@ Plain texts never come here. A text that is not plain leaves bits on its server 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -16,10 +17,9 @@ from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
 from pgpool_py.session.effects import Effects, effects, local_names
-from pgpool_py.session.lexemes import words_of
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
-from pgpool_py.session.mentions import amid_data, candidates, hides_set_names, makes_code
-from pgpool_py.session.reach import completions, executed_in_full, is_unsure, reach, runs
+from pgpool_py.session.mentions import amid_data, candidates, makes_code
+from pgpool_py.session.reach import bound_to, brings_code, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, PeerViolation
@@ -51,10 +51,10 @@ SEED_NAME = b"seed"
 EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
-# What runs code of relations and indexes without a name of theirs in its text.
-UPKEEP_WORDS = re.compile(rb"\b(?:alter|refresh|reindex|cluster|vacuum|analy[sz]e)\b", re.IGNORECASE)
-UPKEEP = re.compile(rb"(?:\s|--[^\n]*+\n|/\*[^*]*+\*/)*+" + UPKEEP_WORDS.pattern, re.IGNORECASE)
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
+
+
+Values = Sequence[bytes | None] | None
 
 
 class Noter(Returner):
@@ -86,12 +86,13 @@ class Noter(Returner):
 
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
-        if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or (bind is not None and makes_code(bind))):
+        values = bound_values(bind)
+        if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or any([makes_code(value) for value in present(values)])):
             verdict |= DDL
-        made, named = self.made(text, bind, verdict) if verdict & JUDGED else NOTHING_MADE
+        made, named = self.made(text, values, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & DDL and self.context.watching:
             self.makes |= made
-            if verdict & FUNCTION or self.runs_code(text):
+            if verdict & FUNCTION or brings_code(text, self.context.scanner_before or self.context.scanner):
                 self.brought = True
             self.makes_settings |= named
             self.makes_events = self.makes_events or b"event" in text.lower()
@@ -99,23 +100,21 @@ class Noter(Returner):
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named
             self.changes_catalogs(server)
-            if named or (made and UPKEEP.match(text) is not None):
+            if named or (made and is_upkeep(text, first=True)):
                 verdict |= OPAQUE
+        did = self.executes(text, verdict) if verdict & EXECUTES else 0
+        made |= did & MADE
+        verdict |= did & OPAQUE
         bits = verdict & NOTED
         if bits & DEVIATING and not self.context.keeping:
             self.deviates(server, None)
         if self.context.keeping:
             bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
-            if verdict & STATEMENT:
-                if verdict & EXECUTES:
-                    did = self.executes(text, verdict)
-                    made |= did & MADE
-                    bits |= did & NOTED
-                    verdict |= bits & OPAQUE
-                else:
-                    self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
+            bits |= did & NOTED
+            if verdict & STATEMENT and not verdict & EXECUTES:
+                self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
             if verdict & TOLD:
-                bits = self.touch(server, bits, effects_of(text, verdict, statement), bind, made, named)
+                bits = self.touch(server, bits, effects_of(text, verdict, statement), values, made, named)
             elif verdict & TRANSACTION_LOCAL:
                 self.deviates(server, local_names(text, verdict))
             if bits & CAUSES and not self.pins:
@@ -124,14 +123,10 @@ class Noter(Returner):
                 bits &= ~RELEASES
         else:
             self.cause = text[:CAUSE]
-            if verdict & EXECUTES:
-                did = self.executes(text, verdict)
-                verdict |= did & OPAQUE
-                made |= did & MADE
             if bits & OBJECTS:
                 server.had_temporary()  # nobody looks
             if verdict & TOLD and self.context.exact and self.context.pooling:
-                self.define(server, effects_of(text, verdict, statement), bind, made, named)
+                self.define(server, effects_of(text, verdict, statement), values, made, named)
         server.dirty |= bits
 
     def deviates(self, server: Server, names: AbstractSet[bytes] | None) -> None:
@@ -150,48 +145,19 @@ class Noter(Returner):
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
 
-    def runs_code(self, text: bytes) -> bool:
-        """Whether *text* names code that nobody has read, or brings such code along."""
-        scanner = self.context.scanner_before or self.context.scanner
-        return bool(reach(text, (), scanner.given)[0]) or any(scanner.words.get(word, 0) & OPAQUE for word in words_of(text))
-
-    def made(self, text: bytes, bind: bytes | None, verdict: int) -> tuple[int, frozenset[bytes]]:
-        """What may come of a text that runs code, or brings it: DYNAMIC, if that makes setting names; UNREAD, if it runs commands
-        that nobody has seen; and the names that it makes, as far as they are known.
+    def made(self, text: bytes, values: Values, verdict: int) -> tuple[int, frozenset[bytes]]:
+        """What may come of a text that runs code, or brings it, see `reached`.
 
         While the catalogs are in doubt, what was read of them before counts on; what was created since may be anywhere.
         """
         context = self.context
         before = context.scanner_before
         scanner = context.scanner
-        bits = self.makes | (UNREAD if context.makes else 0)
         if before is not None:
             scanner = before
             verdict |= before.scan(text)
-        bits |= verdict & MADE | scanner.everywhere
-        if scanner.any_relation and UPKEEP_WORDS.search(text) is not None:
-            bits |= scanner.any_relation
-        named: frozenset[bytes] = frozenset()
-        unsure = is_unsure(text)
-        if unsure or runs(text, scanner.given, scanner.unread):
-            # Something runs the strings in it, or those that are bound to it.
-            words = words_of(text)
-            values = bound_values(bind)
-            for value in values:
-                words |= words_of(value)
-                if hides_set_names(value):
-                    bits |= DYNAMIC
-            if not words.isdisjoint(scanner.makers):
-                bits |= DYNAMIC
-            if not words.isdisjoint(scanner.unread) or (unsure and b"execute" in words):
-                bits |= UNREAD
-            found, named = reach(text, values, scanner.given)
-            bits |= found
-            if scanner.patterns:
-                more = completions(scanner.patterns, text, values)
-                bits |= UNREAD if more is None else 0
-                named |= more or named
-        return bits & MADE, named
+        bits, named = reached(text, present(values), verdict, scanner.code)
+        return bits | self.makes | (UNREAD if context.makes else 0), named
 
     def executes(self, text: bytes, verdict: int) -> int:
         """What a text with EXECUTE does by what it executes: the verdicts of prepared statements, and what their arguments do."""
@@ -214,7 +180,7 @@ class Noter(Returner):
         """Whether one of them sets what is named by a parameter of it."""
         return False
 
-    def touch(self, server: Server, bits: int, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> int:
+    def touch(self, server: Server, bits: int, found: Effects, values: Values, made: int, named: frozenset[bytes]) -> int:
         """Add to the question what a text does, and what it has *made*, and *named*; the bits that remain when it turns out to do
         nothing."""
         question = self.question
@@ -222,12 +188,12 @@ class Noter(Returner):
             question = Question()
         own = self.settings.values
         names = set(found.names)
-        if found.whole or found.resets_all or found.patterns or found.bound or found.unread:
+        if found.whole or found.resets_all or found.made.bits:
             self.deviates(server, None)
         if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
             self.context.sets_buffers = True
         if found.parameters:
-            bound = bound_names(bind, found.parameters)
+            bound = names_among(values, found.parameters)
             if bound is None:
                 question.whole = question.unknowable = True
                 self.deviates(server, None)
@@ -241,8 +207,11 @@ class Noter(Returner):
         self.defined(server, [name for name in names if is_custom(name)])
         if SEED_NAME in names:
             server.dirty |= SEED  # set_config; a SET is known by its verdict
-        named, unread = self.names_bound(found, bind, named)
+        unread, others = bound_to(found.made, present(values))
         made |= unread
+        named |= others
+        if not found.lasting:
+            named -= self.settings.custom  # what ends with the transaction leaves nothing but a definition
         if names or found.whole or question.whole or named or made:
             question.names |= names
             question.candidates |= named
@@ -251,8 +220,8 @@ class Noter(Returner):
             question.unread |= bool(made)
             if found.whole:
                 question.candidates |= found.candidates
-                if bind is not None:
-                    question.candidates |= candidates(bind)
+                for value in present(values):
+                    question.candidates |= candidates(value)
             self.question = question
         else:
             bits &= ~SETTINGS
@@ -261,38 +230,21 @@ class Noter(Returner):
             bits &= ~LISTEN
         return bits
 
-    def names_bound(self, found: Effects, bind: bytes | None, named: frozenset[bytes]) -> tuple[frozenset[bytes], int]:
-        """Names that a text takes out of what is bound to it, and those *named*, as far as there is something to ask; UNREAD
-        where there may be others."""
-        unread = UNREAD if found.unread else 0
-        if found.patterns or found.bound:
-            values = bound_values(bind)
-            if found.bound:
-                for value in values:
-                    named |= candidates(value)
-                    if b"\\" in value:
-                        unread = UNREAD  # it may be spelled in other words
-            more = completions(found.patterns, b"", values)
-            if more is None:
-                unread = UNREAD
-            else:
-                named |= more
-        return (named if found.lasting else named - self.settings.custom), unread
-
-    def define(self, server: Server, found: Effects, bind: bytes | None, made: int, named: frozenset[bytes]) -> None:
+    def define(self, server: Server, found: Effects, values: Values, made: int, named: frozenset[bytes]) -> None:
         """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""
         names = found.names | found.passing
         if TEMP_BUFFERS in names:
             self.context.sets_buffers = True
         if found.parameters:
-            bound = bound_names(bind, found.parameters)
+            bound = names_among(values, found.parameters)
             if bound is None:
                 server.condemn(UNKNOWABLE, self.cause)
             else:
                 names |= bound
         self.defined(server, [name for name in names if is_custom(name)])
-        named, unread = self.names_bound(found, bind, named)
+        unread, others = bound_to(found.made, present(values))
         made |= unread
+        named |= others
         if found.unknowable or made:
             server.condemn(UNKNOWABLE if found.unknowable else UNSEEN, self.cause)  # nobody knows which to look for
         elif found.whole or named:
@@ -311,8 +263,8 @@ class Noter(Returner):
         self.overheard = heard[-OVERLAP:]
         context = self.context
         before = context.scanner_before
-        scanner = context.scanner if before is None else before
-        names, made = amid_data(heard, scanner.makers, scanner.unread.union(scanner.given))
+        code = context.scanner.code if before is None else before.code
+        names, made = amid_data(heard, code.makers, code.unread.union(code.given))
         if not names and not made:
             return
         found = Effects(whole=True, candidates=names, single=False)
@@ -340,25 +292,24 @@ def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effect
     return found
 
 
-def bound_values(message: bytes | None) -> list[bytes]:
-    """The values of a whole Bind message; none where it makes no sense, which its server will say."""
-    if message is None:
-        return []
-    try:
-        return [value for value in Bind.decode(message[5:]).parameters if value is not None]
-    except PeerViolation:
-        return []
-
-
-def bound_names(message: bytes | None, indices: tuple[int, ...]) -> set[bytes] | None:
-    """The names, in lower case, that a whole Bind message gives to these parameters; None if they cannot be told."""
+def bound_values(message: bytes | None) -> Values:
+    """The values of a whole Bind message; None where there is none, or it makes no sense, which its server will say."""
     if message is None:
         return None
     try:
-        values = Bind.decode(message[5:]).parameters
+        return Bind.decode(message[5:]).parameters
     except PeerViolation:
         return None
-    if any(index >= len(values) for index in indices):
+
+
+def present(values: Values) -> list[bytes]:
+    """Those that are not null."""
+    return [value for value in values or () if value is not None]
+
+
+def names_among(values: Values, indices: tuple[int, ...]) -> set[bytes] | None:
+    """The names, in lower case, that are bound to these parameters; None if they cannot be told."""
+    if values is None or any(index >= len(values) for index in indices):
         return None
     found = [values[index] for index in indices]
     return {value.lower() for value in found if value is not None}

@@ -292,6 +292,6 @@ class Preparer(Keeper):
         for statement in self.names.known.values():
             if statement.verdict & SETTINGS:
                 found = effects_of(statement.body[: statement.body.find(b"\0")], statement.verdict, statement)
-                if found.parameters or found.patterns or found.bound:
+                if found.parameters or found.made.bits:
                     return True
         return False

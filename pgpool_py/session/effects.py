@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 
 from pgpool_py.session import flags
-from pgpool_py.session.commands import NOTHING_MADE, commands
-from pgpool_py.session.expressions import GIVEN, MAKES, UNREAD
+from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
 from pgpool_py.session.lexemes import lexemes
+from pgpool_py.session.made_texts import MAKES
 from pgpool_py.session.mentions import candidates, crowded, hides_names, hides_set_names
 from pgpool_py.session.reach import is_unsure
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
@@ -38,9 +38,8 @@ class Effects:
     `listens`     the text has LISTEN or UNLISTEN of a channel
     `whole`       anything may have changed
     `candidates`  with `whole`: custom names the text mentions
-    `unknowable`  custom settings may have been made whose names nobody can know; `unread`: the same, for the transaction only
-    `patterns`    what stands before and behind something bound in the names of others; `bound`: names are picked out of that;
-                  `lasting`: not all of these end with the transaction
+    `unknowable`  custom settings may have been made whose names nobody can know
+    `made`        what its set_configs of names make that stand nowhere in full; `lasting`: not all end with the transaction
     `single`      the text is one statement
     """
 
@@ -52,9 +51,7 @@ class Effects:
     whole: bool = False
     candidates: frozenset[bytes] = frozenset()
     unknowable: bool = False
-    unread: bool = False
-    patterns: frozenset[tuple[bytes, bytes]] = frozenset()
-    bound: bool = False
+    made: Commands = NOTHING_MADE
     lasting: bool = False
     single: bool = True
 
@@ -87,9 +84,7 @@ def effects(text: bytes, verdict: int) -> Effects:
             candidates=named | {name for name in made.settings if b"." in name},
             listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
             unknowable=hides or crowded(named) or bool(made.bits & MAKES),
-            unread=bool(made.bits & UNREAD),
-            patterns=made.patterns,
-            bound=bool(made.bits & GIVEN and not made.patterns),
+            made=made,
             single=False,
         )
     reader = Reader()
@@ -103,12 +98,10 @@ def effects(text: bytes, verdict: int) -> Effects:
             reader.read(tokens)
     settings = verdict & flags.SETTINGS
     found = reader.names or reader.passing or reader.resets or reader.resets_all or reader.parameters or reader.made
-    whole = reader.whole or bool(settings and not found)
-    made = commands(text, is_sql=True) if reader.made and not whole else NOTHING_MADE
-    bound = bool(made.bits & GIVEN and not made.patterns)
-    custom = not bound and all(b"." in before + behind for before, behind in made.patterns)
-    if made.bits & MAKES or (made.bits & GIVEN and not reader.made_passing and not custom):
-        whole = True
+    unknowable = reader.whole or bool(settings and not found)
+    made = commands(text, is_sql=True) if reader.made and not unknowable else NOTHING_MADE
+    unknowable = unknowable or bool(made.bits & MAKES)
+    whole = unknowable or (reader.made_lasting and not _is_custom(made))
     return Effects(
         names=frozenset(reader.names | reader.resets | made.settings),
         passing=frozenset(reader.passing - reader.names),
@@ -117,13 +110,16 @@ def effects(text: bytes, verdict: int) -> Effects:
         listens=reader.listens,
         whole=whole,
         candidates=candidates(text) if whole else frozenset(),
-        unknowable=reader.whole or bool(made.bits & MAKES) or (whole and not reader.made),
-        unread=bool(made.bits & UNREAD),
-        patterns=made.patterns,
-        bound=bound,
-        lasting=not reader.made_passing,
+        unknowable=unknowable,
+        made=made,
+        lasting=reader.made_lasting,
         single=count == 1,
     )
+
+
+def _is_custom(made: Commands) -> bool:
+    """Whether the names that are made are those of custom settings, whatever is bound."""
+    return not made.picks and all(b"." in before + behind for before, behind in made.patterns)
 
 
 # A token: its kind ("w" a name, lower case; "q" a quoted name; "s" a string; "p" a parameter; "o" anything else) and content.
@@ -175,8 +171,8 @@ class Reader:
         self.parameters: list[int] = []
         self.listens = False
         self.whole = False
-        self.made = False  # a set_config of a name that is made; `made_passing`: all of them end with the transaction
-        self.made_passing = True
+        self.made = False  # a set_config of a name that is made; `made_lasting`: one that does not end with the transaction
+        self.made_lasting = False
 
     def read(self, tokens: list[_Token]) -> None:
         lead = tokens[0]
@@ -273,17 +269,15 @@ class Reader:
             self.whole = True
             return
         (kind, name), cast = arguments[0][0], arguments[0][1:]
-        if cast and not (len(cast) == 3 and cast[:2] == [("o", b":")] * 2 and cast[2][0] == "w"):
-            self.made = True
-            self.made_passing = self.made_passing and arguments[2] == [("w", b"true")]
-        elif kind == "s":
-            passing = arguments[2] == [("w", b"true")]
+        passing = arguments[2] == [("w", b"true")]
+        plain = not cast or (len(cast) == 3 and cast[:2] == [("o", b":")] * 2 and cast[2][0] == "w")
+        if plain and kind == "s":
             (self.passing if passing else self.names).add(name.lower())
-        elif kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind
+        elif plain and kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind
             self.parameters.append(int(name) - 1)
         else:
             self.made = True
-            self.made_passing = self.made_passing and arguments[2] == [("w", b"true")]
+            self.made_lasting = self.made_lasting or not passing
 
 
 def _name(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:

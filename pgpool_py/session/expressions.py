@@ -1,172 +1,225 @@
-"""What an SQL expression in code makes, as far as that can be told: a text with marks (see `commands`, which reads the code).
-
-A mark stands where one quoted name, one literal or one number will stand; or one of several texts, which are kept as parts, or an
-argument. `judge` looks through a command that is made like that.
+"""What SQL expressions in code make, as far as that can be told (`made_texts`): of literals, `||`, format(), concat(),
+quote_ident() and its like, CASE, casts, parameters, and variables by all that is assigned to them. All else is unknown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from pgpool_py.session import flags
-from pgpool_py.session.mentions import hides_names
-
-# What runs: nothing but what stands in the code; an argument as it is given; what nobody has read; or it makes names.
-READ, GIVEN, UNREAD, MAKES = 0, flags.GIVEN, flags.UNREAD, flags.DYNAMIC
-
-# In a text: one name, literal or number; or one of several texts, or an argument, that begins and ends with what may be a part of
-# a word (it is open there), or does so on the right only, on the left only, or on neither side.
-MARK = b"\x80"
-NAME, LITERAL = b'"\x80"', b"'\x80'"
-ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"
-MARKS = re.compile(rb"[\x80-\x84]")
-
-# What is looked for in a command with marks. A mark next to what may be a part of the same word; two of them with nothing
-# between; one at the start that may be the beginning of a setting's name.
-_JOINED = re.compile(
-    rb"[\w$\x80-\x84][\x81\x83]|[\x81\x82][\w$\x80-\x84]|[\w$]\x84[\w$]|\x81\s*[\x80-\x84]|[\x80-\x84]\s*\x81"
-    rb"|\A\s*[\x81-\x84]\s*[.\"]"
+from pgpool_py.session.code import Code
+from pgpool_py.session.lexemes import (
+    BARS,
+    LONGEST_NAME,
+    STRINGS,
+    Token,
+    arithmetic,
+    closes,
+    comma,
+    concatenation,
+    opens,
+    split,
 )
-_CALL = re.compile(rb"(?<![\w$\".\x80-\x84])([\w$\".\x80-\x84]++)\s*+\(")
-_NO_CALL = re.compile(
-    rb"\b(?:into|table|exists|references|copy|view|of|as|with|recursive|(?:create|replace|drop|alter)\s+(?:function|procedure))\s*\Z",
-    re.IGNORECASE,
+from pgpool_py.session.made_texts import (
+    ANY_OPEN,
+    LITERAL,
+    MARK,
+    MARKS,
+    NAME,
+    NUMBER,
+    UNKNOWN,
+    UNREAD,
+    Made,
+    any_of,
+    argument,
+    put_together,
 )
-_NO_CALL_IN_INDEX = re.compile(rb"\bon\s*\Z", re.IGNORECASE)
-_INDEX = re.compile(rb"\s*+create\s++(?:unique\s++)?index\b", re.IGNORECASE)
-_STRING = re.compile(rb"'[^']*+'")
-_BEFORE = 40  # bytes in front of a name that say what it is
-_SET_OF_MARK = re.compile(
-    rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
-)
-# What ends with the transaction, or belongs to a function or a role, and leaves nothing but a definition.
-_PASSING_SET_OF_MARK = re.compile(
-    rb"(?:\A|;)\s*(?:set\s+local|reset)\s+\"?[\x80-\x84]|\A\s*(?:create|alter)\b[^;]*\bset\s+[\w.\"]*[\x80-\x84]", re.IGNORECASE
-)
-_LOCAL_SET_CONFIG = re.compile(
-    rb"\bset_config\s*+\(\s*+'[^'\x80-\x84]*+[\x80-\x84][^']*+'\s*+,\s*+(?:'[^']*+'|[^,()']++)\s*+,\s*+true\s*+\)",
-    re.IGNORECASE,
-)
-_SET_OPEN = re.compile(rb"(?:\A|;)\s*(?:re)?set\s*(?:\s(?:local|session)\s*)?\Z", re.IGNORECASE)
-_SET_OPEN_PART = re.compile(rb"(?:\A|;)\s*(?:re)?set\b[\w\s.\"]*\Z", re.IGNORECASE)
-_RUNS_TEXT = re.compile(
-    rb"\bexecute\b(?!\s+(?:function|procedure|on)\b)|\bdo\b\s*(?:['$\x80-\x84]|e'|language\b)", re.IGNORECASE
-)
-_QUOTED_LITERAL = re.compile(rb"'\x80'")
+from pgpool_py.session.variables import Variable
 
 # Types whose values are one number or name when they are written down.
-SCALARS = frozenset(
+_SCALARS = frozenset(
     b"bool boolean int int2 int4 int8 integer smallint bigint oid real float float4 float8 double numeric decimal date time"
     b" timetz timestamp timestamptz interval uuid inet cidr macaddr".split()
 )
 _NAMES = frozenset(b"regclass regtype regrole regnamespace".split())
 # ... and functions, and words, whose results are.
-SCALAR_FUNCTIONS = frozenset(
+_SCALAR_FUNCTIONS = frozenset(
     b"abs age ascii ceil ceiling char_length clock_timestamp date_part date_trunc extract floor gen_random_uuid hashtext length"
     b" md5 mod nextval now octet_length pg_backend_pid random round sign statement_timestamp to_number transaction_timestamp"
     b" trunc txid_current".split()
 )
-SCALAR_WORDS = frozenset(b"current_date current_timestamp current_time localtime localtimestamp".split())
+_SCALAR_WORDS = frozenset(b"current_date current_timestamp current_time localtime localtimestamp".split())
 _OF_A_TYPE = frozenset(b"precision with without time zone ( ) ,".split())
-_LONGEST = 16384  # bytes of a command that is put together, and its parts
+# Functions whose rows have parts of their arguments as they are.
+SPREADING = frozenset(
+    b"json_array_elements jsonb_array_elements json_array_elements_text jsonb_array_elements_text json_each jsonb_each"
+    b" json_each_text jsonb_each_text json_to_recordset jsonb_to_recordset json_to_record jsonb_to_record unnest".split()
+)
+# Names of functions and types, and of what a trigger has, that are known as long as the database has nothing else of these names.
+KNOWN = (
+    frozenset(b"quote_ident quote_literal quote_nullable concat concat_ws format chr to_char tg_relname tg_table_name".split())
+    | SPREADING
+    | _SCALARS
+    | _SCALAR_FUNCTIONS
+)
+_OF_A_TRIGGER = frozenset(b"tg_when tg_level tg_op tg_relname tg_table_name".split())
+_SPECIFIER = re.compile(rb"%(?:(\d{1,4})\$)?(-?\d+)?([sIL%])")
+_DEEPEST = 40  # nested expressions that are followed
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\", b"'": b"'"}
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
-
-Token = tuple[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What an expression makes: a text with marks; how well it is known; other texts that may stand for its marks; and which
-    arguments may, by their numbers from 0."""
-
-    text: bytes
-    bits: int = READ
-    parts: tuple[bytes, ...] = ()
-    arguments: frozenset[int] = frozenset()
-
-
-UNKNOWN = Made(ANY_OPEN, UNREAD)
-NUMBER = Made(MARK)
-
-
-def argument(number: int) -> Made:
-    """What a function is given."""
-    return Made(ANY_OPEN, GIVEN, (), frozenset((number,)))
-
-
-BARS: list[Token] = [("other", b"|"), ("other", b"|")]
-DIGITS = re.compile(
+_DIGITS = re.compile(
     rb"(?:YYYY|YY|IYYY|MM|DDD|DD|D|HH24|HH12|HH|MI|SS|WW|IW|FM|TM|Q|J|US|MS|MONTH|MON|DAY|DY|\"[\w ]*\"|[_\-.:/ 09])+",
     re.IGNORECASE,
 )
-ARITHMETIC = frozenset((b"+", b"-", b"*", b"/", b"%"))
 
 
-def judge(made: Made) -> tuple[int, bool]:
-    """What a command does that is *made* like that: bits, and whether it may name any relation."""
-    bits = made.bits
-    any_relation = False
-    for i, text in enumerate((made.text, *made.parts)):
-        text, local = _LOCAL_SET_CONFIG.subn(b" ", text)
-        if local or _PASSING_SET_OF_MARK.search(text) is not None:
-            bits |= UNREAD
-        if hides_names(text) or _SET_OF_MARK.search(text) is not None or (_SET_OPEN.search(text) is not None and not i):
-            bits |= MAKES
-        if (
-            _JOINED.search(text) is not None
-            or (i and _SET_OPEN_PART.search(text) is not None)
-            or (MARKS.search(text) is not None and (b"/*" in text or b"--" in text))
-            or text.count(b"'") % 2
-            or _RUNS_TEXT.search(text) is not None
-            or _calls_mark(text, i > 0)
-        ):
-            bits |= UNREAD
-        any_relation = any_relation or MARK in _QUOTED_LITERAL.sub(b"", text)
-    return bits, any_relation
+class Evaluator:
+    """Works out expressions of *code*, whose variables, and arguments by their names, these are.
 
+    *own* are names of functions and types of the database, which may be other ones than the built-in.
+    """
 
-def _calls_mark(text: bytes, is_part: bool) -> bool:
-    """Whether *text* calls a function of a name that nobody knows; *is_part*: something may stand in front of it."""
-    is_index = _INDEX.match(text) is not None
-    text = _STRING.sub(b"''", text)
-    for match in _CALL.finditer(text):
-        if MARKS.search(match[1]) is None or (is_part and not match.start()):
-            continue
-        before = text[max(match.start() - _BEFORE, 0) : match.start()]
-        if _NO_CALL.search(before) is None and not (is_index and _NO_CALL_IN_INDEX.search(before) is not None):
-            return True
-    return False
+    def __init__(
+        self, code: Code, variables: Mapping[bytes, Variable], parameters: Mapping[bytes, Made], own: frozenset[bytes]
+    ) -> None:
+        self.code = code
+        self.variables = variables
+        self.parameters = parameters
+        self.own = own
+        self.ambiguous = b"variable_conflict" in code.words  # columns may go before variables
+        self.open: list[bytes] = []  # variables that are being worked out
+        self.closed: dict[bytes, Made] = {}
 
+    def value(self, tokens: Sequence[Token], depth: int = 0) -> Made:
+        """What the expression makes."""
+        if depth > _DEEPEST:
+            return UNKNOWN
+        self.code.spend(len(tokens) + 1)
+        made = [self.operand(part, depth) for part in split(tokens, concatenation)]
+        return put_together(b"".join(each.text for each in made), made)
 
-def put_together(text: bytes, made: list[Made]) -> Made:
-    """A text made of these, with all their parts."""
-    parts = tuple(part for each in made for part in each.parts)
-    bits = READ
-    arguments: frozenset[int] = frozenset()
-    for each in made:
-        bits |= each.bits
-        arguments |= each.arguments
-    if len(text) + sum(len(part) + 10 for part in parts) > _LONGEST:
-        return Made(ANY_OPEN, bits | UNREAD)
-    return Made(text, bits, parts, arguments)
+    def operand(self, tokens: Sequence[Token], depth: int) -> Made:
+        """What stands between two `||`."""
+        tokens, cast = _without_cast(tokens, self.own)
+        if cast is not None:
+            return cast
+        if not tokens:
+            return UNKNOWN
+        kinds = {kind for kind, _ in tokens}
+        if kinds.issubset(STRINGS):
+            return literal(tokens)
+        (kind, value), rest = tokens[0], tokens[1:]
+        word = value.lower()
+        if not rest:
+            if kind == "number":
+                return Made(value)
+            if kind == "word":
+                return self.named(word, depth)
+            if kind == "param":
+                number = int(value[1:]) if len(value) < 7 else 0
+                return self.parameters.get(value) or (argument(number - 1) if number else UNKNOWN)
+            return UNKNOWN
+        if value == b"(" and closes(tokens):
+            return self.value(tokens[1:-1], depth + 1)
+        if kind == "word" and word in _SCALARS and [each for each, _ in rest] == ["string"]:
+            return NUMBER  # interval '1 day'
+        if word == b"case" and tokens[-1][1].lower() == b"end":
+            return any_of([self.value(part, depth + 1) for part in _results(tokens[1:-1])])
+        if kind == "word" and closes(rest):
+            return self.call(word, split(rest[1:-1], comma), depth + 1)
+        numbers = split(tokens, arithmetic)
+        if len(numbers) > 1 and all(self.is_number(part, depth + 1) for part in numbers if part):
+            return NUMBER
+        return UNKNOWN
 
+    def is_number(self, tokens: Sequence[Token], depth: int) -> bool:
+        """Whether what the operand makes is one number, or a date."""
+        made = self.value(tokens, depth)
+        return not made.bits and (made.text == MARK or made.text.replace(b".", b"").isdigit())
 
-def any_of(texts: list[Made]) -> Made:
-    """One of several texts, nobody knows which."""
-    if not texts:
-        return Made(b"")
-    left = any(_open(each.text[:1], ANY_RIGHT + ANY) for each in texts if each.text)
-    right = any(_open(each.text[-1:], ANY_LEFT + ANY) for each in texts if each.text)
-    mark = (ANY, ANY_RIGHT, ANY_LEFT, ANY_OPEN)[right + 2 * left]
-    return put_together(mark, [Made(b"", each.bits, (each.text, *each.parts), each.arguments) for each in texts])
+    def named(self, name: bytes, depth: int) -> Made:
+        """What a variable or a parameter has."""
+        if self.ambiguous:
+            return UNKNOWN
+        name = name[:LONGEST_NAME]
+        variable = self.variables.get(name)
+        if variable is None:
+            if name in _OF_A_TRIGGER and name not in self.own:
+                return Made(NAME)
+            return NUMBER if name in _SCALAR_WORDS else self.parameters.get(name, UNKNOWN)
+        given = self.parameters.get(name)
+        types = [by_type(words, self.own) for words in variable.types]
+        if given is not None:
+            types.append(None if given.bits else given)
+        known = [type_ for type_ in types if type_ is not None]
+        if known and len(known) == len(types):
+            return known[0] if len(known) == 1 else any_of(known)
+        if variable.foreign:
+            return UNKNOWN
+        if name in self.open:
+            return Made(ANY_OPEN)  # to itself, which has been seen
+        if name in self.closed:
+            return self.closed[name]
+        self.open.append(name)
+        texts = [self.value(tokens, depth + 1) for tokens in variable.assigned]
+        self.open.pop()
+        texts += known
+        if given is not None and given.bits:
+            texts.append(given)
+        made = texts[0] if len(texts) == 1 and ANY_OPEN not in texts[0].text else any_of(texts)
+        if not self.open:
+            self.closed[name] = made
+        return made
 
+    def call(self, name: bytes, arguments: list[list[Token]], depth: int) -> Made:
+        """What a function makes of its arguments."""
+        if name in self.own:
+            return UNKNOWN
+        if name == b"quote_ident":
+            return Made(NAME)
+        if name in (b"quote_literal", b"quote_nullable"):
+            return Made(LITERAL)
+        if name == b"concat":
+            return self.value([token for argument in arguments for token in (*argument, *BARS)][:-2], depth)
+        if name == b"concat_ws" and len(arguments) > 1:
+            between = [*BARS, *arguments[0], *BARS]
+            return self.value([token for argument in arguments[1:] for token in (*argument, *between)][: -len(between)], depth)
+        if name in _SCALAR_FUNCTIONS:
+            return NUMBER
+        if name in (b"coalesce", b"greatest", b"least"):
+            return any_of([self.value(argument, depth) for argument in arguments])
+        if name == b"format" and arguments and not any(_is_variadic(argument) for argument in arguments):
+            return self.format(self.value(arguments[0], depth), [self.value(argument, depth) for argument in arguments[1:]])
+        if name == b"chr" and [kind for kind, _ in arguments[0]] == ["number"]:
+            code = arguments[0][0][1]
+            return Made(bytes([int(code)])) if code.isdigit() and len(code) < 4 and 0 < int(code) < 128 else UNKNOWN
+        if name == b"to_char" and len(arguments) == 2 and {kind for kind, _ in arguments[1]} == {"string"}:
+            return NUMBER if _DIGITS.fullmatch(arguments[1][0][1][1:-1]) else UNKNOWN
+        return UNKNOWN
 
-def _open(edge: bytes, closed: bytes) -> bool:
-    """Whether a word may go on beyond the character at a text's edge; *closed*: marks that say it does not."""
-    return edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None
+    def format(self, template: Made, values: list[Made]) -> Made:
+        """What format() makes (manual 9.4.1)."""
+        used = [template if MARKS.search(template.text) is None else Made(b"", UNREAD, template.parts, template.arguments)]
+        count = 0
+
+        def fill(match: re.Match[bytes]) -> bytes:
+            nonlocal count
+            position, width, kind = match.groups()
+            if kind == b"%":
+                return b"%"
+            count = int(position) if position else count + 1
+            if kind == b"I":
+                return NAME
+            if kind == b"L":
+                return LITERAL
+            value = values[count - 1] if 0 < count <= len(values) and width is None else UNKNOWN
+            used.append(value)
+            return value.text
+
+        text = _SPECIFIER.sub(fill, template.text)
+        if b"%" in _SPECIFIER.sub(b"", template.text):
+            return UNKNOWN  # width by an argument, or wrong
+        return put_together(text, used)
 
 
 def by_type(words: list[bytes], own: frozenset[bytes]) -> Made | None:
@@ -174,10 +227,10 @@ def by_type(words: list[bytes], own: frozenset[bytes]) -> Made | None:
     first = words[0] if words else b""
     if first in own or not all(word in _OF_A_TYPE or word.isdigit() for word in words[1:]):
         return None
-    return NUMBER if first in SCALARS else Made(NAME) if first in _NAMES else None
+    return NUMBER if first in _SCALARS else Made(NAME) if first in _NAMES else None
 
 
-def without_cast(tokens: list[Token], own: frozenset[bytes]) -> tuple[list[Token], Made | None]:
+def _without_cast(tokens: Sequence[Token], own: frozenset[bytes]) -> tuple[Sequence[Token], Made | None]:
     """The operand without a cast at its end; or what it is, where its type says that."""
     depth = 0
     colons = []
@@ -197,7 +250,7 @@ def without_cast(tokens: list[Token], own: frozenset[bytes]) -> tuple[list[Token
     return tokens[:end], None
 
 
-def literal(tokens: list[Token]) -> Made:
+def literal(tokens: Sequence[Token]) -> Made:
     """String constants, one or several that follow each other."""
     text = b""
     for kind, value in tokens:
@@ -214,25 +267,7 @@ def literal(tokens: list[Token]) -> Made:
     return Made(re.sub(rb"[\x80-\xff]", MARK, text))
 
 
-def opens(kind: str, value: bytes) -> int:
-    """1 for an opening bracket or CASE, -1 for a closing one or END."""
-    if kind == "word":
-        word = value.lower()
-        return (word == b"case") - (word == b"end")
-    return (value in (b"(", b"[")) - (value in (b")", b"]")) if kind == "other" else 0
-
-
-def closes(tokens: list[Token]) -> bool:
-    """Whether the bracket with which the tokens begin closes with the last of them."""
-    depth = 0
-    for i, (kind, value) in enumerate(tokens):
-        depth += opens(kind, value)
-        if not depth:
-            return i == len(tokens) - 1 and value == b")"
-    return False
-
-
-def results(tokens: list[Token]) -> list[list[Token]]:
+def _results(tokens: Sequence[Token]) -> list[list[Token]]:
     """The expressions behind THEN and ELSE of a CASE, without those of others within it."""
     found: list[list[Token]] = []
     depth = 0
@@ -250,30 +285,6 @@ def results(tokens: list[Token]) -> list[list[Token]]:
     return found
 
 
-def concatenation(tokens: list[Token], i: int) -> int:
-    return 2 if tokens[i : i + 2] == BARS else 0
-
-
-def arithmetic(tokens: list[Token], i: int) -> int:
-    return 1 if tokens[i][0] == "other" and tokens[i][1] in ARITHMETIC else 0
-
-
-def comma(tokens: list[Token], i: int) -> int:
-    return 1 if tokens[i] == ("other", b",") else 0
-
-
-def split(tokens: list[Token], separator: Callable[[list[Token], int], int]) -> list[list[Token]]:
-    """The tokens between separators that stand in no brackets."""
-    parts: list[list[Token]] = [[]]
-    depth = i = 0
-    while i < len(tokens):
-        kind, value = tokens[i]
-        length = separator(tokens, i) if depth == 0 else 0
-        if length:
-            parts.append([])
-            i += length
-            continue
-        depth += opens(kind, value)
-        parts[-1].append(tokens[i])
-        i += 1
-    return parts
+def _is_variadic(tokens: Sequence[Token]) -> bool:
+    """Whether an argument is VARIADIC."""
+    return bool(tokens) and tokens[0][0] == "word" and tokens[0][1].lower() == b"variadic"

@@ -6,7 +6,13 @@ The scan (`scan`) goes its own way, in one pass and without objects.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+Token = tuple[str, bytes]  # its kind, one of the groups of the pattern below, and what stands there
+STRINGS = ("string", "estring", "dollar")
+LONGEST_NAME = 63  # bytes of an identifier; PostgreSQL cuts longer ones
+_REMEMBERED = 4096  # bytes of a text whose tokens are: several ask for them, and texts come again
 
 _LEXEME = re.compile(
     rb"""
@@ -69,3 +75,69 @@ _WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
 def words_of(text: bytes) -> set[bytes]:
     """Every word of *text*, wherever it stands, in lower case."""
     return {word.lower() for word in _WORD.findall(text)}
+
+
+def tokens(text: bytes) -> tuple[Token, ...]:
+    """The lexemes of *text* without their places."""
+    return _tokens_again(text) if len(text) <= _REMEMBERED else _tokens(text)
+
+
+def _tokens(text: bytes) -> tuple[Token, ...]:
+    return tuple((kind, value) for kind, value, _ in lexemes(text))
+
+
+_tokens_again = lru_cache(maxsize=64)(_tokens)
+
+Separator = Callable[[Sequence[Token], int], int]  # how many tokens separate at that place, 0: none do
+BARS: tuple[Token, Token] = (("other", b"|"), ("other", b"|"))
+_ARITHMETIC = frozenset((b"+", b"-", b"*", b"/", b"%"))
+
+
+def concatenation(tokens: Sequence[Token], i: int) -> int:
+    """`||` separates."""
+    return 2 if tuple(tokens[i : i + 2]) == BARS else 0
+
+
+def arithmetic(tokens: Sequence[Token], i: int) -> int:
+    """The operators of numbers separate."""
+    return 1 if tokens[i][0] == "other" and tokens[i][1] in _ARITHMETIC else 0
+
+
+def comma(tokens: Sequence[Token], i: int) -> int:
+    """A comma separates."""
+    return 1 if tokens[i] == ("other", b",") else 0
+
+
+def split(tokens: Sequence[Token], separator: Separator) -> list[list[Token]]:
+    """The tokens between separators that stand in no brackets."""
+    parts: list[list[Token]] = [[]]
+    depth = i = 0
+    while i < len(tokens):
+        kind, value = tokens[i]
+        length = separator(tokens, i) if depth == 0 else 0
+        if length:
+            parts.append([])
+            i += length
+            continue
+        depth += opens(kind, value)
+        parts[-1].append(tokens[i])
+        i += 1
+    return parts
+
+
+def opens(kind: str, value: bytes) -> int:
+    """1 for an opening bracket or CASE, -1 for a closing one or END."""
+    if kind == "word":
+        word = value.lower()
+        return (word == b"case") - (word == b"end")
+    return (value in (b"(", b"[")) - (value in (b")", b"]")) if kind == "other" else 0
+
+
+def closes(tokens: Sequence[Token]) -> bool:
+    """Whether the bracket with which the tokens begin closes with the last of them."""
+    depth = 0
+    for i, (kind, value) in enumerate(tokens):
+        depth += opens(kind, value)
+        if not depth:
+            return i == len(tokens) - 1 and value == b")"
+    return False

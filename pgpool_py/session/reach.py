@@ -5,19 +5,22 @@ Off the hot path: only texts that may run anything are looked at. Code itself is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
-from pgpool_py.session.commands import commands
-from pgpool_py.session.expressions import GIVEN, READ, UNREAD, Token, comma, literal, opens, split
-from pgpool_py.session.lexemes import lexemes, words_of
-
-# Of functions that run, or name settings by, some of their arguments: these, by their numbers from 0; none: any of them.
-Given = Mapping[bytes, frozenset[int]]
+from pgpool_py.session import flags
+from pgpool_py.session.code import between
+from pgpool_py.session.code_facts import CodeFacts, Given
+from pgpool_py.session.commands import Commands, commands
+from pgpool_py.session.expressions import literal
+from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, split, tokens, words_of
+from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
+from pgpool_py.session.mentions import candidates, hides_set_names
+from pgpool_py.session.scan import Scanner
 
 _BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
 _DEEPEST = 40  # texts in texts that are followed
 _CALL = 100  # tokens of a call
-_STRINGS = ("string", "estring", "dollar")
 _CONSTANTS = frozenset((b"null", b"true", b"false"))
 _SIGNS = (("other", b"-"), ("other", b"+"))
 _COLON = ("other", b":")
@@ -25,7 +28,6 @@ _PLAIN_TYPES = frozenset(
     b"text varchar json jsonb int int2 int4 int8 integer smallint bigint numeric boolean bool uuid date timestamp".split()
 )
 _MOST_NAMES = 200  # that patterns make
-_LONGEST_NAME = 63
 
 
 def is_unsure(text: bytes) -> bool:
@@ -33,13 +35,66 @@ def is_unsure(text: bytes) -> bool:
     return b"\\'" in text
 
 
-def runs(text: bytes, *names: Iterable[bytes]) -> bool:
+# What runs code of relations and indexes without a name of theirs in its text.
+_UPKEEP = re.compile(rb"\b(?:alter|refresh|reindex|cluster|vacuum|analy[sz]e)\b", re.IGNORECASE)
+_UPKEEP_FIRST = re.compile(rb"(?:\s|--[^\n]*+\n|/\*[^*]*+\*/)*+" + _UPKEEP.pattern, re.IGNORECASE)
+
+
+def is_upkeep(text: bytes, *, first: bool = False) -> bool:
+    """Whether *text*, or code in it, looks after relations; *first*: its first statement does."""
+    return (_UPKEEP_FIRST.match(text) if first else _UPKEEP.search(text)) is not None
+
+
+def runs(text: bytes, *names: Collection[bytes]) -> bool:
     """Whether *text* itself, not a string in it, has one of these names, or brings code along."""
     words = words_of(text)
     if all(words.isdisjoint(each) for each in (_BRINGS_CODE, *names)):
         return False
-    outside = {value.strip(b'"').lower() for kind, value, _ in lexemes(text) if kind in ("word", "quoted")}
+    outside = {value.strip(b'"').lower() for kind, value in tokens(text) if kind in ("word", "quoted")}
     return not all(outside.isdisjoint(each) for each in (_BRINGS_CODE, *names))
+
+
+def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts) -> tuple[int, frozenset[bytes]]:
+    """What may come of a text that runs code, or brings it, and of the *values* bound to it: DYNAMIC, if that makes setting
+    names; UNREAD, if it runs commands that nobody has seen; and the names that it makes, as far as they are known."""
+    bits = verdict | code.everywhere
+    if code.any_relation and is_upkeep(text):
+        bits |= code.any_relation
+    named: frozenset[bytes] = frozenset()
+    unsure = is_unsure(text)
+    if unsure or runs(text, code.given, code.unread):
+        # Something runs the strings in it, or those that are bound to it.
+        words = words_of(text).union(*map(words_of, values))
+        if not words.isdisjoint(code.makers) or any(map(hides_set_names, values)):
+            bits |= MAKES
+        if not words.isdisjoint(code.unread) or (unsure and b"execute" in words):
+            bits |= UNREAD
+        found, named = reach(text, values, code.given)
+        bits |= found
+        if code.patterns:
+            more = completions(code.patterns, text, values)
+            bits |= UNREAD if more is None else READ
+            named |= more or frozenset()
+    return bits & flags.MADE, named
+
+
+def brings_code(text: bytes, scanner: Scanner) -> bool:
+    """Whether *text* names code that nobody has read, or brings such code along."""
+    found, _ = reach(text, (), scanner.code.given)
+    return bool(found) or any(scanner.words.get(word, 0) & flags.OPAQUE for word in words_of(text))
+
+
+def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
+    """The names that a text with these set_configs takes out of the *values* bound to it; UNREAD where there may be others."""
+    unread = made.bits & UNREAD
+    named = completions(made.patterns, b"", values)
+    if named is None:
+        return UNREAD, frozenset()
+    if made.picks:
+        named = named.union(*map(candidates, values))
+        if any(b"\\" in value for value in values):
+            unread = UNREAD  # they may be spelled in other words
+    return unread, named
 
 
 def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool = False) -> tuple[int, frozenset[bytes]]:
@@ -70,13 +125,13 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
         made = commands(text)
         bits |= made.bits
         settings |= made.settings
-    tokens = [(kind, value) for kind, value, _ in lexemes(text)]
-    for i, (kind, value) in enumerate(tokens):
+    read = tokens(text)
+    for i, (kind, value) in enumerate(read):
         name = value.strip(b'"').lower() if kind in ("word", "quoted") else b""
         # In code a parameter is what others hand over.
-        if name and name in given and not _in_full(tokens, i + 1, given[name], parameters=not code):
+        if name and name in given and not _in_full(read, i + 1, given[name], parameters=not code):
             bits |= UNREAD
-        elif kind in _STRINGS:
+        elif kind in STRINGS:
             inner = literal([(kind, value)])
             bits |= inner.bits | _reach(inner.text, given, settings, True, depth + 1)
         elif kind == "unclosed":
@@ -86,39 +141,33 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
 
 def executed_in_full(text: bytes) -> bool:
     """Whether an EXECUTE of SQL, with nothing else in its text, has literals for all its arguments."""
-    tokens = [(kind, value) for kind, value, _ in lexemes(text)]
-    return tokens[2:] in ([], [("other", b";")]) or _in_full(tokens, 2, frozenset(), parameters=False)
+    read = tokens(text)
+    return read[2:] in ((), (("other", b";"),)) or _in_full(read, 2, frozenset(), parameters=False)
 
 
-def _in_full(tokens: list[Token], at: int, numbers: frozenset[int], *, parameters: bool) -> bool:
+def _in_full(read: Sequence[Token], at: int, numbers: frozenset[int], *, parameters: bool) -> bool:
     """Whether those of a call's arguments, which begin *at*, are literals or, where these were seen, parameters."""
-    depth = 0
-    for end in range(at, min(at + _CALL, len(tokens))):
-        depth += opens(*tokens[end])
-        if not depth:
-            break
-    else:
+    inner = between(read[: at + _CALL], at)
+    if inner is None:
         return False
-    arguments = split(tokens[at + 1 : end], comma)
+    arguments = split(inner, comma)
     if any(argument[1:3] in (_ARROW, _ASSIGNS) for argument in arguments) or max(numbers, default=0) >= len(arguments):
         return False  # a default may be among them
-    return end > at and all(
-        _was_seen(argument, parameters) for number, argument in enumerate(arguments) if not numbers or number in numbers
-    )
+    return all(_was_seen(argument, parameters) for number, argument in enumerate(arguments) if not numbers or number in numbers)
 
 
 _ARROW: list[Token] = [("other", b"="), ("other", b">")]
 _ASSIGNS: list[Token] = [("other", b":"), ("other", b"=")]
 
 
-def _was_seen(tokens: Sequence[Token], parameters: bool) -> bool:
+def _was_seen(argument: Sequence[Token], parameters: bool) -> bool:
     """Whether an argument is one literal, number or, if these are *parameters* that were seen, one of them; with a cast at most
     that changes nothing of it."""
-    tokens = [token for token in tokens if token not in _SIGNS]
-    (kind, value), casts = tokens[0] if tokens else ("other", b""), tokens[1:]
+    unsigned = [token for token in argument if token not in _SIGNS]
+    (kind, value), casts = unsigned[0] if unsigned else ("other", b""), unsigned[1:]
     if not all(each == _COLON or (each[0] == "word" and each[1].lower() in _PLAIN_TYPES) for each in casts):
         return False
-    if kind in _STRINGS:
+    if kind in STRINGS:
         return b"\\" not in value  # else what it says may be spelled in other words
     return kind == "number" or (kind == "param" and parameters) or (kind == "word" and value.lower() in _CONSTANTS)
 
@@ -128,7 +177,7 @@ def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: It
     given: set[bytes] = set()
     _strings(text, given, 0)
     for value in values:
-        if len(value) <= _LONGEST_NAME:
+        if len(value) <= LONGEST_NAME:
             given.add(value)
         _strings(value, given, 0)
     names = {before + value.lower() + behind for before, behind in patterns for value in given}
@@ -138,10 +187,10 @@ def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: It
 
 def _strings(text: bytes, found: set[bytes], depth: int) -> None:
     """Add the string constants of *text*, and those within them, to *found*."""
-    for kind, value, _ in lexemes(text):
-        if kind in _STRINGS:
+    for kind, value in tokens(text):
+        if kind in STRINGS:
             inner = literal([(kind, value)]).text
-            if len(inner) <= _LONGEST_NAME:
+            if len(inner) <= LONGEST_NAME:
                 found.add(inner)
             if depth < _DEEPEST and (b"'" in inner or b"$" in inner):
                 _strings(inner, found, depth + 1)

@@ -32,11 +32,10 @@ cdef class Beginning:
 @cython.final
 cdef class Scanner:
     cdef readonly bint informed
-    cdef readonly int ddl, everywhere, any_relation
+    cdef readonly int ddl
     cdef readonly bint nonascii
     cdef readonly dict words
-    cdef readonly frozenset makers, unread, patterns
-    cdef readonly dict given
+    cdef readonly object code
     cdef Py_ssize_t filter_mask
     cdef bytes filter
     cdef Py_ssize_t mask

@@ -19,6 +19,7 @@ with what was known there; a text that begins alike is scanned from there on (do
 from __future__ import annotations
 
 from pgpool_py.session import flags
+from pgpool_py.session.code_facts import CodeFacts
 
 # What the text is. In PLpgSQL a statement also begins after THEN, ELSE, LOOP and BEGIN; NAMES is an
 # expression or a definition whose keywords do not matter.
@@ -198,6 +199,8 @@ _FILLS = flags.FILLS
 _MODIFIES = flags.MODIFIES
 _WRITES = flags.WRITES_SEQUENCE
 
+_NO_CODE = CodeFacts()
+
 _MIX = 0x9E3779B97F4A7C15
 _ALL = 0xFFFFFFFFFFFFFFFF
 _LONGEST = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names, so they may mean any name with that beginning
@@ -242,34 +245,17 @@ class Beginning:
 
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
-    besides, by event triggers; `everywhere`: what any text may do, by code that runs without being named, and `any_relation`: by
-    that of a relation, of MADE; `given` and `patterns`: of the code that runs, or names settings by, what it is given (`reach`).
-    `makers`, `unread`: names that lead to DYNAMIC, and UNREAD, code."""
+    besides, by event triggers; `code`: for those who read closely what is not plain (`reach`)."""
 
-    def __init__(
-        self,
-        words: dict[bytes, int],
-        informed: bool,
-        ddl: int = 0,
-        everywhere: int = 0,
-        any_relation: int = 0,
-        given: dict[bytes, frozenset[int]] | None = None,
-        patterns: frozenset[tuple[bytes, bytes]] = frozenset(),
-    ) -> None:
+    def __init__(self, words: dict[bytes, int], informed: bool, ddl: int = 0, code: CodeFacts = _NO_CODE) -> None:
         self.informed = informed
         self.ddl = ddl
-        self.everywhere = everywhere
-        self.any_relation = any_relation
+        self.code = code
         self.words = dict(KEYWORDS)
         for word, bits in words.items():
             self.words[word] = self.words.get(word, 0) | bits
         # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
         self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
-        self.given = given or {}
-        self.patterns = patterns
-        self.makers, self.unread = [
-            frozenset(word.lower() for word, bits in words.items() if bits & bit) for bit in (flags.DYNAMIC, flags.UNREAD)
-        ]
         self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)
         self.beginnings: list[Beginning | None] = [None] * _BEGINNINGS

@@ -21,13 +21,14 @@ from collections.abc import Iterable
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.catalog import DatabaseFacts
+from pgpool_py.session.code_facts import CodeFacts
 from pgpool_py.session.flags import DIRTY, PLAIN
 from pgpool_py.session.scan import Scanner
 
 __all__ = ["DIRTY", "PLAIN", "call_verdict", "classify", "flags", "parameters_verdict"]
 
 # Without facts: any name and any operator may be somebody's function, which may run anything, and any DDL runs an event trigger.
-UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN, flags.UNREAD)
+UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN, CodeFacts(everywhere=flags.UNREAD))
 # While the facts are in doubt, of a database that had no event triggers.
 IN_DOUBT = Scanner(functions.KINDS, False)
 

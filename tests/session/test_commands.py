@@ -7,7 +7,7 @@ import pytest
 from pgpool_py.session import flags
 from pgpool_py.session.commands import commands
 from pgpool_py.session.effects import effects
-from pgpool_py.session.expressions import GIVEN, MAKES, READ, UNREAD
+from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
 from pgpool_py.session.reach import completions, reach
 
 PARAMETERS = ((b"t", b"text"), (b"n", b"integer"), (b"r", b"regclass"), (b"made", b"text"))

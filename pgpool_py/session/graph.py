@@ -1,0 +1,190 @@
+"""What a database's code mentions, as a graph of names: what one name does spreads to all that mention it.
+
+Rows of the catalogs make it (`catalog`); here is what each kind of code has by itself, and how that is passed on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pgpool_py.session import flags, functions
+from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
+from pgpool_py.session.lexemes import words_of
+from pgpool_py.session.mentions import hides_names, hides_set_names
+from pgpool_py.session.reach import completions, reach
+from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
+
+# What a name passes on to the names that mention it.
+PASSED_ON = (
+    flags.DIRTY
+    | flags.MADE
+    | flags.READS
+    | flags.READS_SETTINGS
+    | flags.WRITES_SEQUENCE
+    | flags.FILLS
+    | flags.TRANSACTION_LOCAL
+)
+_MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
+# All names outside ASCII are one node to those who mention any: how they fold depends on the encoding. All relations are one to
+# code that names one at run time.
+_NONASCII = b"\x80"
+_ANY_RELATION = b"\x81"
+ANY_ARGUMENT: frozenset[int] = frozenset()
+
+
+class Function:
+    """A user function: its row of FACTS_QUERY, and what it runs that is made at run time."""
+
+    def __init__(self, name: bytes, detail: bytes, text: bytes) -> None:
+        language, extension, volatility, settings, parameters = detail.split(b"|", 4)
+        self.name = name
+        self.text = text
+        self.language = language.decode(errors="replace")
+        self.extension = extension.decode(errors="replace")
+        self.volatility = volatility.decode(errors="replace")
+        self.settings = settings
+        self.parameters = parameters
+        self.commands: Commands = NOTHING_MADE
+        self.bits = 0
+        self.given = ANY_ARGUMENT
+
+    def read(self, own: frozenset[bytes]) -> None:
+        """What it runs, and sets; *own* are names of functions that hide built-in ones."""
+        if self.language in ("sql", "sqlbody", "plpgsql"):
+            typed = [parameter.partition(b" ") for parameter in self.parameters.split(b",")] if self.parameters else []
+            parameters = [(name, type_) for name, _, type_ in typed]
+            self.commands = commands(self.text, parameters, own, is_sql=self.language != "plpgsql")
+            self.bits = self.commands.bits | (flags.DYNAMIC if hides_set_names(self.text) else 0)
+            self.given = self.commands.given
+        elif self.extension in functions.RUNNING_EXTENSIONS:
+            self.bits = functions.RUNNING.get(self.name, 0)
+        elif self.language == "internal":
+            self.bits = flags.DYNAMIC if b"set_config" in self.text else 0
+        elif self.language != "c" and functions.RUNS_SQL.search(self.text) is not None:
+            self.bits = flags.DYNAMIC if hides_names(self.text) else flags.UNREAD
+
+
+class Graph:
+    """Names, the flags they have by themselves, and the names their code mentions."""
+
+    def __init__(self) -> None:
+        self.bits: dict[bytes, int] = defaultdict(int)
+        self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
+        self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
+        self.modifying: set[bytes] = set()  # whose code changes rows
+        self.given: dict[bytes, frozenset[int]] = {}  # functions that run what they are given, and which arguments these are
+        self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
+        self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
+        self.relations: set[bytes] = set()
+        self.any_relation = 0  # what using any relation may do of MADE, after `spread`
+        self.nonascii: set[bytes] = set()
+
+    def add(self, name: bytes, bits: int) -> None:
+        self.bits[name] |= bits
+        if not name.isascii():
+            self.nonascii.add(name)
+
+    def mention(self, name: bytes, text: bytes, mode: int = NAMES, *, filled: bool = False) -> None:
+        """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
+        names: set[bytes] = set()
+        bits = READER.scan(text, mode, names) & PASSED_ON
+        words = words_of(text)
+        if not words.isdisjoint(self.given):
+            bits |= reach(text, (), self.given, is_code=True)[0]
+            named = completions(self.patterns, text, ())
+            if named is None:
+                bits |= flags.UNREAD
+            else:
+                self.named.append((name, named))
+            names |= words  # those within what it hands over, too
+        if filled:
+            bits = _filled(bits)
+        elif not names.isdisjoint(_MODIFYING):
+            self.modifying.add(name)
+        self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
+        mentions = self.filled_by if filled else self.mentioned_by
+        for word in names:
+            mentions[word].add(name)
+            if not word.isascii():
+                mentions[_NONASCII].add(name)
+
+    def know(self, function: Function) -> None:
+        """What a user function does with its arguments: before anything is taken in that may call it."""
+        self.patterns |= function.commands.patterns
+        self.named.append((function.name, function.commands.settings))
+        if function.bits & flags.GIVEN:
+            before = self.given.get(function.name, function.given)
+            self.given[function.name] = before | function.given if before and function.given else ANY_ARGUMENT
+
+    def add_code(self, kind: bytes, name: bytes, text: bytes, own: frozenset[bytes]) -> None:
+        """Take in code that is no function's body, by the kind of its row; *own* as in `commands`."""
+        if kind != b"names":
+            self.relations.add(name)
+        self.mention(name, text, filled=kind == b"filled")
+        made = commands(text, (), own, is_sql=True)
+        self.named.append((name, made.settings))
+        if made.bits:
+            self.add(name, made.bits & flags.MADE | flags.UNKNOWN)
+
+    def add_function(self, function: Function) -> None:
+        """Take in a user function."""
+        name, text = function.name, function.text
+        self.add(name, function.bits | flags.UNKNOWN if function.bits else 0)
+        if function.settings:
+            # A SET clause ends with the call, but a placeholder stays defined, and a seed stays set.
+            self.add(name, flags.SETTINGS | flags.UNKNOWN)
+            if not function.settings.isascii() or b"standard_conforming_strings" in function.settings.lower():
+                self.add(name, flags.UNREAD)
+        for word in function.commands.words:
+            self.mentioned_by[word].add(name)
+        if function.commands.any_relation:
+            self.mentioned_by[_ANY_RELATION].add(name)
+        if function.language == "plpgsql":
+            self.mention(name, text, PLPGSQL)
+        elif function.language == "sql":
+            self.mention(name, text, SQL)
+        elif function.language == "sqlbody":  # BEGIN ATOMIC: nothing but queries is allowed there
+            self.mention(name, text)
+        elif not _is_known(function):
+            self.add(name, flags.UNKNOWN)
+
+    def spread(self) -> dict[bytes, int]:
+        """Return every name with flags, after passing them on to all that mention it, directly or not."""
+        for name in self.nonascii:
+            self.mentioned_by[name] |= self.mentioned_by[_NONASCII]
+            self.filled_by[name] |= self.filled_by[_NONASCII]
+        todo = [name for name, bits in self.bits.items() if bits]
+        while todo:
+            name = todo.pop()
+            bits = self.bits[name] & PASSED_ON
+            if bits & flags.DIRTY:
+                bits |= flags.UNKNOWN
+            for others, passed in ((self.mentioned_by.get(name, ()), bits), (self.filled_by.get(name, ()), _filled(bits))):
+                for other in others:
+                    more = passed | flags.WRITES_SEQUENCE if passed & flags.FILLS and other in self.modifying else passed
+                    if more & ~self.bits[other]:
+                        self.bits[other] |= more
+                        todo.append(other)
+            if bits & flags.MADE & ~self.bits[_ANY_RELATION] and name in self.relations:
+                self.bits[_ANY_RELATION] |= bits & flags.MADE | flags.UNKNOWN
+                todo.append(_ANY_RELATION)
+        self.any_relation = self.bits.pop(_ANY_RELATION, 0) & flags.MADE
+        return {name: bits for name, bits in self.bits.items() if bits}
+
+
+def _filled(bits: int) -> int:
+    """What reaching *bits* by changing the rows of a table means for that table."""
+    return bits & ~flags.WRITES_SEQUENCE | flags.FILLS if bits & flags.WRITES_SEQUENCE else bits
+
+
+# Reads bodies before the facts are known: names are collected, so only keywords and KINDS answer.
+READER = Scanner(functions.KINDS, True)
+
+
+def _is_known(function: Function) -> bool:
+    """Say whether a function in C (or internal) computes and nothing else."""
+    if function.language not in ("c", "internal") or not function.extension or function.name in functions.EXTENSION_DENIED:
+        return False
+    if function.name in functions.EXTENSION_PLAIN:
+        return True
+    return function.extension in functions.EXTENSIONS and function.volatility in ("i", "s")
