@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from pgpool_py.app.catalogs import Catalogs
+from pgpool_py.app.catalogs import UNREADABLE, Catalogs
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.launching import look_at_catalogs, run_connect_query
@@ -24,7 +24,7 @@ from pgpool_py.app.tunnel import Tunnel
 from pgpool_py.backend.cancel import cancel_server
 from pgpool_py.backend.errors import ServerConnectError
 from pgpool_py.backend.hosts import Names
-from pgpool_py.backend.query import QueryFailed, Row
+from pgpool_py.backend.query import Row
 from pgpool_py.backend.target import ServerAddress, ServerLogin
 from pgpool_py.config import Config
 from pgpool_py.frontend.gate import ClientLogin
@@ -390,7 +390,7 @@ class Broker:
             # No server is to be had: what was read counts on, and is looked at as soon as there is one.
             for each in catalogs.users:
                 each.context.facts_stale = True
-        except (QueryFailed, ValueError, IndexError):  # the last two: rows that are no answer
+        except UNREADABLE:
             catalogs.learn(None, clock(), doubts)
         finally:
             catalogs.reading = False

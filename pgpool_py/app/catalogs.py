@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pgpool_py.backend.query import Row
+from pgpool_py.backend.query import QueryFailed, Row
 from pgpool_py.relay._io import clock
 from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, DatabaseFacts, facts_from_rows
 from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED
@@ -23,6 +23,7 @@ Ask = Callable[[str], Awaitable[list[Row]]]
 FACTS_INTERVAL = 2.0  # seconds between two looks at the catalogs of a database that is in use
 LONGEST_FACTS_INTERVAL = 60.0
 FACTS_SHARE = 0.01  # of one server's time that these looks take at most
+UNREADABLE = (QueryFailed, ValueError, IndexError)  # what comes of reading them; the last two: rows that are no answer
 CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL
 
 
@@ -73,11 +74,11 @@ class Catalogs:
             for place in self.users:
                 if changed:
                     place.context.catalogs_changed()
-                if facts is not None:
-                    place.context.learn(facts.scanner)
+                if facts is None:
+                    place.context.doubt(UNINFORMED)  # what was known of code that makes settings is so still
                 else:
-                    place.context.doubt(UNINFORMED)
-                place.context.placeholders = facts.placeholders if facts else frozenset()
+                    place.context.learn(facts.scanner)
+                    place.context.placeholders = facts.placeholders
 
     async def read(self, ask: Ask) -> bool:
         """Look whether they have changed, and read them if so: whether they were read. *ask* answers a query with its rows."""

@@ -89,7 +89,8 @@ class Errand(Connection):
         passing = PASSING & settings.values.keys()
         if passing:
             server.dirty |= flags.RESET
-            server.uncleared = NO_RESET if SEED in passing else server.uncleared
+        if SEED in passing:
+            server.condemn(NO_RESET, b"")
         if settings.hasty:
             server.dirty |= flags.HASTY
         return texts

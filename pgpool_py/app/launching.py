@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from pgpool_py.app.catalogs import NOT_READ
+from pgpool_py.app.catalogs import NOT_READ, UNREADABLE
 from pgpool_py.app.place import Place
 from pgpool_py.backend.query import QueryFailed, Row, ask
 from pgpool_py.backend.target import ServerLogin
@@ -36,7 +36,7 @@ async def look_at_catalogs(place: Place, login: ServerLogin, limit: float | None
                 log.debug(f"catalogs of database {place.pool.database} were read")
             with contextlib.suppress(QueryFailed):  # then they pass for the clients' own
                 defaults += await ask(login.sock, place.custom_defaults_query())
-    except (QueryFailed, ValueError, IndexError) as failure:  # the last two: rows that are no answer
+    except UNREADABLE as failure:
         catalogs.learn(None, clock(), doubts)
         who = label("S", 0, place.pool.database, place.pool.user, login.address)
         log.warning(f"the catalogs cannot be read, every statement on a relation costs a reset, and a connection: {failure}", who)

@@ -7,7 +7,6 @@ Why is found by a look at the session (`keeping`), or known from a text before i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay import holding
@@ -15,7 +14,7 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.replies import notice_response
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
-from pgpool_py.session.look import UNKNOWABLE, Finding
+from pgpool_py.session.look import UNKNOWABLE, Finding, describe
 from pgpool_py.session.notes import REFUSAL
 from pgpool_py.session.statements import PIN_ERROR, PIN_NOTICE, SessionContext
 
@@ -101,8 +100,3 @@ class Pinner(Connection):
     def pin_age(self) -> float:
         """For how long it has kept its server, in seconds; 0.0 without a pin."""
         return self.relay.now - self.pin_start if self.pins else 0.0
-
-
-def describe(reasons: Iterable[str], cause: bytes) -> str:
-    """Why a server is kept, for a message."""
-    return f'{", ".join(reasons)} of "{cause.decode(errors="replace")}"'

@@ -194,7 +194,8 @@ class Preparer(Keeper):
     def mark(self, server: Server, verdict: int) -> None:
         """Note what no reset clears, and that the catalogs may have changed."""
         if verdict & UNSETTABLE:
-            server.uncleared = server.uncleared or NO_RESET
+            if not server.uncleared:
+                server.condemn(NO_RESET, b"")
             holding.claim(self)
         if verdict & CHANGES:
             self.context.facts_stale = True

@@ -16,7 +16,7 @@ from typing import Any
 
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
-from pgpool_py.session.look import NOTHING_LEFT, Finding, in_force, question_of_start, read
+from pgpool_py.session.look import NO_RESET, NOTHING_LEFT, Finding, describe, in_force, question_of_start, read
 from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
 from pgwire import DataRow, PeerViolation
 from pgwire.expected import Action, Expected, Owed
@@ -160,8 +160,8 @@ class Upkeep(Connection):
             self.begin_reset()
             self.own_query(STEP_ROLLBACK, b"ROLLBACK")
         elif self.uncleared:
-            since = f' of "{self.cause.decode(errors="replace")}"' if self.cause else ""
-            self.close(f"no reset ends {self.uncleared}{since}")
+            setting = "" if self.uncleared == NO_RESET else " (session_placeholders)"
+            self.close(f"no reset ends {describe((self.uncleared,), self.cause)}{setting}")
         elif self.canceled:
             # PostgreSQL has closed the cancel connection, so the signal is sent: an empty query takes it if nothing else did.
             self.canceled = False

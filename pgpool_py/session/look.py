@@ -25,7 +25,7 @@ LOCK = "advisory lock"
 CURSOR = "cursor with hold"
 PREPARED = "prepared statement"
 UNKNOWABLE = "code that makes setting names"
-# Others that no reset ends.
+# Others, that no reset ends.
 UNSEEN = "commands that nobody has seen"
 NO_RESET = "a seed, a library or a slot"
 
@@ -152,6 +152,12 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
 def question_of_start(connect_query: bytes, placeholders: Iterable[bytes]) -> Question:
     """What asks for the settings that *connect_query* has made; *placeholders* are those that the database's code may make."""
     return Question(names={*candidates(connect_query), *placeholders}, whole=True)
+
+
+def describe(reasons: Iterable[str], cause: bytes) -> str:
+    """Why a server is kept, or closed, for a message: since which statement, if that is known."""
+    what = ", ".join(reasons)
+    return f'{what} of "{cause.decode(errors="replace")}"' if cause else what
 
 
 def is_custom(name: bytes) -> bool:

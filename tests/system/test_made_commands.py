@@ -12,6 +12,7 @@ import pytest
 
 from tests.system import stack, wire
 from tests.system.rawclient import RawClient
+from tests.system.unnamed import asks
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="what other poolers do not keep")
 
@@ -107,11 +108,6 @@ def pooler(start_pooler: Callable[..., stack.Pooler], functions: None) -> stack.
 def narrow(start_pooler: Callable[..., stack.Pooler], functions: None) -> stack.Pooler:
     """One server, and no others."""
     return start_pooler({"pin_pool_size": 0})
-
-
-def asks(name: str) -> str:
-    """A question for a setting whose name does not stand in it."""
-    return f"select coalesce(current_setting('{name[:1]}' || '{name[1:3]}' || '{name[3:]}', true), 'undefined')"
 
 
 @pytest.mark.parametrize("way", WAYS)

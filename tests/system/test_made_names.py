@@ -11,6 +11,7 @@ import pytest
 
 from tests.system import stack, wire
 from tests.system.rawclient import RawClient
+from tests.system.unnamed import asks
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="what other poolers do not keep")
 
@@ -254,13 +255,12 @@ def test_nobody_else_sees_that_there_is_such_a_setting(pooler: stack.Pooler, cas
     """Neither while its owner is there, nor when he has gone."""
     texts, name = case
     user = stack.ADMIN if name in SUPERUSERS else stack.OWNER
-    asks = f"select coalesce(current_setting('{name[:1]}' || '{name[1:3]}' || '{name[3:]}', true), 'undefined')"
     path = "-c search_path=named_case,named_base"
     with pooler.connect("one", user) as other:
-        assert other.ask(asks) == "undefined"
+        assert other.ask(asks(name)) == "undefined"
         with pooler.connect("one", user, options=path) as owner:
             for text in texts:
                 assert wire.errors(owner.query(text)) == [], text
-            assert other.ask(asks) == "undefined"
+            assert other.ask(asks(name)) == "undefined"
         for _ in range(2):
-            assert other.ask(asks) == "undefined"
+            assert other.ask(asks(name)) == "undefined"
