@@ -10,3 +10,4 @@ READY = 2  # how the requests before end, which decides whether the next can suc
 CHANNELS = 3  # the listening connection
 KNOWLEDGE = 4  # what must be known of settings, or of columns, to place a statement
 CLEARING = 5  # whether what ends prepared statements was carried out
+END = 6  # how what went out ends, since it says no more itself

@@ -31,6 +31,7 @@ KEEPS_HELD = holding.KEEPS_HELD
 AWAITS_READY = awaiting.READY
 AWAITS_CHANNELS = awaiting.CHANNELS
 AWAITS_CLEARING = awaiting.CLEARING
+AWAITS_END = awaiting.END
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
@@ -84,6 +85,10 @@ class Client(Reader):
         server = self.server
         if self.held or self.asked is not None or self.awaiting == AWAITS_CHANNELS:
             return
+        if self.awaiting == AWAITS_END:
+            if server is not None and not server.ready:
+                self.finish()
+            return
         if server is None:
             known = True
         elif self.awaiting == AWAITS_READY:
@@ -96,8 +101,6 @@ class Client(Reader):
                 if not self.in_order(server):
                     return
             self.go_on()
-            if self.ending:
-                self.finish()
 
     def difference_known(self, failed: bool, error: bytes | None) -> None:
         server = self.server
@@ -314,6 +317,8 @@ class Client(Reader):
         expected = server.expected
         if server.ready or self.passing or expected.owed_ready == 0 or expected.copying_in:
             self.leave(self.why_left())
+        else:
+            self.awaiting = AWAITS_END
 
     def why_left(self) -> str:
         """The end in the log's words."""

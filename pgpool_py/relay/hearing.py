@@ -109,8 +109,6 @@ class Hearer(Preparer):
         """The listening connection has confirmed."""
         if self.awaiting == AWAITS_CHANNELS:
             self.go_on()
-            if self.ending:
-                self.finish()
 
     def channels_refused(self, code: str, message: str) -> None:
         """There is no listening connection."""

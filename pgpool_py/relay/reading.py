@@ -101,7 +101,10 @@ class Reader(Requester):
         if data is not None:
             load(0, data)
             self.process(len(data))
-        if self.kept is None and not self.ending and not self.closed and self.out is None:
+        if self.ending:
+            if not self.closed:
+                self.finish()
+        elif self.kept is None and not self.closed and self.out is None:
             self.resume()
 
     def process(self, stop: int) -> None:
@@ -131,12 +134,16 @@ class Reader(Requester):
             kind = byte(pos)
             length = u32(pos + 1)
             if length < 4 or length > context.max_packet_size:
+                if server is not None:
+                    self.forward(server, pos)
                 self.violation(f"invalid message length {length} in message {chr(kind)!r}")
                 return
             end = pos + 1 + length
             whole = end <= stop
             if not whole and length <= HOLD and kind != COPY_DATA:
                 if kind not in LETTERS:
+                    if server is not None:
+                        self.forward(server, pos)
                     self.violation(f"invalid frontend message type {kind}")
                     return
                 break
@@ -225,9 +232,7 @@ class Reader(Requester):
                 self.end()
                 return
             else:
-                self.forward(server, pos)
-                self.violation(f"invalid frontend message type {kind}")
-                return
+                done = self.broken_off(server, pos, f"invalid frontend message type {kind}")
             if done == KEPT:
                 return
             if done == INCOMPLETE:

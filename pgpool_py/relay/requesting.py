@@ -89,6 +89,12 @@ class Requester(Hearer):
         self.awaiting = AWAITS_READY
         return self.keep(server, pos, stop)
 
+    def broken_off(self, server: Server, pos: int, message: str) -> int:
+        """The message at *pos* breaks the protocol. What came before it goes out: the server is expected to answer it."""
+        self.forward(server, pos)
+        self.violation(message)
+        return KEPT
+
     def forward(self, server: Server, pos: int) -> None:
         """Send what stands ahead (`stage`) and then the buffer up to *pos* to the server, in one write."""
         if self.stage is None:
@@ -120,9 +126,7 @@ class Requester(Hearer):
         context = self.context
         whole = end <= stop
         if context.no_simple_query:
-            self.forward(server, pos)
-            self.violation("PQexec disallowed")
-            return KEPT
+            return self.broken_off(server, pos, "PQexec disallowed")
         if self.differing and (not whole or self.stage is None):
             return self.keep(server, pos, stop)
         if not context.watching and not self.differing:
@@ -206,10 +210,10 @@ class Requester(Hearer):
         return SENT
 
     def on_bind(self, server: Server, pos: int, end: int, stop: int) -> int:
-        server.ready = False
         context = self.context
         whole = end <= stop
         if not context.pooling:
+            server.ready = False
             server.expected.add(OWED_BIND, None)
             return SENT
         if self.deviation == UNSETTLED and server.expected.owed_ready:
@@ -219,8 +223,8 @@ class Requester(Hearer):
         if name_end < 0:
             if not whole and stop - pos < HOLD:
                 return INCOMPLETE
-            self.violation("invalid Bind message")
-            return KEPT
+            return self.broken_off(server, pos, "invalid Bind message")
+        server.ready = False
         name = piece(portal_end + 1, name_end)
         statement = self.unnamed
         names = self.names
@@ -338,8 +342,7 @@ class Requester(Hearer):
         if name_end < 0:
             if not whole and stop - pos < HOLD:
                 return INCOMPLETE
-            self.violation("invalid Parse message")
-            return KEPT
+            return self.broken_off(server, pos, "invalid Parse message")
         unnamed = name_end == pos + 5
         if not whole:
             # Too long to remember: it lives on this server only, so the client stays there.
@@ -402,8 +405,7 @@ class Requester(Hearer):
 
     def on_describe_or_close(self, server: Server, kind: int, pos: int, end: int, stop: int) -> int:
         if end > stop or end - pos < 7:
-            self.violation(f"invalid {'Describe' if kind == DESCRIBE else 'Close'} message")
-            return KEPT
+            return self.broken_off(server, pos, f"invalid {'Describe' if kind == DESCRIBE else 'Close'} message")
         server.ready = False
         if not self.context.pooling or byte(pos + 5) != 83:  # not S: a portal
             if kind == CLOSE:

@@ -122,7 +122,7 @@ class Upkeep(Connection):
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None
             self.send_data(b"f\0\0\0\x18client disconnected\0")
-        elif self.passing or self.expected.owed_ready == 0:
+        elif self.passing or self.expected.lacks_sync():
             # A message half sent, or a batch without its Sync: only closing ends it without carrying it out. What runs already
             # would run on: PostgreSQL looks at its socket only when it has something to say.
             if self.expected.size() and not self.broken:

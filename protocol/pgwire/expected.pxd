@@ -33,6 +33,8 @@ cdef class Expected:
     cpdef replace_note(self, int i, object note)
     @cython.locals(i=cython.int, kind=cython.int)
     cpdef bint in_batch(self, object note)
+    @cython.locals(kind=cython.int)
+    cpdef bint lacks_sync(self) noexcept
     cpdef object pop(self)
     @cython.locals(code=cython.int, action=cython.int, request=cython.int, result=cython.int, ok=cython.bint)
     cpdef int answer(self, int kind)

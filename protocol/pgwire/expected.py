@@ -185,6 +185,13 @@ class Expected:
             i -= 1
         return False
 
+    def lacks_sync(self) -> bool:
+        """Whether what went out last belongs to a batch whose Sync did not; of a server that is at work."""
+        if self._head == self._end:
+            return True
+        kind = self._codes[self._end - 1] & _KIND
+        return kind != SYNC and kind != QUERY and kind != FUNCTION_CALL
+
     def pop(self) -> object:
         """Take the oldest entry away; its note."""
         note = self._notes[self._head]

@@ -358,3 +358,18 @@ def test_notes_of_the_batch_at_hand_and_of_all_that_is_owed() -> None:
     assert expected.owed() == [(Owed.SYNC, None), (Owed.PARSE, first), (Owed.BIND, third)]
     assert expected.in_batch(first)
     assert not expected.in_batch(second)
+
+
+def test_a_batch_lacks_its_sync_until_that_was_sent() -> None:
+    """Also when all that went out is answered already, and when a request of its own stands before it."""
+    expected = Expected()
+    expected.add(int(Owed.QUERY), None)
+    assert not expected.lacks_sync()
+    expected.add(int(Owed.PARSE), None)
+    assert expected.lacks_sync()
+    for kind in (Backend.COMMAND_COMPLETE, Backend.READY_FOR_QUERY, Backend.PARSE_COMPLETE):
+        expected.answer(int(kind))
+    assert expected.size() == 0
+    assert expected.lacks_sync()
+    expected.add(int(Owed.SYNC), None)
+    assert not expected.lacks_sync()

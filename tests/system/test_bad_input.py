@@ -237,6 +237,33 @@ def test_malformed_body_as_postgresql(pooler: stack.Pooler, direct: Callable[...
         assert other.ask("select 'fine'") == "fine"
 
 
+BREAKING = {
+    "Parse": wire.raw(b"P", b"name"),
+    "Bind": wire.raw(b"B", b"\0"),
+    "Describe": wire.raw(b"D"),
+    "Close": wire.raw(b"C"),
+    "length": b"Q\0\0\0\1",
+    "type": b"\x7f\0\0\0\4",
+    "type, not whole": b"\x7f\0\0\1\0",
+    "password": wire.raw(b"p", b"secret\0"),
+}
+AHEAD = {"first": b"", "Query": wire.query("select 'ahead'"), "Parse": wire.parse("", "select 1")}
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test has no such setting")
+@pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD.keys())
+def test_whoever_breaks_the_protocol_holds_up_nobody(start_pooler: Callable[..., stack.Pooler], ahead: bytes) -> None:
+    """Their server waits for nothing that was never sent to it: it is free, or closed, at once."""
+    pooler = start_pooler({"server_reset_timeout": 300})
+    for name, data in BREAKING.items():
+        client = pooler.connect("one")
+        client.send(ahead + data)
+        assert wire.errors(client.messages())[-1:] == ["08P01"], name
+        client.vanish()
+        with pooler.connect("one") as other:
+            assert other.ask("select 'fine'") == "fine", name
+
+
 def test_cut_long_message_holds_nothing(pooler: stack.Pooler) -> None:
     """A message that promises a gigabyte and never comes does not make the pooler allocate it."""
     client = pooler.connect("one")

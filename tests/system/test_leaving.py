@@ -235,6 +235,34 @@ def test_half_open_client_is_just_idle(pooler: stack.Pooler) -> None:
     next_client_is_served(pooler)
 
 
+NO_SYNC = wire.parse("", "insert into kept values ('never')") + wire.bind("", "") + wire.execute()
+UNFINISHED = {
+    "alone": NO_SYNC,
+    "and Flush": NO_SYNC + wire.flush(),
+    "that fails": wire.parse("", "no such command") + NO_SYNC,
+    "behind a Query": wire.query("insert into kept values ('u')") + NO_SYNC,
+    "behind a slow Query": wire.query("insert into kept select 'u' from pg_sleep(0.05)") + NO_SYNC + wire.flush(),
+    "behind a Sync": wire.run("insert into kept values ($1)", [b"u"]) + NO_SYNC,
+}
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test has no such settings")
+def test_batch_without_its_sync_is_not_waited_for(
+    start_pooler: Callable[..., stack.Pooler], count: Callable[[str], str | None]
+) -> None:
+    """A client that ends in the middle of a batch: what came before is done and answered, the batch never, and at once."""
+    pooler = start_pooler({"server_reset_timeout": 300, "leaving_query_timeout": 300})
+    for name, data in UNFINISHED.items():
+        client = pooler.connect("one")
+        client.send(data)
+        client.half_close()
+        before = wire.kinds(client.messages()).count("Z")
+        client.vanish()
+        next_client_is_served(pooler)
+        assert before == name.startswith("behind"), name
+    assert (count("u"), count("never")) == ("3", "0")
+
+
 def test_server_reply_to_reset_client_is_dropped(pooler: stack.Pooler) -> None:
     """Clients that ask and reset at once, many times: the pool of one keeps answering in step."""
     for number in range(50):
