@@ -92,7 +92,7 @@ class Client(Reader):
         if server is None:
             known = True
         elif self.awaiting == AWAITS_READY:
-            known = not server.expected.owed_ready
+            known = server.expected.copying_in or not server.expected.owed_ready
         else:
             known = server.expected.copying_in or server.expected.failed or not server.expected.size()
         if known:
@@ -328,6 +328,8 @@ class Client(Reader):
         """Give back what is held and close once everything is sent."""
         server = self.server
         self.server = None
+        self.kept = None
+        self.awaiting = 0
         if self.out is not None and not self.broken:
             self.leaving = True
         if server is not None:
@@ -360,6 +362,8 @@ class Client(Reader):
             return
         server = self.server
         self.server = None
+        self.kept = None
+        self.awaiting = 0
         self.relay.close_client(self, reason)
         if server is not None:
             self.give_back(server)

@@ -72,8 +72,7 @@ class Keeper(Noter):
         """Ask the server which custom settings unread code has defined; `looked` follows."""
         self.asked = self.question
         self.question = None
-        server.rows = []
-        server.query(self.asked.text(), LOOK)
+        self.put(server)
 
     def look(self, server: Server) -> None:
         """Ask the server what the transaction left behind; `looked` follows."""
@@ -101,6 +100,12 @@ class Keeper(Noter):
             question.whole or b"statement_timeout" in question.names or b"statement_timeout" in server.in_force.values
         )
         self.asked = question
+        self.put(server)
+
+    def put(self, server: Server) -> None:
+        """The question goes to the server."""
+        question: Question = self.asked
+        question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
         server.rows = []
         server.query(question.text(), LOOK)
 

@@ -28,6 +28,7 @@ cdef class Reader(Requester):
     )
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)
+    cdef bint goes_along(self, int kind)
     cdef bint known(self, int kind)
     @cython.locals(context=SessionContext, stage=list)
     cdef list take(self, Server server)

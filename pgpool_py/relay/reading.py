@@ -185,6 +185,9 @@ class Reader(Requester):
                 self.stage = self.take(server)
                 self.start = pos
 
+            if server.expected.copying_in and not self.goes_along(kind):
+                self.broken_off(server, pos, f"unexpected message type 0x{kind:02X} during COPY from stdin")
+                return
             if self.subscription is not None:
                 extra = self.ahead_of(server, kind, pos, stop)
                 if extra is None:
@@ -216,6 +219,9 @@ class Reader(Requester):
                 done = self.on_parse(server, pos, end, stop)
             elif kind == DESCRIBE or kind == CLOSE:
                 done = self.on_describe_or_close(server, kind, pos, end, stop)
+            elif kind == FLUSH and length != 4:
+                # The server would skip all up to the next Sync.
+                done = self.broken_off(server, pos, "invalid message format")
             elif kind == COPY_DATA or kind == FLUSH:
                 pass
             elif kind == COPY_DONE or kind == COPY_FAIL:
@@ -267,6 +273,12 @@ class Reader(Requester):
             if not self.fits(server):
                 server = self.relay.broker.exchange(self, server)
         return server
+
+    def goes_along(self, kind: int) -> bool:
+        """Whether a client may send such a message in the middle of its copy (manual 55.2.6)."""
+        return (
+            kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL or kind == SYNC or kind == FLUSH or kind == TERMINATE
+        )  # fmt: skip
 
     def known(self, kind: int) -> bool:
         """Whether a client may send such a message now."""

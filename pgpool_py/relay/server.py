@@ -24,6 +24,7 @@ READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
 ERROR_RESPONSE = int(Backend.ERROR_RESPONSE)
 PARAMETER_STATUS = int(Backend.PARAMETER_STATUS)
 COPY_DATA = int(Backend.COPY_DATA)
+COPY_IN_RESPONSE = int(Backend.COPY_IN_RESPONSE)
 ROW_DESCRIPTION = int(Backend.ROW_DESCRIPTION)
 NOTICE_RESPONSE = int(Backend.NOTICE_RESPONSE)
 NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
@@ -173,6 +174,8 @@ class Server(Upkeep):
             replaced = None
             if kind == ERROR_RESPONSE and whole:
                 replaced = self.on_error(pos, end)
+                if self.closed:
+                    return
             elif kind == PARAMETER_STATUS and whole:
                 replaced = self.on_parameter(pos + 5, end)
             elif kind == COMMAND_COMPLETE and whole:
@@ -194,6 +197,10 @@ class Server(Upkeep):
                     return
             answer = expected.answer(kind)
             if answer == WRONG:
+                if kind == COPY_IN_RESPONSE and expected.size() > 1:
+                    # Its client went on as if there were no copy: that is in the copy's way.
+                    self.close("unexpected message during COPY from stdin")
+                    return
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
                 return
             if expected.dropped:
@@ -266,6 +273,8 @@ class Server(Upkeep):
                 self.lost()
             elif self.is_left():
                 self.settled()
+        elif client is None and (expected.copying_in or expected.failed) and not self.step:
+            self.abandoned()
         if client is not None and client.awaiting:
             client.answered()
 
@@ -302,6 +311,8 @@ class Server(Upkeep):
             self.told_fatal = True
         head = expected.head()
         if head < 0:
+            if not self.told_fatal:
+                self.doubt("an error that answers nothing")  # who knows what it skips from now on
             return b"" if self.client is not None and self.client.keeps_idly() else None
         if head == OWED_QUERY + SKIP:
             self.step_error = body

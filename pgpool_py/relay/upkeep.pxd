@@ -42,6 +42,7 @@ cdef class Upkeep(Connection):
     cdef public bint canceled
 
     cpdef let_go(self)
+    cpdef abandoned(self)
     @cython.locals(waiter=Connection, pool=Dispenser)
     cpdef settled(self)
     cdef bint is_left(self)

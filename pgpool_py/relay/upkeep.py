@@ -116,8 +116,13 @@ class Upkeep(Connection):
         self.resume()  # it may have waited for a client that read slowly
         if self.ready:
             self.settled()
-        elif self.expected.copying_in and self.expected.head() == OWED_QUERY:
-            # The client left in the middle of its copy: end it as a failure, as its disappearing would.
+        else:
+            self.abandoned()
+
+    def abandoned(self) -> None:
+        """At work for a client that is gone, or found to be in the middle of its copy, or of a batch that failed."""
+        if self.expected.copying_in and self.expected.head() == OWED_QUERY:
+            # Nobody ends the copy any more: end it as a failure, as its client's disappearing would.
             self.expected.copy_ended()
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None
@@ -128,8 +133,8 @@ class Upkeep(Connection):
             if self.expected.size() and not self.broken:
                 self.relay.broker.cancel_server(self)
             self.close("client disconnect while active")
-        else:
-            # Still at work for a client that is gone: cancel it; its replies are swallowed.
+        elif not self.deadline:
+            # Cancel what runs; its replies are swallowed.
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None
             self.relay.broker.cancel_server(self)

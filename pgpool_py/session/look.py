@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import candidates
-from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal
+from pgpool_py.session.settings import AUTHORIZATION, OF_A_TRANSACTION, ROLE, literal
 from pgwire.errors import malformed
 
 Row = tuple[bytes | None, ...]
@@ -55,8 +55,6 @@ NOTHING_LEFT = (
     + _HELD
     + b") AS found"
 )
-# Of one transaction, whatever the catalog calls them: SET TRANSACTION outside of a block marks them as the session's.
-_OF_A_TRANSACTION = (b"transaction_read_only", b"transaction_isolation", b"transaction_deferrable")
 
 
 @dataclass(slots=True)
@@ -77,6 +75,11 @@ class Question:
     def hidden(self) -> str:
         """By what settings may have been made that nobody can ask for; empty if by nothing."""
         return UNKNOWABLE if self.unknowable else UNSEEN if self.unread else ""
+
+    def leave_out_nonsense(self, encoding: bytes) -> None:
+        """Leave out names that are none in the session's *encoding*: they come of a text that PostgreSQL refused to read."""
+        if encoding == b"UTF8":
+            self.names = {name for name in self.names if name.isascii() or _is_utf8(name)}
 
     def text(self) -> bytes:
         """The query, without its closing zero byte."""
@@ -102,6 +105,14 @@ class Question:
         return query
 
 
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 @dataclass(slots=True)
 class Finding:
     """What a session has: the settings asked for (None: undefined), those of the session, pins, channels, statements."""
@@ -122,7 +133,7 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         if len(row) != 3 or row[1] is None:
             raise malformed("the answer to a question about the session has other columns")
         kind, name, value = row[0], row[1], row[2]
-        if name in _OF_A_TRANSACTION:
+        if name in OF_A_TRANSACTION:
             continue
         if kind == b"v":
             finding.values[name] = value
@@ -138,7 +149,7 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
             finding.temporary = True
         else:
             finding.channels.append(name)
-    if not question.names.issubset([*finding.values, *_OF_A_TRANSACTION]):
+    if not question.names.issubset([*finding.values, *OF_A_TRANSACTION]):
         raise malformed("a question about the session is not answered")
     if timeout is not None:
         # Read before it was set aside for the question itself.

@@ -13,7 +13,7 @@ from typing import Any
 from pgpool_py.session.inline import command
 from pgpool_py.session.look import is_custom
 from pgpool_py.session.notes import IN_FORCE
-from pgpool_py.session.settings import AS_OF_SESSION, detour, excursion
+from pgpool_py.session.settings import AS_OF_SESSION, OF_A_TRANSACTION, detour, excursion
 from pgpool_py.session.statement_texts import read_later
 from pgpool_py.session.statements import Statement
 from pgwire import DataRow
@@ -49,7 +49,7 @@ def told(server: Any, note: tuple[int, None, Statement | None, dict[bytes, bytes
     """A row that answers the question which left *note*. Raises PeerViolation or ValueError if it is none."""
     _, _, statement, values = note
     name, value = DataRow.decode(row).values
-    if name and not is_custom(name):
+    if name and name not in OF_A_TRANSACTION and not is_custom(name):
         values[name] = value or b""
     settings = server.context.table.get(values)
     if statement is None:

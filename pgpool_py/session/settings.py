@@ -54,7 +54,9 @@ TEMP_BUFFERS = b"temp_buffers"
 # What a session that starts with them does not have afterwards: PostgreSQL tries them, and they are gone with the login's own
 # transaction, or its own user goes before them. The seed is the only one that works, and it cannot be read.
 SEED = b"seed"
-PASSING = frozenset((AUTHORIZATION, SEED, b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable"))
+# Of one transaction, whatever the catalog calls them: SET TRANSACTION outside of a block marks them as the session's.
+OF_A_TRANSACTION = frozenset((b"transaction_read_only", b"transaction_isolation", b"transaction_deferrable"))
+PASSING = OF_A_TRANSACTION | {AUTHORIZATION, SEED}
 # Ends a session that is idle outside a transaction, and is armed anew after each request (manual, 20.11.1): for the client it is
 # the pooler that keeps it, and no idle server may have it in force.
 IDLE_TIMEOUT = b"idle_session_timeout"
@@ -199,7 +201,7 @@ def excursion(
     return [b"SAVEPOINT " + savepoint, text], [b"ROLLBACK TO SAVEPOINT " + savepoint, b"RELEASE SAVEPOINT " + savepoint]
 
 
-_LEFT_ALONE = (ROLE, AUTHORIZATION)
+_LEFT_ALONE = OF_A_TRANSACTION | {ROLE, AUTHORIZATION}
 
 
 def _differing(
@@ -207,7 +209,7 @@ def _differing(
 ) -> Iterator[tuple[bytes, bytes | None, bytes]]:
     """Name, value now, and value wanted, of the settings that differ and are not left alone."""
     names = current.meaning.values.keys() | there.meaning.values.keys()
-    for name in sorted(names - current.custom - there.custom - set(_LEFT_ALONE)):
+    for name in sorted(names - current.custom - there.custom - _LEFT_ALONE):
         default = defaults.get(name.lower(), (name, None))[1]
         before, wanted = current.values.get(name, default), there.values.get(name, default)
         if before != wanted and wanted is not None:
