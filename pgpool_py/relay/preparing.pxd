@@ -21,7 +21,7 @@ cdef class Preparer(Keeper):
     cpdef bytes clear_sequences(self, Server server)
     cdef bytes failing(self)
     @cython.locals(extra=bytes)
-    cdef bytes before(self, Server server, long verdict, bytes text, bint apart)
+    cdef bytes before(self, Server server, long verdict, bytes text)
     @cython.locals(statement=Statement, describes=cython.bint)
     cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
     cdef bint asks(self, Server server, Statement statement, list stage) except -1

@@ -41,6 +41,7 @@ VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 AWAITS_KNOWLEDGE = awaiting.KNOWLEDGE
+COLUMNS_CHANGED = "cached plan must not change result type"
 
 
 class Preparer(Keeper):
@@ -90,12 +91,10 @@ class Preparer(Keeper):
         """A text that fails on the server, so that the transaction does too; the error is then put in our words."""
         return b'SELECT "' + self.context.token + b'"'
 
-    def before(self, server: Server, verdict: int, text: bytes, apart: bool) -> bytes | None:
-        """What must be done on the server before a text that looks at what others may have left there.
-
-        *apart*: the text is a Query's, not part of a batch.
-        """
+    def before(self, server: Server, verdict: int, text: bytes) -> bytes | None:
+        """What must be done on the server before a text that looks at what others may have left there."""
         extra = b""
+        apart = server.ready or not server.expected.lacks_sync()  # in no batch
         if verdict & VALUES and (verdict & READS_VALUES or self.context.reads_sequences):
             extra = sequences.before(self, server, verdict, text) or b""
         if verdict & NAMES_STATEMENTS and server.status != IN_TRANSACTION_FAILED:
@@ -159,11 +158,11 @@ class Preparer(Keeper):
         told = self.names.described.get(name)
         return None if told is not None and told is statement.columns else (REPEATED, name, statement, None)
 
-    def misled(self) -> tuple[int, Any, str, str]:
+    def misled(self) -> tuple[int, None, str, str]:
         """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
         assert self.names is not None
         self.names.misled = False
-        return REFUSAL, None, "0A000", "cached plan must not change result type"
+        return REFUSAL, None, "0A000", COLUMNS_CHANGED
 
     def columns_told(self, note: Any, body: bytes | None) -> None:
         try:
@@ -272,7 +271,8 @@ class Preparer(Keeper):
 
     def own_names(self, message: bytes, note: Any) -> bytes:
         if isinstance(note, tuple) and note[0] == REFUSAL:
-            return error_response("ERROR", note[2], note[3])
+            # By the routine drivers (asyncpg, pgjdbc) know that they have to prepare the statement anew.
+            return error_response("ERROR", note[2], note[3], "RevalidateCachedQuery" if note[3] == COLUMNS_CHANGED else "")
         if isinstance(note, Completed):
             message = note.error(message)
             note = None

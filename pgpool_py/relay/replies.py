@@ -20,6 +20,6 @@ def notice_response(message: str, severity: str = "NOTICE", code: str = "00000")
     return NoticeResponse.make(severity, code, message).encode()
 
 
-def error_response(severity: str, code: str, message: str) -> bytes:
-    """ErrorResponse with the fields every client expects."""
-    return ErrorResponse.make(severity, code, message).encode()
+def error_response(severity: str, code: str, message: str, routine: str = "") -> bytes:
+    """ErrorResponse with the fields every client expects; *routine*: PostgreSQL's, where drivers look at that."""
+    return ErrorResponse.make(severity, code, message, routine=routine).encode()

@@ -160,7 +160,7 @@ class Requester(Hearer):
                     return self.keep(server, pos, stop) if self.differing else self.wait(server, pos, stop)
                 if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                     return self.wait(server, pos, stop)
-                extra = self.before(server, verdict, text, True)
+                extra = self.before(server, verdict, text)
                 if extra is not None:
                     self.staged(pos).append(extra)
                 if verdict & CLEANUP and whole and self.names is not None:
@@ -224,7 +224,6 @@ class Requester(Hearer):
             if not whole and stop - pos < HOLD:
                 return INCOMPLETE
             return self.broken_off(server, pos, "invalid Bind message")
-        server.ready = False
         name = piece(portal_end + 1, name_end)
         statement = self.unnamed
         names = self.names
@@ -250,9 +249,10 @@ class Requester(Hearer):
                 if extra:
                     self.staged(pos).append(extra)
             if verdict & MEETS_OTHERS or (verdict & VALUES and context.reads_sequences):
-                extra = self.before(server, verdict, statement.body, False)
+                extra = self.before(server, verdict, statement.body)
                 if extra is not None:
                     self.staged(pos).append(extra)
+        server.ready = False
         self.bound = None
         if self.clearing is not None:
             self.clearing.pop(piece(pos + 5, portal_end), None)
@@ -347,7 +347,7 @@ class Requester(Hearer):
         if not whole:
             # Too long to remember: it lives on this server only, so the client stays there.
             self.keeps_server |= KEEPS_UNNAMED if unnamed else KEEPS_NAMED
-            extra = self.before(server, UNKNOWN, b"", False) if context.watching else None
+            extra = self.before(server, UNKNOWN, b"") if context.watching else None
             if extra is not None:
                 self.staged(pos).append(extra)
             self.note_long(server, UNKNOWN, name_end + 1, stop)
@@ -372,7 +372,7 @@ class Requester(Hearer):
         if verdict:
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                 return self.wait(server, pos, stop)
-            extra = self.before(server, verdict, statement.body, False)
+            extra = self.before(server, verdict, statement.body)
             if extra is not None:
                 self.staged(pos).append(extra)
             if verdict & OPAQUE:
@@ -452,7 +452,7 @@ class Requester(Hearer):
             return INCOMPLETE
         verdict = call_verdict(u32(pos + 5)) if end - pos >= 9 else UNKNOWN
         if verdict:
-            extra = self.before(server, verdict, b"", True) if context.pooling and context.watching else None
+            extra = self.before(server, verdict, b"") if context.pooling and context.watching else None
             if extra is not None:
                 self.staged(pos).append(extra)
             self.note(server, verdict, self.beginning(pos + 5, end if whole else stop), None, None)
@@ -464,7 +464,10 @@ class Requester(Hearer):
 
     def names_unsure(self, server: Server) -> bool:
         """Whether requests under way decide what a text that may name statements finds."""
-        return self.deviation == UNSETTLED or (self.names is not None and bool(self.names.must_wait(server)))
+        if self.names is None:
+            return self.deviation == UNSETTLED
+        # Those that the server does not have are parsed ahead of it, in a block behind savepoints: is there one?
+        return self.deviation == UNSETTLED or bool(self.names.must_wait(server)) or self.names.is_missed(server)
 
     # --- messages too long to be kept ---
 

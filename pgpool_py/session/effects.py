@@ -58,7 +58,7 @@ class Effects:
 
 # A name in any other place has a spelling of its own (TIME ZONE, SCHEMA).
 _ONE_LOCAL = re.compile(
-    rb"\s*+SET\s++LOCAL\s++(?:([A-Za-z_][\w.]*+)(?=\s*+=|\s++TO\b)|(ROLE)\b)[^;]*+;?\s*+\Z", re.IGNORECASE
+    rb"\s*+SET\s++LOCAL\s++(?:([A-Za-z_][\w.]*+)(?=\s*+=|\s++TO\b)|(ROLE)(?=\s++[\w\x22']))[^;]*+;?\s*+\Z", re.IGNORECASE
 )
 _SETS = re.compile(rb"\bSET\b", re.IGNORECASE)
 
@@ -156,6 +156,11 @@ def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
     return result
 
 
+# What makes a SESSION behind SET a part of what follows.
+_OF_SESSION: tuple[list[_Token], ...] = ([("w", b"authorization")], [("o", b".")])
+_AS_CHARACTERISTICS: list[_Token] = [("w", b"characteristics"), ("w", b"as")]
+
+
 class Reader:
     """Gathers the effects of one statement after the other.
 
@@ -188,18 +193,17 @@ class Reader:
 
     def _set(self, rest: list[_Token]) -> None:
         passing = False
-        if rest[:2] == [("w", b"session"), ("w", b"characteristics")]:
-            self.names.update(_CHARACTERISTICS)
-            return
         if rest[:1] == [("w", b"local")]:
             passing, rest = True, rest[1:]
-        elif rest[:1] == [("w", b"session")] and rest[1:2] != [("w", b"authorization")]:
+        elif rest[:1] == [("w", b"session")] and rest[1:2] not in _OF_SESSION and rest[1:3] != _AS_CHARACTERISTICS:
             rest = rest[1:]
         into = self.passing if passing else self.names
         back = self.local_resets if passing else self.resets
         words = [value if kind == "w" else b"" for kind, value in rest[:3]]
-        dotted = len(rest) > 1 and rest[1] == ("o", b".")
-        if words[:2] == [b"session", b"authorization"]:
+        dotted = rest[1:2] == [("o", b".")]
+        if words == [b"session", b"characteristics", b"as"]:
+            into.update(_CHARACTERISTICS)
+        elif words[:2] == [b"session", b"authorization"]:
             into.update((AUTHORIZATION, ROLE))
             if words[2:] == [b"default"]:
                 back.update((AUTHORIZATION, ROLE))
@@ -207,7 +211,7 @@ class Reader:
             into.add(b"timezone")
             if words[2:] in ([b"default"], [b"local"]):
                 back.add(b"timezone")
-        elif words[:1] == [ROLE]:
+        elif words[:1] == [ROLE] and not dotted:
             into.add(ROLE)
             if rest[2:] == [("w", b"default")]:
                 back.add(ROLE)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgpool_py.session import flags
+from pgpool_py.session.inline import command
 from pgpool_py.session.notes import CLOSED, COLUMNS, EVICTED, FAKED, PARSED, PLACED, REPEATED
 from pgpool_py.session.placing import ask, parse_message, parse_there
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings
@@ -38,7 +39,7 @@ CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
-FAILED = ord("E")
+FAILED, IN_BLOCK = ord("E"), ord("T")
 BARE = flags.BARE
 SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
 
@@ -226,11 +227,13 @@ class Names:
         if isinstance(note, tuple) and note[1] is not None:
             self.described.pop(note[1], None)
 
-    def _place(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> bytes:
+    def _place(
+        self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes], savepoint: bytes = b""
+    ) -> bytes:
         self.unsettled = True
         self._make_room(server, stage)
         there = server.statements[statement] = name if server.dirty & BARE else self.context.name(statement)
-        parse_there(server, statement, there, deviation, (PLACED, None, statement, there), stage)
+        parse_there(server, statement, there, deviation, (PLACED, None, statement, there), stage, savepoint)
         self.context.server_parse_count += 1
         return there
 
@@ -239,21 +242,37 @@ class Names:
     def lay_bare(self, server: Any, deviation: int, apart: bool) -> bytes:
         """What gives the server the client's statements under the client's own names, and leaves it none of others.
 
-        *apart*: a Query follows, which a failure among them must not touch.
+        *apart*: no batch is under way, and a failure among them (its table was dropped) must not touch what follows.
         """
         stage: list[bytes] = []
         server.dirty |= BARE
         stage.append(self.remove_shared(server))
+        in_block = apart and server.status == IN_BLOCK
+        savepoint = b'"' + self.context.new_name() + b'"' if in_block else b""
         for name, statement in self.known.items():
             if statement in server.statements:
                 continue
             if not statement.private:
                 statement = self.known[name] = statement.own(statement.epoch)
-            self._place(server, name, statement, deviation, stage)
+            if in_block:
+                stage.append(command(server, b"SAVEPOINT " + savepoint))
+            self._place(server, name, statement, deviation, stage, savepoint)
             if apart:
-                server.expected.add(SYNC + SKIP, None)
-                stage.append(SYNC_MESSAGE)
+                self._sync(server, stage)
+            if in_block:
+                # What was parsed stays parsed.
+                stage.append(command(server, b"ROLLBACK TO SAVEPOINT " + savepoint))
+                stage.append(command(server, b"RELEASE SAVEPOINT " + savepoint))
+                self._sync(server, stage)
         return b"".join(stage)
+
+    def _sync(self, server: Any, stage: list[bytes]) -> None:
+        server.expected.add(SYNC + SKIP, None)
+        stage.append(SYNC_MESSAGE)
+
+    def is_missed(self, server: Any) -> bool:
+        """Whether the server lacks a statement of the client, under the client's own name for it."""
+        return any(server.statements.get(statement) != name for name, statement in self.known.items())
 
     def remove_shared(self, server: Any) -> bytes:
         """Close every statement that is not there under the client's own name; messages that may stand anywhere."""

@@ -58,8 +58,11 @@ def told(server: Any, note: tuple[int, None, Statement | None, dict[bytes, bytes
         statement.settings = settings.meaning
 
 
-def parse_there(server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes]) -> None:
-    """Parse *statement* under the name *there*; *deviation*: how the settings in force differ from the session's.
+def parse_there(
+    server: Any, statement: Statement, there: bytes, deviation: int, note: object, stage: list[bytes], savepoint: bytes = b""
+) -> None:
+    """Parse *statement* under the name *there*; *deviation*: how the settings in force differ from the session's; *savepoint*:
+    the name of one that was made for this, and is rolled back to afterwards.
 
     Where they do, and the server was neither asked nor can make a savepoint, the text is read under those of the moment.
     """
@@ -71,6 +74,9 @@ def parse_there(server: Any, statement: Statement, there: bytes, deviation: int,
     elif deviation == AS_OF_SESSION:
         if statement.settings is not server.in_force.meaning:
             turn = detour(server.in_force, statement.settings, server.defaults)
+    elif savepoint and server.changed is not None:
+        turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, savepoint)
+        turn = (turn[0][1:], []) if turn else None
     elif _has_savepoints(server):
         name = b'"' + server.context.new_name() + b'"'
         turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, name)

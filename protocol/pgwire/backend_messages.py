@@ -122,9 +122,11 @@ class ErrorFields(Message):
     fields: Mapping[str, bytes]
 
     @classmethod
-    def make(cls, severity: str, code: str, message: str, detail: str = "", hint: str = "") -> Self:
+    def make(
+        cls, severity: str, code: str, message: str, detail: str = "", hint: str = "", routine: str = ""
+    ) -> Self:
         """A message of our own, in UTF-8."""
-        texts = {"S": severity, "V": severity, "C": code, "M": message, "D": detail, "H": hint}
+        texts = {"S": severity, "V": severity, "C": code, "M": message, "D": detail, "H": hint, "R": routine}
         return cls({kind: text.encode("utf-8", "surrogateescape") for kind, text in texts.items() if text})
 
     @property

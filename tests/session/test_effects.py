@@ -103,6 +103,8 @@ def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes], bits: i
         (b"set local session authorization nobody", {b"session_authorization", b"role"}),
         (b"set local work_mem = '4MB'; set local time zone 'UTC'", {b"work_mem", b"timezone"}),
         (b"set transaction read only", set()),
+        (b"set local role . tenant = 1", {b"role.tenant"}),
+        (b"set local characteristics.x = 1", {b"characteristics.x"}),
     ],
 )
 def test_settings_of_a_transaction_are_known_by_name(text: bytes, names: set[bytes]) -> None:
