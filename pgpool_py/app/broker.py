@@ -259,6 +259,16 @@ class Broker:
             place.catalogs.reading = True
             self.begin(self._read_again(place))
 
+    def leave_databases(self, client: Client, names: set[str]) -> None:
+        """The client says what PostgreSQL does only while nobody is connected to these databases, and waits a few seconds for:
+        servers that no client has any more are closed."""
+        asking = self.places[client.pool].entry
+        for pool, place in self.places.items():
+            entry = place.entry
+            there = (entry.host, entry.port) == (asking.host, asking.port) and (entry.dbname or entry.name) in names
+            if there and not pool.clients:
+                self.perform(pool.reconnect(self.relay.now, "a client wants nobody to be connected to this database"))
+
     def pinned(self, client: Any) -> None:
         """A client keeps its server: the pool has a place more."""
         asyncio.get_running_loop().call_soon(self._activate, client.pool)

@@ -371,12 +371,12 @@ class Pool(Dispenser):
         self.refresh()
         return self.activate(now)
 
-    def reconnect(self, now: float) -> list[Action]:
-        """Replace every server: unused ones are closed now, the others as they are released."""
+    def reconnect(self, now: float, reason: str = "database configuration changed") -> list[Action]:
+        """Replace every server: unused ones are closed now, for *reason*, the others as they are released."""
         self.reconnected_at = now
         for server in self.servers():
             server.close_needed = True
-        actions = self.close_unused("database configuration changed")
+        actions = self.close_unused(reason)
         held.give_up_all(self, actions)
         actions.extend(self.activate(now))
         return actions

@@ -18,7 +18,7 @@ from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
 from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
-from pgpool_py.session.mentions import amid_data, candidates, makes_code
+from pgpool_py.session.mentions import amid_data, candidates, left_alone, makes_code
 from pgpool_py.session.reach import bound_to, brings_code, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
@@ -100,6 +100,9 @@ class Noter(Returner):
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named
             self.changes_catalogs(server)
+            databases = left_alone(text)
+            if databases:
+                self.relay.broker.leave_databases(self, databases)
             if named or (made and is_upkeep(text, first=True)):
                 verdict |= OPAQUE
         did = self.executes(text, verdict) if verdict & EXECUTES else 0

@@ -230,7 +230,7 @@ class Preparer(Keeper):
             if note[0] == UNNAMED:
                 first = entry
             elif self.names is not None:
-                self.names.undo(server, note)
+                self.names.undo(server, note, refused and entry is dropped[0])
         if first is None:
             return
         code, (_, _, _, own, there) = first

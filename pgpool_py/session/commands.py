@@ -21,7 +21,7 @@ from pgpool_py.session.expressions import SPREADING, Evaluator, by_type
 from pgpool_py.session.lexemes import STRINGS, Token, comma, split, words_of
 from pgpool_py.session.made_texts import ANY_OPEN, GIVEN, MAKES, MARK, MARKS, READ, UNKNOWN, UNREAD, Made, argument, judge
 from pgpool_py.session.mentions import candidates
-from pgpool_py.session.variables import variables
+from pgpool_py.session.variables import Variable, variables
 
 # What picks something out of the rows of a function that spreads its arguments; and what brings other rows.
 _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
@@ -78,15 +78,23 @@ class _Reader:
     def __init__(self, text: bytes, parameters: Sequence[tuple[bytes, bytes]], own: frozenset[bytes], is_sql: bool) -> None:
         code = Code(text)
         known: dict[bytes, Made] = {}
+        assigned = {} if is_sql else variables(code)
         for number, (name, type_) in enumerate(parameters):
+            position = b"$%d" % (number + 1)
+            # Its name and its number are one variable.
+            if position in assigned:
+                for each in (name, position):
+                    assigned.setdefault(each, Variable()).foreign = True
+            elif name in assigned:
+                assigned[position] = assigned[name]
             made = by_type(type_.lower().replace(b"(", b" ( ").split(), own) or argument(number)
-            known[b"$%d" % (number + 1)] = made
+            known[position] = made
             # A column of that name would go before it.
             known[name] = UNKNOWN if is_sql and b"from" in code.words else made
         self.code = code
         self.own = own
         self.is_sql = is_sql
-        self.evaluator = Evaluator(code, {} if is_sql else variables(code), known, own)
+        self.evaluator = Evaluator(code, assigned, known, own)
         self.length = 2 * len(text)  # bytes of commands that are gone through
         self.bits = READ
         self.any_relation = False
@@ -160,11 +168,23 @@ class _Reader:
             self.found(GIVEN, name)
         elif not name.bits and name.text != MARK and MARKS.fullmatch(name.text) and not any(map(MARKS.search, name.parts)):
             self.settings.update(part.lower() for part in name.parts)
+        elif parts[0] == [("word", b"name")] and (there := self.named_there(at)):
+            self.settings.add(there)
         elif self.is_of_arguments(at, parts[0]):
             self.bits |= GIVEN
             self.picks = True
         else:
             self.bits |= unknown
+
+    def named_there(self, at: int) -> bytes:
+        """The literal, in lower case, where the statement is about one row of the list of settings: pg_dump sets one like that,
+        if there is such a setting."""
+        source = self.source(at)
+        words = [value.lower() for kind, value in source[:4] if kind in ("word", "other")]
+        if len(source) != 5 or words != [b"pg_settings", b"where", b"name", b"="] or source[4][0] != "string":
+            return b""
+        name = source[4][1][1:-1].lower()
+        return b"" if b"\\" in name or b"'" in name else name
 
     def is_of_arguments(self, at: int, tokens: list[Token]) -> bool:
         """Whether the expression picks something out of what a function of arguments returns, and changes nothing of it:

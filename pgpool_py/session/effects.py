@@ -274,7 +274,7 @@ class Reader:
             return
         (kind, name), cast = arguments[0][0], arguments[0][1:]
         passing = arguments[2] == [("w", b"true")]
-        plain = not cast or (len(cast) == 3 and cast[:2] == [("o", b":")] * 2 and cast[2][0] == "w")
+        plain = not cast or (cast[:2] == [("o", b":")] * 2 and cast[2:] in ([("w", b"text")], [("w", b"varchar")]))
         if plain and kind == "s":
             (self.passing if passing else self.names).add(name.lower())
         elif plain and kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind

@@ -115,6 +115,8 @@ class Evaluator:
                 return Made(value)
             if kind == "word":
                 return self.named(word, depth)
+            if kind == "param" and value in self.variables:
+                return self.named(value, depth)
             if kind == "param":
                 number = int(value[1:]) if len(value) < 7 else 0
                 return self.parameters.get(value) or (argument(number - 1) if number else UNKNOWN)

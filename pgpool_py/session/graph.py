@@ -181,8 +181,16 @@ def _filled(bits: int) -> int:
 READER = Scanner(functions.KINDS, True)
 
 
+# The functions that PostgreSQL makes with a range type (manual 8.17.6).
+_OF_RANGE_TYPES = frozenset(
+    b"range_constructor2 range_constructor3 multirange_constructor0 multirange_constructor1 multirange_constructor2".split()
+)
+
+
 def _is_known(function: Function) -> bool:
     """Say whether a function in C (or internal) computes and nothing else."""
+    if function.language == "internal" and function.text in _OF_RANGE_TYPES:
+        return True  # what a type of its arguments runs is named by them
     if function.language not in ("c", "internal") or not function.extension or function.name in functions.EXTENSION_DENIED:
         return False
     if function.name in functions.EXTENSION_PLAIN:

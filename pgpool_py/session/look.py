@@ -168,6 +168,8 @@ def question_of_start(connect_query: bytes, placeholders: Iterable[bytes]) -> Qu
 def describe(reasons: Iterable[str], cause: bytes) -> str:
     """Why a server is kept, or closed, for a message: since which statement, if that is known."""
     what = ", ".join(reasons)
+    if b"\0" in cause:
+        return f"{what} of a FunctionCall"
     return f'{what} of "{cause.decode(errors="replace")}"' if cause else what
 
 

@@ -60,6 +60,7 @@ class Names:
     `described`  the columns that the client was told of each
     `unsettled`  a change is noted that a request under way may yet undo
     `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
+    `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
     `misled`     the columns are not those that the client was told: its request must fail
     """
 
@@ -70,6 +71,7 @@ class Names:
         self.unsettled = False
         self.candidate: Statement | None = None
         self.misled = False
+        self.dead: set[Statement] = set()
 
     def must_wait(self, server: Any) -> bool:
         """Whether what a name means now depends on requests of earlier batches that are not answered yet."""
@@ -89,6 +91,7 @@ class Names:
         """All are gone, by the client's own DEALLOCATE ALL or DISCARD ALL."""
         self.known.clear()
         self.described.clear()
+        self.dead.clear()
 
     # --- the client's Parse ---
 
@@ -250,10 +253,11 @@ class Names:
         in_block = apart and server.status == IN_BLOCK
         savepoint = b'"' + self.context.new_name() + b'"' if in_block else b""
         for name, statement in self.known.items():
-            if statement in server.statements:
+            if statement in server.statements or (statement in self.dead and not apart):
                 continue
             if not statement.private:
                 statement = self.known[name] = statement.own(statement.epoch)
+            self.dead.discard(statement)
             if in_block:
                 stage.append(command(server, b"SAVEPOINT " + savepoint))
             self._place(server, name, statement, deviation, stage, savepoint)
@@ -328,6 +332,7 @@ class Names:
         self.unsettled = True
         statement = self.known.pop(name)
         self.described.pop(name, None)
+        self.dead.discard(statement)
         if server.dirty & BARE and statement in server.statements:
             there = server.statements.pop(statement)
             server.expected.add(CLOSE, (CLOSED, name, statement, there))
@@ -340,10 +345,11 @@ class Names:
         self.described.pop(name, None)
         statement = self.known.pop(name, None)
         if statement is not None:
+            self.dead.discard(statement)
             server.statements.pop(statement, None)
 
-    def undo(self, server: Any, note: tuple[int, bytes | None, Any, Any]) -> None:
-        """The server skipped the request that left *note*."""
+    def undo(self, server: Any, note: tuple[int, bytes | None, Any, Any], refused: bool) -> None:
+        """The server skipped the request that left *note*; *refused*: because it could not do that one."""
         kind, name, statement, previous = note
         if kind in (PARSED, FAKED) and name is not None:
             now = self.known.get(name)
@@ -354,6 +360,8 @@ class Names:
                     if told is not None:
                         self.described[name] = told
         if kind == PLACED:
+            if refused:
+                self.dead.add(statement)
             self._not_there(server, statement, previous)
         elif kind == PARSED:
             self._not_there(server, statement, name)

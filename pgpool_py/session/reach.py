@@ -107,11 +107,29 @@ def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool =
         return READ, frozenset()
     settings: set[bytes] = set()
     bits = _reach(text, given, settings, is_code, 0)
+    if not is_code and _spells_code(text):
+        bits |= UNREAD
     for value in values:
         bits |= _reach(value, given, settings, True, 1)
         if b"\\" in value:
             bits |= UNREAD  # what it says may be spelled in other words
     return (bits & ~GIVEN | UNREAD if bits & GIVEN else bits), frozenset(settings)
+
+
+def _spells_code(text: bytes) -> bool:
+    """Whether a string of *text*, which may be code, is spelled with characters by their numbers (manual 4.1.2.2)."""
+    before = ("", b"")
+    for token in tokens(text):
+        kind, value = token
+        if kind in ("string", "estring") and _NUMBERED.search(value) is not None:
+            return True
+        if kind == "other" and value == b"&" and before[1] in (b"u", b"U"):
+            return True
+        before = token
+    return False
+
+
+_NUMBERED = re.compile(rb"\\[xuU0-7]")
 
 
 def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: int) -> int:

@@ -52,7 +52,7 @@ class _Finder:
                 continue
             if word == b"begin":
                 declaring = False
-            if begins and self.code.name(at) and word not in (b"begin", b"end"):
+            if begins and self.name(at) and word not in (b"begin", b"end"):
                 self.read_statement(at, declaring)
             if word in (b"into", b"for", b"foreach"):
                 self.read_targets(at + 1, word == b"for")
@@ -63,9 +63,14 @@ class _Finder:
                     self.variable(at - 1).foreign = True
             begins = word in _BEGINS
 
+    def name(self, at: int) -> bytes:
+        """The name that stands *at*, or the number of an argument; empty if neither does."""
+        code = self.code
+        return code.name(at) or (code.tokens[at][1] if at < len(code.tokens) and code.tokens[at][0] == "param" else b"")
+
     def variable(self, at: int) -> Variable:
         """The one whose name stands *at*."""
-        return self.variables.setdefault(self.code.name(at), Variable())
+        return self.variables.setdefault(self.name(at), Variable())
 
     def read_statement(self, at: int, declaring: bool) -> None:
         """A declaration, or what may be an assignment, begins *at*."""
@@ -96,7 +101,7 @@ class _Finder:
         if is_for and self.is_loop_of_numbers(at):
             self.variable(at).types.append(NUMBER)
             return
-        while code.name(at):
+        while self.name(at):
             if code.word(at) != b"strict":
                 self.variable(at).foreign = True
                 at += 1

@@ -166,6 +166,22 @@ def test_harmless_operators_stay_plain(new_database: NewDatabase) -> None:
     assert not classify(b"SELECT 1 === 2", facts) & DIRTY
 
 
+def test_range_types_stay_plain(new_database: NewDatabase) -> None:
+    """What PostgreSQL makes with one (constructors, a cast) computes, but for what runs in its subtype."""
+    connection = new_database(
+        LEAK + "create type timerange as range (subtype = time);"
+        "create domain tame as text check (value <> ''); create type tamerange as range (subtype = tame)"
+    )
+    facts = read_facts(connection)
+    assert not facts.everything_opaque
+    for text in (b"SELECT 1", b"SELECT timerange('10:00', '11:00')", b"SELECT '{}'::timemultirange, tamerange('a', 'b')"):
+        assert not classify(text, facts) & DIRTY, text
+    connection.execute("create domain d as text check (leak() <> value); create type drange as range (subtype = d)")
+    facts = read_facts(connection)
+    for text in (b"SELECT drange('a', 'b')", b"SELECT '[a,b]'::drange", b"SELECT '{[a,b]}'::dmultirange"):
+        assert classify(text, facts) & DIRTY, text
+
+
 @pytest.mark.parametrize(
     "extension",
     [

@@ -110,3 +110,19 @@ def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes], bits: i
 def test_settings_of_a_transaction_are_known_by_name(text: bytes, names: set[bytes]) -> None:
     """Whatever way SET LOCAL has of spelling them."""
     assert effects.local_names(text, flags.TRANSACTION_LOCAL) == names
+
+
+def test_a_setting_named_by_the_list_of_settings_is_known() -> None:
+    """pg_dump sets one only where there is such a setting."""
+    text = b"SELECT set_config(name, 'view', %s) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
+    lasting = effects.effects(text % b"false", flags.SETTINGS)
+    assert lasting.names == {b"restrict_nonsystem_relation_kind"}
+    assert not lasting.whole
+    assert effects.effects(text % b"false", flags.OPAQUE).unknowable is False
+    assert effects.effects(text % b"false" + b" or true", flags.SETTINGS).unknowable
+
+
+def test_a_cast_that_changes_a_name_is_not_read() -> None:
+    """Blanks at the end go with bpchar, what is beyond 63 bytes with name."""
+    assert effects.effects(b"select set_config('app.x  '::bpchar, 'v', false)", flags.SETTINGS).whole
+    assert effects.effects(b"select set_config('app.x'::text, 'v', false)", flags.SETTINGS).names == {b"app.x"}

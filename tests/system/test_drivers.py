@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import PostgresServer, local_bin_dirs
-from tests.system import stack
+from tests.system import stack, wire
 from tests.system.rawclient import RawClient
 
 
@@ -128,6 +128,60 @@ def test_psycopg_async_crowd(pooler: stack.Pooler) -> None:
         return await asyncio.gather(*(one(number) for number in range(40)))
 
     assert asyncio.run(crowd()) == list(range(40))
+
+
+def test_asyncpg_recovers_after_ddl(pooler: stack.Pooler) -> None:
+    """Its cached statements are prepared anew when their columns have changed, as on a direct connection."""
+
+    async def story() -> None:
+        connection = await asyncpg.connect(pooler.uri("one"))
+        other = await asyncpg.connect(pooler.uri("one"))
+        try:
+            await other.execute("drop table if exists grows; create table grows (a int); insert into grows values (1)")
+            for number in range(1, 4):
+                rows = await connection.fetch("select * from grows")
+                assert [tuple(row) for row in rows] == [(1, *range(1, number))]
+                await other.execute(f"alter table grows add column b{number} int default {number}")
+            assert len(await connection.fetchrow("select * from grows")) == 4
+        finally:
+            await connection.close()
+            await other.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="idle servers of the executable under test stay")
+def test_databases_come_and_go_as_test_runners_have_it(start_pooler: Callable[..., stack.Pooler], server: PostgresServer) -> None:
+    """A database that was used through the pooler can be copied, renamed and dropped once its clients have gone."""
+    line = f"host={server.host} port={server.port}"
+    databases = {"main": f"{line} dbname=postgres", "*": line}
+    pooler = start_pooler(databases=databases)
+    with pooler.connect("main", stack.ADMIN) as admin:
+        for name in ("test_main", 'Test "1"'):
+            quoted = '"' + name.replace('"', '""') + '"'
+            assert wire.errors(admin.query(f"create database {quoted}")) == []
+            with pooler.connect(name, stack.ADMIN) as client:
+                client.query("set work_mem = '7MB'; create table t (n int)")
+            for text in (
+                f"create database copied template {quoted}",
+                f"alter database {quoted} rename to renamed",
+                "drop database if exists renamed",
+                "drop database copied",
+            ):
+                assert wire.errors(admin.query(text)) == [], text
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test has no such setting")
+def test_pg_dump_needs_no_server_of_its_own(
+    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, tmp_path: Path
+) -> None:
+    """Neither it nor its workers, of which there may be more than servers can be kept."""
+    pooler = start_pooler({"session_pin": "error", "auth_type": "trust"})
+    with pooler.connect("app") as client:
+        client.query("create table if not exists dumped as select generate_series(1, 10) n")
+    done = run(program("pg_dump", server), "-Fd", "-j4", "-t", "dumped", "-f", str(tmp_path / "dump"), pooler.uri("app"))
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "no reset ends" not in pooler.log
 
 
 def test_asyncpg_copy_and_cursor(pooler: stack.Pooler) -> None:

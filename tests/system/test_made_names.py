@@ -209,6 +209,24 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select f('%s', 'x\", ' || c || ' as \"y') from cmds"],
         "zz.data",
     ),
+    "an alias of an argument": (
+        function("a text", "b alias for $1;", "b := (select 'select ' || c from cmds limit 1); execute a into r;"),
+        ["select f('select 1')"],
+        "zz.data",
+    ),
+    "an argument by its number": (
+        function("a text", "", "$1 := (select 'select ' || c from cmds limit 1); execute a into r;"),
+        ["select f('select 1')"],
+        "zz.data",
+    ),
+    "characters by their numbers": ("", [r"do E'begin set zz\x2enumbered = 1; end'"], "zz.numbered"),
+    "characters by their numbers, in other words": ("", [r"do U&'begin set zz\002eunicode = 1; end'"], "zz.unicode"),
+    "a multirange of a domain": (
+        "create domain checked as text check (named_base.mk('mr') is not null);"
+        "create type pairs as range (subtype = checked, multirange_type_name = manypairs)",
+        ["select '{[a,b]}'::manypairs is null"],
+        "zz.mr",
+    ),
     "an escape": (
         "create function f() returns text language plpgsql set standard_conforming_strings = off as"
         " $$ begin return set_config('z\\172.x', 'v', false); end $$",
