@@ -263,7 +263,7 @@ class Broker:
         """The client says what PostgreSQL does only while nobody is connected to these databases, and waits a few seconds for:
         servers that no client has any more are closed."""
         asking = self.places[client.pool].entry
-        for pool, place in self.places.items():
+        for pool, place in list(self.places.items()):
             entry = place.entry
             there = (entry.host, entry.port) == (asking.host, asking.port) and (entry.dbname or entry.name) in names
             if there and not pool.clients:

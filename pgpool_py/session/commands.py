@@ -181,6 +181,8 @@ class _Reader:
         if there is such a setting."""
         source = self.source(at)
         words = [value.lower() for kind, value in source[:4] if kind in ("word", "other")]
+        if b"name" in self.evaluator.variables:
+            return b""  # which may go before the column
         if len(source) != 5 or words != [b"pg_settings", b"where", b"name", b"="] or source[4][0] != "string":
             return b""
         name = source[4][1][1:-1].lower()

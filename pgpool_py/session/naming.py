@@ -250,6 +250,7 @@ class Names:
         stage: list[bytes] = []
         server.dirty |= BARE
         stage.append(self.remove_shared(server))
+        self.dead.intersection_update(self.known.values())
         in_block = apart and server.status == IN_BLOCK
         savepoint = b'"' + self.context.new_name() + b'"' if in_block else b""
         for name, statement in self.known.items():
