@@ -245,7 +245,8 @@ def test_pg_restore_restores(world: World, tmp_path: Path) -> None:
 def test_custom_settings_that_servers_start_with_keep_nobody_away(world: World) -> None:
     """Of ALTER DATABASE at once, of postgresql.conf once a client touched it: they are the session's own on every server."""
     connect = world.pooled("one")
-    with connect() as first, connect() as second:
+    name = "custom settings"  # of its own: applications that read sequence values hold servers
+    with connect(application_name=name) as first, connect(application_name=name) as second:
         first.query("set local app.z = 'x'; set local myapp.user_id = '1'")
         second.query("select 1")
         server = second.ask("select pg_backend_pid()")
