@@ -70,9 +70,9 @@ class Keeper(Noter):
 
     def ask(self, server: Server) -> None:
         """Ask the server which custom settings unread code has defined; `looked` follows."""
-        self.asked = self.question
+        question = self.question
         self.question = None
-        self.put(server)
+        self.put(server, question)
 
     def look(self, server: Server) -> None:
         """Ask the server what the transaction left behind; `looked` follows."""
@@ -99,12 +99,11 @@ class Keeper(Noter):
         question.timeout = (
             question.whole or b"statement_timeout" in question.names or b"statement_timeout" in server.in_force.values
         )
-        self.asked = question
-        self.put(server)
+        self.put(server, question)
 
-    def put(self, server: Server) -> None:
+    def put(self, server: Server, question: Question) -> None:
         """The question goes to the server."""
-        question: Question = self.asked
+        self.asked = question
         question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
         server.rows = []
         server.query(question.text(), LOOK)

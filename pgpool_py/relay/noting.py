@@ -16,9 +16,10 @@ from pgpool_py.relay.pinning import CAUSE
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
+from pgpool_py.session.databases import left_alone
 from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
-from pgpool_py.session.mentions import amid_data, candidates, left_alone, makes_code
+from pgpool_py.session.mentions import amid_data, candidates, makes_code
 from pgpool_py.session.reach import bound_to, brings_code, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
@@ -52,8 +53,6 @@ EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNOR
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
-
-
 Values = Sequence[bytes | None] | None
 
 

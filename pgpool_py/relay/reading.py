@@ -134,17 +134,13 @@ class Reader(Requester):
             kind = byte(pos)
             length = u32(pos + 1)
             if length < 4 or length > context.max_packet_size:
-                if server is not None:
-                    self.forward(server, pos)
-                self.violation(f"invalid message length {length} in message {chr(kind)!r}")
+                self.broken_off(server, pos, f"invalid message length {length} in message {chr(kind)!r}")
                 return
             end = pos + 1 + length
             whole = end <= stop
             if not whole and length <= HOLD and kind != COPY_DATA:
                 if kind not in LETTERS:
-                    if server is not None:
-                        self.forward(server, pos)
-                    self.violation(f"invalid frontend message type {kind}")
+                    self.broken_off(server, pos, f"invalid frontend message type {kind}")
                     return
                 break
 

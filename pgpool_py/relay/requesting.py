@@ -89,9 +89,10 @@ class Requester(Hearer):
         self.awaiting = AWAITS_READY
         return self.keep(server, pos, stop)
 
-    def broken_off(self, server: Server, pos: int, message: str) -> int:
-        """The message at *pos* breaks the protocol. What came before it goes out: the server is expected to answer it."""
-        self.forward(server, pos)
+    def broken_off(self, server: Server | None, pos: int, message: str) -> int:
+        """The message at *pos* breaks the protocol. What came before it goes out: a server is expected to answer it."""
+        if server is not None:
+            self.forward(server, pos)
         self.violation(message)
         return KEPT
 

@@ -199,7 +199,7 @@ class Server(Upkeep):
             if answer == WRONG:
                 if kind == COPY_IN_RESPONSE and expected.size() > 1:
                     # Its client went on as if there were no copy: that is in the copy's way.
-                    self.close("unexpected message during COPY from stdin")
+                    self.close("unexpected message of the client during COPY from stdin")
                     return
                 self.doubt(f"unexpected message {chr(kind)!r}, {expected!r}")
                 return
@@ -312,7 +312,10 @@ class Server(Upkeep):
         head = expected.head()
         if head < 0:
             if not self.told_fatal:
-                self.doubt("an error that answers nothing")  # who knows what it skips from now on
+                # Who knows what it skips from now on.
+                words = b" ".join([field[1:] for field in body.split(b"\0") if field[:1] == b"M"])
+                self.doubt(f"an error that answers nothing: {words.decode(errors='replace')}")
+                return None
             return b"" if self.client is not None and self.client.keeps_idly() else None
         if head == OWED_QUERY + SKIP:
             self.step_error = body

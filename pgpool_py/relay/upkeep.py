@@ -133,7 +133,7 @@ class Upkeep(Connection):
             if self.expected.size() and not self.broken:
                 self.relay.broker.cancel_server(self)
             self.close("client disconnect while active")
-        elif not self.deadline:
+        else:
             # Cancel what runs; its replies are swallowed.
             self.deadline = self.relay.now + self.context.reset_timeout
             self.relay.timed[self] = None

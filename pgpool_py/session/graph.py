@@ -30,6 +30,10 @@ _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 _NONASCII = b"\x80"
 _ANY_RELATION = b"\x81"
 ANY_ARGUMENT: frozenset[int] = frozenset()
+# The functions that PostgreSQL makes with a range type (manual 8.17.6).
+_OF_RANGE_TYPES = frozenset(
+    b"range_constructor2 range_constructor3 multirange_constructor0 multirange_constructor1 multirange_constructor2".split()
+)
 
 
 class Function:
@@ -179,12 +183,6 @@ def _filled(bits: int) -> int:
 
 # Reads bodies before the facts are known: names are collected, so only keywords and KINDS answer.
 READER = Scanner(functions.KINDS, True)
-
-
-# The functions that PostgreSQL makes with a range type (manual 8.17.6).
-_OF_RANGE_TYPES = frozenset(
-    b"range_constructor2 range_constructor3 multirange_constructor0 multirange_constructor1 multirange_constructor2".split()
-)
 
 
 def _is_known(function: Function) -> bool:

@@ -30,25 +30,6 @@ _LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
 _LONG_NAME = 256  # longer ones are no names
 
 
-# What PostgreSQL does with a database only while nobody is connected to it (manual 23.5).
-_DATABASE = rb"(\"(?:[^\"]|\"\")++\"|'[^']++'|[\w$\x80-\xff]++)"
-_ALONE = re.compile(
-    rb"\b(?:drop\s++database\s++(?:if\s++exists\s++)?" + _DATABASE
-    + rb"|alter\s++database\s++" + _DATABASE + rb"\s++(?:rename|set\s++tablespace)\b"
-    + rb"|template\s*+=?\s*+" + _DATABASE + rb")",
-    re.IGNORECASE,
-)  # fmt: skip
-
-
-def left_alone(text: bytes) -> set[str]:
-    """The databases that *text* can change only while nobody else is connected to them."""
-    if b"database" not in text.lower():
-        return set()
-    found = [next(filter(None, match.groups())) for match in _ALONE.finditer(text)]
-    names = [name[1:-1].replace(b'""', b'"') if name[:1] in (b'"', b"'") else name.lower() for name in found]
-    return {name.decode(errors="replace") for name in names}
-
-
 def candidates(text: bytes, limit: int = _CANDIDATES) -> frozenset[bytes]:
     """Custom names that *text* mentions, anywhere in it; some *limit* of them, see `crowded`."""
     dotted = (name for match in _DOTTED.finditer(text) for name in _named(match[0].split(b".")))

@@ -91,7 +91,6 @@ class Names:
         """All are gone, by the client's own DEALLOCATE ALL or DISCARD ALL."""
         self.known.clear()
         self.described.clear()
-        self.dead.clear()
 
     # --- the client's Parse ---
 
@@ -333,7 +332,6 @@ class Names:
         self.unsettled = True
         statement = self.known.pop(name)
         self.described.pop(name, None)
-        self.dead.discard(statement)
         if server.dirty & BARE and statement in server.statements:
             there = server.statements.pop(statement)
             server.expected.add(CLOSE, (CLOSED, name, statement, there))
@@ -346,7 +344,6 @@ class Names:
         self.described.pop(name, None)
         statement = self.known.pop(name, None)
         if statement is not None:
-            self.dead.discard(statement)
             server.statements.pop(statement, None)
 
     def undo(self, server: Any, note: tuple[int, bytes | None, Any, Any], refused: bool) -> None:
