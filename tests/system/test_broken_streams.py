@@ -111,7 +111,7 @@ def test_requests_amid_a_copy_end_the_session(start_pooler: Callable[..., stack.
 def test_names_that_are_no_text_cost_an_error_only(pooler: stack.Pooler) -> None:
     """A SET in an invalid encoding is refused by PostgreSQL; nothing that was sent behind it is."""
     with pooler.connect("one") as client:
-        client.send(wire.query(b"set wrong\xa7.name = 'x'"), wire.query("select 'behind'"))
+        client.send(wire.query(b"listen x; set wrong\xa7 = 'x'"), wire.query("select 'behind'"))
         first = client.until("Z")
         assert wire.errors(first) == ["22021"]
         assert wire.values(client.until("Z")) == [b"behind"]
