@@ -44,7 +44,7 @@ def pools(world: World) -> Iterator[Row]:
             sum(len(pool.active) for pool in together) + tunnels,
             sum(server.cancels for pool in together for server in pool.servers() if isinstance(server, Server)),
             sum(len(pool.being_canceled) for pool in together),
-            sum(len(pool.idle) for pool in together),
+            sum(len(pool.idle) + len(pool.surplus) for pool in together),
             sum(len(pool.used) for pool in together),
             sum(len(pool.tested) for pool in together),
             sum(pool.connecting for pool in together),

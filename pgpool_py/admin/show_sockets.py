@@ -29,7 +29,12 @@ _BUFFERS = " recv_pos:i pkt_pos:i pkt_remain:i send_pos:i send_remain:i pkt_avai
 CLIENTS = SERVERS = columns(_STANDARD)
 SOCKETS = ACTIVE_SOCKETS = columns(_STANDARD + _BUFFERS)
 
-_SERVER_STATES = {ServerState.IDLE: "sv_idle", ServerState.USED: "sv_used", ServerState.TESTED: "sv_tested"}
+_SERVER_STATES = {
+    ServerState.IDLE: "sv_idle",
+    ServerState.SURPLUS: "sv_idle",
+    ServerState.USED: "sv_used",
+    ServerState.TESTED: "sv_tested",
+}
 
 
 def clients(world: World) -> Iterator[Row]:

@@ -13,6 +13,7 @@ def check_invariants(pool: Pool) -> None:
         ServerState.ACTIVE: pool.active,
         ServerState.IDLE: pool.idle,
         ServerState.PINNED: pool.pinned,
+        ServerState.SURPLUS: pool.surplus,
         ServerState.USED: pool.used,
         ServerState.TESTED: pool.tested,
         ServerState.BEING_CANCELED: pool.being_canceled,
@@ -24,19 +25,19 @@ def check_invariants(pool: Pool) -> None:
             assert server.pool is pool, "a server belongs to another pool"
             assert server not in seen, "a server is in two lists"
             seen.add(server)
-    assert pool.connected_count() + len(pool.pinned) == len(seen)
+    assert pool.connected_count() + len(pool.pinned) + len(pool.surplus) == len(seen)
     assert all(server in pool.active or server in pool.pinned for server in pool.held), "a held server is nobody's"
     assert pool.connecting >= 0
     assert all(client.state is ClientState.WAITING for client in pool.waiting)
     starts = [client.wait_start for client in pool.waiting]
     assert starts == sorted(starts), "the queue is out of order"
     assert not pool.waiting or all(server.close_needed for server in pool.idle), "a client waits for nothing"
-    assert not (pool.paused and (pool.idle or pool.used)), "a paused pool keeps unused servers"
+    assert not (pool.paused and (pool.surplus or pool.idle or pool.used)), "a paused pool keeps unused servers"
 
 
 def check_limit(limit: Limit) -> None:
     """Raise AssertionError unless the limit counts its pools exactly."""
-    assert limit.count == sum(pool.server_count() + len(pool.pinned) for pool in limit.pools), repr(limit)
+    assert limit.count == sum(pool.server_count() for pool in limit.pools), repr(limit)
     for pool in limit.blocked:
         assert pool in limit.pools
         assert pool.waiting, f"{pool!r} is blocked and nobody waits"

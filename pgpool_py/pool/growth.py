@@ -13,6 +13,7 @@ from pgpool_py.pool.actions import Action, CheckServer, CloseServer, FailClient,
 from pgpool_py.pool.held import give_up_one, make_room
 from pgpool_py.pool.limits import evict_for
 from pgpool_py.pool.states import ServerState
+from pgpool_py.pool.surplus import use
 
 if TYPE_CHECKING:
     from pgpool_py.pool.pool import Pool
@@ -72,6 +73,8 @@ def _unserved(pool: Pool) -> int:
 
 
 def _grow(pool: Pool, actions: list[Action], now: float) -> None:
+    if pool.surplus and pool.waiting:
+        use(pool, actions, _room(pool) + _reserve_room(pool, now), now)
     within_size = _room(pool)
     wanted = _wanted(pool, now)
     for number in range(wanted):
@@ -111,7 +114,7 @@ def wants_launch(pool: Pool, now: float) -> bool:
 def _room(pool: Pool) -> int:
     """How many connections fit below pool_size."""
     size = pool.settings.pool_size
-    return max(0, size - pool.server_count()) if size > 0 else CONNECTS_AT_ONCE
+    return max(0, size - pool.places_taken()) if size > 0 else CONNECTS_AT_ONCE
 
 
 def _wanted(pool: Pool, now: float) -> int:
@@ -134,7 +137,7 @@ def _reserve_room(pool: Pool, now: float) -> int:
     settings = pool.settings
     if settings.pool_size <= 0 or settings.reserve_pool_size <= 0 or settings.reserve_pool_timeout <= 0:
         return 0
-    left = settings.pool_size + settings.reserve_pool_size - max(settings.pool_size, pool.server_count())
+    left = settings.pool_size + settings.reserve_pool_size - max(settings.pool_size, pool.places_taken())
     ripe = 0
     for client in islice(pool.waiting, max(0, left)):
         if now - client.wait_start < settings.reserve_pool_timeout:
@@ -148,7 +151,7 @@ def _missing_minimum(pool: Pool, now: float) -> int:
     if settings.min_pool_size <= 0 or not (pool.clients or settings.forced_user) or in_back_off(pool, now):
         return 0
     at_once = (1 if pool.login_error else CONNECTS_AT_ONCE) - pool.connecting
-    return max(0, min(settings.min_pool_size - pool.server_count(), _room(pool), at_once))
+    return max(0, min(settings.min_pool_size - pool.places_taken() - len(pool.surplus), _room(pool), at_once))
 
 
 def in_back_off(pool: Pool, now: float) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgpool_py.pool import held, surplus
 from pgpool_py.pool.actions import Action, CloseServer, FailClient
-from pgpool_py.pool.held import expire
 from pgpool_py.pool.states import ServerState
 from pgpool_py.seam import Member
 
@@ -22,7 +22,9 @@ def maintain(pool: Pool, now: float) -> list[Action]:
     pool.settings_changed()
     actions: list[Action] = []
     if pool.held:
-        expire(pool, actions, now)
+        held.expire(pool, actions, now)
+    if pool.has_pinned:
+        surplus.expire(pool, actions, now)
     _check_unused_servers(pool, actions, now)
     _check_pool_size(pool, actions)
     _check_waiting_clients(pool, actions, now)

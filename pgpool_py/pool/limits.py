@@ -81,8 +81,8 @@ def least_recently_used(limit: Limit, not_of: Pool | None) -> Member | None:
     for pool in limit.pools:
         if pool is not_of:
             continue
-        for servers in (pool.used, pool.idle):
-            # Both are in the order of release, so the first is the oldest.
+        for servers in (pool.surplus, pool.used, pool.idle):
+            # All are in the order of release, so the first is the oldest.
             first = servers.first()
             if first is not None and (oldest is None or first.request_time < oldest.request_time):
                 oldest = first

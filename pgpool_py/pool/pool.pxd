@@ -14,6 +14,7 @@ cdef class Pool(Dispenser):
     # lists of servers
     cdef readonly Line active
     cdef readonly Line pinned
+    cdef readonly Line surplus
     cdef readonly Line idle
     cdef readonly Line used
     cdef readonly Line tested
@@ -39,6 +40,7 @@ cdef class Pool(Dispenser):
     cdef readonly double last_login_failure
     cdef readonly str login_error
     cdef readonly bint ever_connected
+    cdef public bint has_pinned
     # counters
     cdef readonly long long server_assignment_count
     cdef readonly double wait_time
@@ -48,6 +50,7 @@ cdef class Pool(Dispenser):
     cpdef Member release(self, Member server, double now)
     cpdef bint may_grow(self)
     cpdef object activate(self, object now)
+    cpdef Py_ssize_t places_taken(self)
     cpdef Py_ssize_t server_count(self)
     cpdef Py_ssize_t connected_count(self)
     cpdef Py_ssize_t over_size(self)

@@ -12,6 +12,7 @@ pressure:
     none idle       the client waits at the tail; a USED server is checked, or the pool grows up to pool_size
     pool full       a server handed back goes to the client at the head at once; after reserve_pool_timeout
                     the pool grows by reserve_pool_size
+    pins end        servers beyond the pool's size stay for a while, for the next pins (surplus.py)
     shared limit    an idle server of another pool is closed, or a busy pool gives a place up (limits.py)
     logins fail     clients that come meanwhile get the cached error while no server is alive (growth.py)
 
@@ -30,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pgpool_py.pool import growth, held, janitor
+from pgpool_py.pool import growth, held, janitor, surplus
 from pgpool_py.pool.actions import Action, CloseServer, FailClient
 from pgpool_py.pool.limits import Limit, owed_place
 from pgpool_py.pool.line import Line
@@ -58,6 +59,7 @@ class Pool(Dispenser):
         # lists of servers: oldest entry first, removal from anywhere
         self.active = Line()
         self.pinned = Line()  # outside the pool's size, within its shared limits
+        self.surplus = Line()  # outside the pool's size, too; see surplus.py
         self.idle = Line()
         self.used = Line()
         self.tested = Line()
@@ -86,6 +88,7 @@ class Pool(Dispenser):
         self.last_login_failure = -math.inf
         self.login_error = ""
         self.ever_connected = False
+        self.has_pinned = False  # of late: where it has more servers than its size, that is why
 
         # counters
         self.server_assignment_count = 0
@@ -160,13 +163,13 @@ class Pool(Dispenser):
         if self.life_over(server, now):
             self.last_lifetime_disconnect = now
             self.remove(server)
-        elif (
-            server.close_needed
-            or self.paused
-            or self.over_size() > 0
-            or (self.contended and owed_place(self, server, now) is not None)
-        ):
+        elif server.close_needed or self.paused or (self.contended and owed_place(self, server, now) is not None):
             self.remove(server)
+        elif self.over_size() > 0:
+            if surplus.may_keep(self):
+                self.move(server, ServerState.SURPLUS)
+            else:
+                self.remove(server)
         elif was_active and self.settings.server_check_delay <= 0 and self.settings.server_check_query:
             self.move(server, ServerState.USED)
         else:
@@ -216,9 +219,14 @@ class Pool(Dispenser):
         server.request_time = now
         if server.connect_time < self.reconnected_at:
             server.close_needed = True
-        if server.close_needed or self.paused or self.over_size() >= 0:
+        over = self.over_size() >= 0
+        if server.close_needed or self.paused or (over and not surplus.may_keep(self)):
             server.state = ServerState.CLOSED
             self._count_out()
+            return None
+        if over:
+            self.surplus.append(server)
+            server.state = ServerState.SURPLUS
             return None
         self.lifetime_due = min(self.lifetime_due, server.connect_time + self.settings.server_lifetime)
         self.idle.append(server)
@@ -254,12 +262,13 @@ class Pool(Dispenser):
         them (pin_pool_size). Call activate afterwards: the pool has a place more."""
         if len(self.pinned) >= self.settings.pin_pool_size and not held.yield_pin(self):
             return False
+        self.has_pinned = True
         self.move(server, ServerState.PINNED)
         self.refresh()
         return True
 
     def unpin(self, server: Member) -> None:
-        """A pinned server is like any other again; release closes it where the pool has grown full meanwhile."""
+        """A pinned server is like any other again; surplus where the pool has grown full meanwhile."""
         self.move(server, _ACTIVE)
         self.refresh()
 
@@ -330,7 +339,7 @@ class Pool(Dispenser):
         """Whether `activate` may have something to do for a client that has to wait; a full pool answers at once."""
         if self.idle or self.used or self.login_error or self.paused or self.held:
             return True
-        if 0 < self.full_size <= self.server_count() and not self.contended:
+        if 0 < self.full_size <= self.places_taken() and not self.contended:
             return False
         # Blocked: the pool that releases next will give way, see limits.owed_place. The reserve is left to tick.
         return not (self.blocked and self._at_a_limit())
@@ -413,6 +422,7 @@ class Pool(Dispenser):
         lists = {
             ServerState.ACTIVE: self.active,
             ServerState.PINNED: self.pinned,
+            ServerState.SURPLUS: self.surplus,
             ServerState.IDLE: self.idle,
             ServerState.USED: self.used,
             ServerState.TESTED: self.tested,
@@ -436,7 +446,7 @@ class Pool(Dispenser):
     def close_unused(self, reason: str) -> list[Action]:
         """Close the servers that nobody uses."""
         actions: list[Action] = []
-        for server in [*self.used, *self.idle]:
+        for server in [*self.surplus, *self.used, *self.idle]:
             self.remove(server)
             actions.append(CloseServer(server, reason))
         return actions
@@ -470,7 +480,7 @@ class Pool(Dispenser):
 
     def servers(self) -> Iterator[Member]:
         """All servers, list by list; those still connecting have no object."""
-        for servers in (self.active, self.pinned, self.idle, self.used, self.tested, self.being_canceled):
+        for servers in (self.active, self.pinned, self.surplus, self.idle, self.used, self.tested, self.being_canceled):
             yield from servers
 
     def connected_count(self) -> int:
@@ -479,9 +489,13 @@ class Pool(Dispenser):
             self.active.size + self.idle.size + self.used.size + self.tested.size + self.being_canceled.size
         )
 
-    def server_count(self) -> int:
-        """Servers, those still connecting included."""
+    def places_taken(self) -> int:
+        """Servers that count for the pool's size, those still connecting included."""
         return self.connected_count() + self.connecting
+
+    def server_count(self) -> int:
+        """All servers, those still connecting and those outside the pool's size included."""
+        return self.places_taken() + self.pinned.size + self.surplus.size
 
     def over_size(self) -> int:
         """Connected servers above pool_size and reserve; negative: so many places are left."""
@@ -507,6 +521,7 @@ class Pool(Dispenser):
             for state, count in (
                 ("active", len(self.active)),
                 ("pinned", len(self.pinned)),
+                ("surplus", len(self.surplus)),
                 ("idle", len(self.idle)),
                 ("used", len(self.used)),
                 ("tested", len(self.tested)),
@@ -516,7 +531,7 @@ class Pool(Dispenser):
             if count
         ]
         size = self.settings.pool_size if self.settings.pool_size > 0 else "unlimited"
-        text = f"{self.database}/{self.user} {self.server_count()}/{size}"
+        text = f"{self.database}/{self.user} {self.places_taken()}/{size}"
         if parts:
             text += ": " + ", ".join(parts)
         if self.waiting:

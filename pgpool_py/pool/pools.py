@@ -86,7 +86,7 @@ class Pools:
 
     def busy_count(self, database: str | None = None) -> int:
         """Servers that PAUSE waits for: every one that is connected or being connected."""
-        return sum(pool.server_count() + len(pool.pinned) for pool in self.of_database(database))
+        return sum(pool.server_count() for pool in self.of_database(database))
 
     def close_needed_count(self, database: str | None = None) -> int:
         """Servers that WAIT_CLOSE waits for."""

@@ -20,6 +20,7 @@ class ServerState(StrEnum):
     ACTIVE = "active"  # pool.active: a client holds it
     PINNED = "pinned"  # pool.pinned: one client's until what it has on it is gone; outside the pool's size
     IDLE = "idle"  # pool.idle: may be handed out as it is
+    SURPLUS = "surplus"  # pool.surplus: free, and outside the pool's size: for the next place that a pin makes
     USED = "used"  # pool.used: unused for long, must be checked first
     TESTED = "tested"  # pool.tested: its check or reset query is running
     ACTIVE_CANCEL = "active_cancel"  # a connection that only sends a cancel request on; never in a list

@@ -48,6 +48,12 @@ class PoolsMachine(RuleBasedStateMachine):
             self.world.hold(client, spare)
 
     @rule(client=clients)
+    def client_pins_its_server(self, client: FakeClient) -> None:
+        server = client.server
+        if server is not None and server not in client.pool.held and server.state is ServerState.ACTIVE:
+            self.world.pin(client)
+
+    @rule(client=clients)
     def client_goes_on(self, client: FakeClient) -> None:
         if client.server is not None:
             client.pool.work(client.server)
@@ -58,6 +64,8 @@ class PoolsMachine(RuleBasedStateMachine):
         if server is not None:
             client.server, client.state = None, ClientState.IDLE
             client.pool.unhold(server)
+            if server.state is ServerState.PINNED:
+                client.pool.unpin(server)
             client.pool.begin_reset(server)
             self.resets.append(server)
 

@@ -103,8 +103,19 @@ class World:
         client.server = None
         client.state = ClientState.IDLE
         client.pool.unhold(server)
+        if server.state is ServerState.PINNED:
+            client.pool.unpin(server)
         self._handed_on(server, client.pool.release(server, self.now))
         return server
+
+    def pin(self, client: FakeClient) -> bool:
+        """What the client did leaves something that only its server has; False: no more servers can be kept."""
+        assert client.server is not None
+        if not client.pool.pin(client.server):
+            return False
+        self.do(client.pool.activate(self.now))
+        self.check()
+        return True
 
     def hold(self, client: FakeClient, spare: bool = False) -> None:
         """The client's transaction ended; it holds its server if it may."""

@@ -153,6 +153,18 @@ def test_client_keeps_its_server_while_needed(pooler: stack.Pooler, make: str, l
         stack.wait_until(lambda: same_server(owner, other), "the pin ends")
 
 
+def test_short_pins_open_no_connections(pooler: stack.Pooler) -> None:
+    """Temporary tables for one statement: the second server that they need is opened once, not each time."""
+    with pooler.connect("one") as owner, pooler.connect("one") as other:
+        servers = set()
+        for _ in range(5):
+            assert wire.errors(owner.query("create temp table mine (a int)")) == []
+            servers.add(other.ask("select pg_backend_pid()"))
+            servers.add(owner.ask("select pg_backend_pid()"))
+            assert wire.errors(owner.query("drop table mine")) == []
+        assert len(servers) == 2
+
+
 def test_discard_all_ends_a_pin(pooler: stack.Pooler) -> None:
     """DISCARD ALL leaves nothing that a server would have to be kept for."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
