@@ -17,7 +17,7 @@ from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.launching import look_at_catalogs, run_connect_query
 from pgpool_py.app.listening import ListeningConnections
-from pgpool_py.app.place import AuthPlace, Place
+from pgpool_py.app.place import AuthPlace, Place, leads_to
 from pgpool_py.app.relaystates import RELAY_STATES
 from pgpool_py.app.timeouts import Timeouts
 from pgpool_py.app.tunnel import Tunnel
@@ -262,11 +262,10 @@ class Broker:
     def leave_databases(self, client: Client, names: set[str]) -> None:
         """The client says what PostgreSQL does only while nobody is connected to these databases, and waits a few seconds for:
         servers that no client has any more are closed."""
-        asking = self.places[client.pool].entry
+        host, port, _ = leads_to(self.places[client.pool].entry)
+        meant = {(host, port, name) for name in names}
         for pool, place in list(self.places.items()):
-            entry = place.entry
-            there = (entry.host, entry.port) == (asking.host, asking.port) and (entry.dbname or entry.name) in names
-            if there and not pool.clients:
+            if leads_to(place.entry) in meant and not pool.clients:
                 self.perform(pool.reconnect(self.relay.now, "a client wants nobody to be connected to this database"))
 
     def pinned(self, client: Any) -> None:

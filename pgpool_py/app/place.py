@@ -251,6 +251,11 @@ class AuthPlace(Place):
         self.pool.settings_changed()
 
 
+def leads_to(entry: DatabaseSettings) -> tuple[str, int, str]:
+    """Host, port and database of an entry: what is equal is one database, as far as its words tell."""
+    return entry.host or "", entry.port, entry.dbname or entry.name
+
+
 def socket_options(main: Any) -> SocketOptions:
     """The tcp_* settings of [pgbouncer]."""
     return SocketOptions(

@@ -20,7 +20,7 @@ from pgpool_py.app.desk import Desk
 from pgpool_py.app.drain import CANCELLING, Drain, cut_off
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.gatehouse import Gatehouse
-from pgpool_py.app.place import AuthPlace, Place, fresh_settings, socket_options
+from pgpool_py.app.place import AuthPlace, Place, fresh_settings, leads_to, socket_options
 from pgpool_py.app.ports import open_ports, port_name, raise_descriptor_limit, remove_ports
 from pgpool_py.app.scraping import Scraping
 from pgpool_py.app.takeover import Predecessor, Successor
@@ -83,8 +83,7 @@ class Pooler:
             self.broker.places[pool].unused_since = None  # whoever asks is about to use it
             return self.broker.places[pool]
         pool = self.pools.get(entry.name, user, fresh_settings())
-        where = (entry.host or "", entry.port, entry.dbname or entry.name)
-        place = Place(entry, user, pool, self.catalogs.setdefault(where, Catalogs()))
+        place = Place(entry, user, pool, self.catalogs.setdefault(leads_to(entry), Catalogs()))
         self.broker.places[pool] = place
         self._configure(place)
         self.desk.orders.new_place(place)
