@@ -25,7 +25,7 @@ from typing import Any
 from pgpool_py.session import flags
 from pgpool_py.session.inline import command
 from pgpool_py.session.notes import CLOSED, COLUMNS, EVICTED, FAKED, PARSED, PLACED, REPEATED
-from pgpool_py.session.placing import ask, parse_message, parse_there
+from pgpool_py.session.placing import ask, parse_message, parse_there, savepoint_name, set_savepoint, undo_savepoint
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings
 from pgpool_py.session.statement_texts import read_later
 from pgpool_py.session.statements import SessionContext, Statement
@@ -251,7 +251,7 @@ class Names:
         stage.append(self.remove_shared(server))
         self.dead.intersection_update(self.known.values())
         in_block = apart and server.status == IN_BLOCK
-        savepoint = b'"' + self.context.new_name() + b'"' if in_block else b""
+        savepoint = savepoint_name(server) if in_block else b""
         for name, statement in self.known.items():
             if statement in server.statements or (statement in self.dead and not apart):
                 continue
@@ -259,14 +259,13 @@ class Names:
                 statement = self.known[name] = statement.own(statement.epoch)
             self.dead.discard(statement)
             if in_block:
-                stage.append(command(server, b"SAVEPOINT " + savepoint))
+                stage.append(command(server, set_savepoint(savepoint)))
             self._place(server, name, statement, deviation, stage, savepoint)
             if apart:
                 self._sync(server, stage)
             if in_block:
-                # What was parsed stays parsed.
-                stage.append(command(server, b"ROLLBACK TO SAVEPOINT " + savepoint))
-                stage.append(command(server, b"RELEASE SAVEPOINT " + savepoint))
+                for text in undo_savepoint(savepoint):
+                    stage.append(command(server, text))
                 self._sync(server, stage)
         return b"".join(stage)
 

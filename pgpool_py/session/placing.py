@@ -66,6 +66,8 @@ def parse_there(
 
     Where they do, and the server was neither asked nor can make a savepoint, the text is read under those of the moment.
     """
+    ahead: list[bytes] = []
+    behind: list[bytes] = []
     turn = None
     if read_later(statement.body):
         pass
@@ -74,18 +76,39 @@ def parse_there(
     elif deviation == AS_OF_SESSION:
         if statement.settings is not server.in_force.meaning:
             turn = detour(server.in_force, statement.settings, server.defaults)
-    elif savepoint and server.changed is not None:
-        turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, savepoint)
-        turn = (turn[0][1:], []) if turn else None
-    elif _has_savepoints(server):
-        name = b'"' + server.context.new_name() + b'"'
-        turn = excursion(server.in_force, server.changed, statement.settings, server.defaults, name)
-    for text in turn[0] if turn else ():
+    elif (savepoint and server.changed is not None) or _has_savepoints(server):
+        text = excursion(server.in_force, server.changed, statement.settings, server.defaults)
+        if text is not None:
+            ahead.append(text)
+            if not savepoint:
+                name = savepoint_name(server)
+                ahead.insert(0, set_savepoint(name))
+                behind.extend(undo_savepoint(name))
+    if turn is not None:
+        ahead.append(turn[0])
+        behind.append(turn[1])
+    for text in ahead:
         stage.append(command(server, text))
     server.expected.add(PARSE + SKIP, note)
     stage.append(parse_message(there, statement.body))
-    for text in turn[1] if turn else ():
+    for text in behind:
         stage.append(command(server, text))
+
+
+def savepoint_name(server: Any) -> bytes:
+    """A name that no client's savepoint has, quoted."""
+    name: bytes = b'"' + server.context.new_name() + b'"'
+    return name
+
+
+def set_savepoint(name: bytes) -> bytes:
+    """The statement that makes it."""
+    return b"SAVEPOINT " + name
+
+
+def undo_savepoint(name: bytes) -> tuple[bytes, bytes]:
+    """The statements that take back what was done since, and leave nothing of it; what was parsed stays parsed."""
+    return b"ROLLBACK TO SAVEPOINT " + name, b"RELEASE SAVEPOINT " + name
 
 
 def parse_message(name: bytes, body: bytes) -> bytes:

@@ -159,12 +159,8 @@ def _set(name: bytes, value: bytes) -> bytes:
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
 
 
-# What goes out ahead of something, and what behind it.
-Turn = tuple[list[bytes], list[bytes]]
-
-
-def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> Turn | None:
-    """The statements that put the settings of *there* in force and take them back, for the transaction at hand only.
+def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+    """The two statements that put the settings of *there* in force and take them back, for the transaction at hand only.
 
     None where what a text means does not differ. *defaults* are the server's own: name in lower case: (name, value). As whom is
     left alone: PostgreSQL looks after that itself, and may not let us. So are custom settings, which stay defined.
@@ -177,18 +173,14 @@ def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[by
             back.append(_set_here(name, before))
     texts = b"SELECT " + b", ".join(go), b"SELECT " + b", ".join(back)
     # Both are read in the encoding of the moment, which may not have the other's letters.
-    return ([texts[0]], [texts[1]]) if go and texts[0].isascii() and texts[1].isascii() else None
+    return texts if go and texts[0].isascii() and texts[1].isascii() else None
 
 
 def excursion(
-    current: Settings,
-    changed: Iterable[bytes],
-    there: Settings,
-    defaults: Mapping[bytes, tuple[bytes, bytes]],
-    savepoint: bytes,
-) -> Turn | None:
-    """The same where the transaction block at hand has *changed* settings, in lower case, to values that nobody knows: the way
-    back is a savepoint."""
+    current: Settings, changed: Iterable[bytes], there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]
+) -> bytes | None:
+    """The first of them where the transaction block at hand has *changed* settings, in lower case, to values that nobody knows:
+    the way back is a savepoint."""
     wanted = {name: value for name, _, value in _differing(current, there, defaults)}
     for lower in changed:
         name, default = defaults.get(lower, (lower, None))
@@ -196,9 +188,7 @@ def excursion(
         if value is not None and lower not in _LEFT_ALONE and b"." not in lower:
             wanted[name] = value
     text = b"SELECT " + b", ".join([_set_here(name, wanted[name]) for name in sorted(wanted)])
-    if not wanted or not text.isascii():
-        return None
-    return [b"SAVEPOINT " + savepoint, text], [b"ROLLBACK TO SAVEPOINT " + savepoint, b"RELEASE SAVEPOINT " + savepoint]
+    return text if wanted and text.isascii() else None
 
 
 _LEFT_ALONE = OF_A_TRANSACTION | {ROLE, AUTHORIZATION}
