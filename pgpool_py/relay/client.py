@@ -144,6 +144,9 @@ class Client(Reader):
         self.settled()
 
     def keeps_idly(self) -> bool:
+        server = self.server
+        if server is None or not server.ready or server.status != IDLE:
+            return False  # with the server an open transaction is lost, which it must be told
         return self.keeps_server == KEEPS_HELD and not self.query_start and not self.differing
 
     def forgo(self) -> None:
@@ -391,8 +394,9 @@ class Client(Reader):
         self.drop("client unexpected eof")
 
     def server_gone(self, told: bool) -> None:
+        forgoes = self.keeps_idly()
         self.server = None
-        if self.keeps_idly():
+        if forgoes:
             self.forgo()
         elif told:
             self.drop("server conn crashed?")
@@ -400,8 +404,9 @@ class Client(Reader):
             self.refuse("08006", "server conn crashed?")
 
     def server_closing(self, reason: str) -> None:
+        forgoes = self.keeps_idly()
         self.server = None
-        if self.keeps_idly():
+        if forgoes:
             self.forgo()
         else:
             self.refuse("08006", reason)

@@ -20,6 +20,7 @@ from pgpool_py.relay.replies import parameter_status, ready_for_query
 from pgpool_py.relay.requesting import Requester
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import DIFFERENCE, MIXED
+from pgpool_py.session.naming import FLUSH_MESSAGE
 from pgpool_py.session.settings import difference
 from pgpool_py.session.statements import SessionContext
 from pgwire.codes import Frontend
@@ -225,6 +226,7 @@ class Reader(Requester):
                     server.expected.copy_ended()
                 elif server.expected.size() and not server.expected.failed:
                     # Ahead of the server's CopyInResponse, or of its error: which decides what a Sync behind this is owed.
+                    self.staged(pos).append(FLUSH_MESSAGE)
                     self.awaiting = AWAITS_ANSWERS
                     done = self.keep(server, pos, stop)
             elif kind == FUNCTION_CALL:

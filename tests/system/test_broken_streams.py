@@ -108,6 +108,22 @@ def test_requests_amid_a_copy_end_the_session(start_pooler: Callable[..., stack.
         assert other.ask("select to_regclass('copied')") is None
 
 
+STRAY_COPY_ENDS = {
+    "behind Parse": wire.parse("", "select 1") + wire.copy_done() + wire.sync(),
+    "behind Execute": wire.parse("", "select 1") + wire.bind("", "") + wire.execute() + wire.copy_fail("x") + wire.sync(),
+    "ahead of Query": wire.close_statement("a") + wire.copy_done() + wire.query("select 1"),
+}
+
+
+@pytest.mark.parametrize("data", STRAY_COPY_ENDS.values(), ids=STRAY_COPY_ENDS.keys())
+def test_end_of_a_copy_that_never_began_is_ignored(pooler: stack.Pooler, direct: Callable[..., RawClient], data: bytes) -> None:
+    """Though the server has not said yet that there is none: it would wait for a Flush, or a Sync."""
+    with pooler.connect("one") as client, direct() as other:
+        client.send(data)
+        other.send(data)
+        assert wire.kinds(client.until("Z")) == wire.kinds(other.until("Z"))
+
+
 def test_names_that_are_no_text_cost_an_error_only(pooler: stack.Pooler) -> None:
     """A SET in an invalid encoding is refused by PostgreSQL; nothing that was sent behind it is."""
     with pooler.connect("one") as client:

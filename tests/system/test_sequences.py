@@ -209,6 +209,18 @@ def test_lost_server_takes_the_value_along(pooler: stack.Pooler, admin: RawClien
         assert wire.errors(client.query("select lastval()")) == [UNDEFINED]
 
 
+@pytest.mark.parametrize("opening", ["begin; insert into first (note) values ('half')", "begin; select 1/0"], ids=["open", "failed"])
+def test_lost_server_is_told_to_a_client_in_a_transaction(pooler: stack.Pooler, admin: RawClient, opening: str) -> None:
+    """It was only holding that server before, but now half of its transaction is gone: what follows must not run elsewhere."""
+    with pooler.connect("kept") as client:
+        client.query("select lastval()")
+        pid = client.ask("insert into first (note) values ('x') returning pg_backend_pid()")
+        for text in opening.split("; "):
+            client.query(text)
+        admin.query(f"select pg_terminate_backend({pid})")
+        assert wire.errors(client.messages()) == ["57P01"]
+
+
 def test_held_values_give_way_to_temporary_tables(pooler: stack.Pooler) -> None:
     """With one pin for both, who cannot do without it has it; the other client goes on."""
     with pooler.connect("kept") as client, pooler.connect("kept") as other:
