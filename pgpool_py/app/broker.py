@@ -41,6 +41,8 @@ from pgpool_py.relay.tls import adopt
 from pgpool_py.session.catalog import FACTS_QUERY
 from pgpool_py.session.look import Finding
 
+NO_SUCH_DATABASE = "3D000"
+
 
 class Broker:
     """Everything that crosses between relay, pools, and new server connections."""
@@ -127,7 +129,7 @@ class Broker:
             login = await place.connect(self.config, self.names)
         except ServerConnectError as error:
             self._log_launch_failed(place.target(self.config), place, f"{error.reason}: {error.message}", started)
-            pool.connect_failed(error.message, clock())
+            pool.connect_failed(error.message, clock(), hopeless=error.sqlstate == NO_SUCH_DATABASE)
             actions = pool.activate(clock())
             # Whoever is not logged in yet hears nothing of how auth_query's servers are logged in to.
             if error.reason == "login failed" and not isinstance(place, AuthPlace):
@@ -249,7 +251,13 @@ class Broker:
 
     def catalogs_changed(self, client: Client) -> None:
         """A text that ends a transaction with DDL goes out: what was read from the catalogs proves nothing any more."""
-        self.places[client.pool].catalogs.doubt(client)
+        catalogs = self.places[client.pool].catalogs
+        catalogs.doubt(client)
+        for place in catalogs.users:
+            if place.context.pooling and place.context.watching:
+                for server in place.pool.servers():
+                    if real_server(server).client is not client:
+                        real_server(server).others_change_catalogs(client.makes, client.makes_settings)
 
     def catalogs_settled(self, client: Client) -> None:
         """That transaction has ended: read the catalogs again."""

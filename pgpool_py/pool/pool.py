@@ -235,11 +235,13 @@ class Pool(Dispenser):
             return self.hand_over(server, now)
         return None
 
-    def connect_failed(self, error_message: str, now: float) -> None:
-        """A launched connection failed before or during its login."""
+    def connect_failed(self, error_message: str, now: float, *, hopeless: bool = False) -> None:
+        """A launched connection failed before or during its login; *hopeless*: nobody needs to wait for a better answer."""
         self._connect_ended()
         self._count_out()
-        if self.login_failed_since == math.inf:
+        if hopeless:
+            self.login_failed_since = -math.inf
+        elif self.login_failed_since == math.inf:
             # Clients that waited before a working pool lost its servers keep waiting (a server restarts);
             # where no login ever succeeded there is nothing to wait for.
             self.login_failed_since = now if self.ever_connected else -math.inf

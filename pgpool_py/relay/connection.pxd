@@ -68,4 +68,5 @@ cdef class Connection(Member):
     cpdef bytes own_names(self, bytes message, object note)
     cpdef columns_told(self, object note, bytes body)
     cpdef setting_in_force(self, object note, bytes row)
-    cpdef plan_changed(self, object note)
+    cpdef overtaken(self, Connection server, long made, frozenset named)
+    cpdef plan_changed(self)

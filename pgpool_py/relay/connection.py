@@ -231,5 +231,8 @@ class Connection(Member):
     def setting_in_force(self, note: Any, row: bytes) -> None:
         """A row that answers the question which left *note*; the shared buffer is in use."""
 
-    def plan_changed(self, note: Any) -> None:
-        """The server refused a request, which left *note*, because a statement's columns have changed."""
+    def overtaken(self, server: Any, made: int, named: frozenset[bytes]) -> None:
+        """Others change the catalogs while what this client said is under way; what they *made*, and *named*."""
+
+    def plan_changed(self) -> None:
+        """The server refused a request because a statement's columns have changed."""

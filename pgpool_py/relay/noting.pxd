@@ -1,4 +1,5 @@
 cimport cython
+from pgpool_py.relay.connection cimport Connection
 from pgpool_py.relay.returning cimport Returner
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport Statement
@@ -22,6 +23,8 @@ cdef class Noter(Returner):
 
     @cython.locals(bits=cython.long, did=cython.long, made=cython.long)
     cpdef note(self, Server server, long verdict, bytes text, Statement statement, bytes bind)
+    cpdef overtaken(self, Connection server, long made, frozenset named)
+    cpdef may_have_done_anything(self, Server server, frozenset candidates, long made, frozenset named)
     cpdef tuple made(self, bytes text, object values, long verdict)
     cpdef long executes(self, bytes text, long verdict)
     cpdef long statement_bits(self)

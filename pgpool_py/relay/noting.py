@@ -147,6 +147,12 @@ class Noter(Returner):
         if server.status == IDLE:
             self.relay.broker.catalogs_changed(self)
 
+    def overtaken(self, server: Any, made: int, named: frozenset[bytes]) -> None:
+        """Others change the catalogs while its transaction is under way: what that runs from now on, a statement that has waited
+        for them, a trigger at its commit, a cursor, was judged by what there was before. *made*, *named*: as of `made`."""
+        self.may_have_done_anything(server, frozenset(), made, named)
+        server.dirty |= OPAQUE
+
     def made(self, text: bytes, values: Values, verdict: int) -> tuple[int, frozenset[bytes]]:
         """What may come of a text that runs code, or brings it, see `reached`.
 
@@ -269,11 +275,15 @@ class Noter(Returner):
         names, made = amid_data(heard, code.makers, code.unread.union(code.given))
         if not names and not made:
             return
-        found = Effects(whole=True, candidates=names, single=False)
-        if context.keeping:
-            self.touch(server, 0, found, None, made, frozenset())
-        elif context.exact and context.pooling:
-            self.define(server, found, None, made, frozenset())
+        self.may_have_done_anything(server, names, made, frozenset())
+
+    def may_have_done_anything(self, server: Server, candidates: frozenset[bytes], made: int, named: frozenset[bytes]) -> None:
+        """What goes out is no text that can be judged; see `touch`."""
+        found = Effects(whole=True, candidates=candidates, single=False)
+        if self.context.keeping:
+            self.touch(server, 0, found, None, made, named)
+        elif self.context.exact and self.context.pooling:
+            self.define(server, found, None, made, named)
 
     def defined(self, server: Server, custom: list[bytes]) -> None:
         """The client touched these custom settings on this server."""

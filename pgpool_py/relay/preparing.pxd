@@ -23,7 +23,7 @@ cdef class Preparer(Keeper):
     @cython.locals(extra=bytes)
     cdef bytes before(self, Server server, long verdict, bytes text)
     @cython.locals(statement=Statement, describes=cython.bint)
-    cdef object placed(self, Server server, bytes name, bytes portal, int end, int stop, list stage)
+    cdef object placed(self, Server server, bytes name, bytes portal, int pos, int end, int stop, list stage)
     cdef bint asks(self, Server server, Statement statement, list stage) except -1
     cdef bint describes(self, bytes portal, int start, int stop)
     @cython.locals(statement=Statement)

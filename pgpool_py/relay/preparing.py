@@ -23,7 +23,7 @@ from pgpool_py.session.notes import REFUSAL, REPEATED, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
 from pgpool_py.session.statement_texts import names_statements
 from pgpool_py.session.statements import SessionContext
-from pgwire import PeerViolation
+from pgwire import Bind, PeerViolation
 from pgwire.codes import Frontend
 from pgwire.expected import Action, Owed
 
@@ -109,10 +109,12 @@ class Preparer(Keeper):
         server.ready = False
         return extra
 
-    def placed(self, server: Server, name: bytes, portal: bytes | None, end: int, stop: int, stage: list[bytes]) -> Any:
+    def placed(
+        self, server: Server, name: bytes, portal: bytes | None, pos: int, end: int, stop: int, stage: list[bytes]
+    ) -> Any:
         """What the server calls the client's statement; None: `awaiting` what must be known for that.
 
-        The message, which ends at *end* of the buffer, binds it to *portal*; with None it asks for the columns.
+        The message from *pos* to *end* of the buffer binds it to *portal*; with None it asks for the columns.
         """
         names = self.names
         assert names is not None
@@ -127,7 +129,7 @@ class Preparer(Keeper):
         if self.deviation and not names.is_there(server, statement, self.settings, self.deviation):
             if self.asks(server, statement, stage):
                 return None
-        describes = portal is None or self.describes(portal, end, stop)
+        describes = portal is None or (self.describes(portal, end, stop) and fits_any_columns(piece(pos, end)))
         there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:
             server.ready = False
@@ -182,9 +184,9 @@ class Preparer(Keeper):
         if self.server is not None:
             self.server.doubt(str(violation))
 
-    def plan_changed(self, note: Any) -> None:
+    def plan_changed(self) -> None:
         if self.names is not None:
-            self.names.plan_changed(note)
+            self.names.plan_changed()
 
     def statements_found(self, server: Server, names: set[bytes]) -> None:
         if self.names is not None:
@@ -295,4 +297,12 @@ class Preparer(Keeper):
                 found = effects_of(statement.body[: statement.body.find(b"\0")], statement.verdict, statement)
                 if found.parameters or found.made.bits:
                     return True
+        return False
+
+
+def fits_any_columns(message: bytes) -> bool:
+    """Whether a Bind asks for the same format of all columns, as many as there are."""
+    try:
+        return len(Bind.decode(message[5:]).result_formats) <= 1
+    except PeerViolation:
         return False

@@ -263,7 +263,7 @@ class Requester(Hearer):
         elif names is not None and statement is not None:
             portal = piece(pos + 5, portal_end + 1)
             stage = self.staged(pos)
-            there = self.placed(server, name, portal, end, stop, stage)
+            there = self.placed(server, name, portal, pos, end, stop, stage)
             if there is None:
                 return self.keep(server, pos, stop)
             statement = names.known[name]
@@ -436,7 +436,7 @@ class Requester(Hearer):
                 if server.expected.fake_due:
                     server.send_fakes()
             else:
-                there = self.placed(server, name, None, end, stop, stage)
+                there = self.placed(server, name, None, pos, end, stop, stage)
                 if there is None:
                     return self.keep(server, pos, stop)
                 stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")

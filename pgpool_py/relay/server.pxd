@@ -29,6 +29,7 @@ cdef class Server(Upkeep):
 
     @cython.locals(at=cython.int, n=cython.int, client=Connection)
     cpdef on_event(self, int events)
+    cpdef others_change_catalogs(self, long made, frozenset named)
     @cython.locals(
         pos=cython.int, start=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint,
         answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,

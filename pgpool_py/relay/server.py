@@ -15,6 +15,7 @@ from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.upkeep import UPKEEP, Upkeep
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
+from pgpool_py.session.look import UNSEEN
 from pgwire.codes import Backend
 from pgwire.expected import Action, Owed, Reply
 
@@ -322,8 +323,18 @@ class Server(Upkeep):
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
             return self.client.own_names(body, expected.head_note())
         elif self.client is not None and b"RRevalidateCachedQuery\0" in body:
-            self.client.plan_changed(expected.head_note())
+            self.client.plan_changed()
         return None
+
+    def others_change_catalogs(self, made: int, named: frozenset[bytes]) -> None:
+        """Others change the catalogs: what is under way here was judged by what there was before (see `Noter.overtaken`)."""
+        client = self.client
+        if self.ready and self.status == IDLE:
+            return
+        if client is not None:
+            client.overtaken(self, made, named)
+        elif self.canceled or self.status != IDLE:
+            self.condemn(UNSEEN, b"")  # its client has gone, and no question is asked for that one
 
     def on_parameter(self, pos: int, end: int) -> bytes | None:
         """Follow a setting that the server reports; the message to send instead, or None to send it as it is."""

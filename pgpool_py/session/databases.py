@@ -17,10 +17,16 @@ _ALONE = re.compile(
 )  # fmt: skip
 
 
+_CREATE = re.compile(rb"\bcreate\s++database\b", re.IGNORECASE)
+_TEMPLATE = re.compile(rb"\btemplate\b", re.IGNORECASE)
+
+
 def left_alone(text: bytes) -> set[str]:
     """The databases that *text* can change only while nobody else is connected to them."""
     if b"database" not in text.lower():
         return set()
     found = [next(filter(None, match.groups())) for match in _ALONE.finditer(text)]
     names = [name[1:-1].replace(b'""', b'"') if name[:1] in (b'"', b"'") else name.lower() for name in found]
+    if _CREATE.search(text) is not None and _TEMPLATE.search(text) is None:
+        names.append(b"template1")
     return {name.decode(errors="replace") for name in names}

@@ -171,10 +171,10 @@ class Names:
                 renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
                 if renewed is None:
                     return None
-                statement = self.known[name] = renewed
                 if self.misled:
-                    self.described.pop(name, None)
+                    # As often as it is tried: until it asks for the columns, or parses anew, it reads them as they were.
                     return context.new_name()
+                statement = self.known[name] = renewed
             elif alike and statement.private and statement not in server.statements:
                 statement = self.known[name] = context.statement(settings, statement.body)
         there: bytes | None = server.statements.pop(statement, None)
@@ -202,7 +202,7 @@ class Names:
         told = None if describes or read_later(statement.body) else self.described.get(name)
         if told is None or candidate.columns is not None:
             self.misled = told is not None and candidate.columns != told
-            if there is not None:
+            if there is not None and not self.misled:
                 # Its name there is the client's: there is one only.
                 del server.statements[statement]
                 server.statements[candidate] = there
@@ -222,12 +222,10 @@ class Names:
         if kind != COLUMNS and name is not None and self.known.get(name) is statement:
             self.described[name] = statement.columns
 
-    def plan_changed(self, note: Any) -> None:
-        """The server refused the statement of *note* because its columns have changed: tried again, it is another one."""
+    def plan_changed(self) -> None:
+        """The server refused a statement because its columns have changed."""
         self.context.catalogs_changed()
         self.context.facts_stale = True
-        if isinstance(note, tuple) and note[1] is not None:
-            self.described.pop(note[1], None)
 
     def _place(
         self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes], savepoint: bytes = b""

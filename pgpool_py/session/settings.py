@@ -146,8 +146,17 @@ def deviation(names: Iterable[bytes]) -> int:
 
 
 def literal(value: bytes) -> bytes:
-    """*value* as an escape-string literal, safe whatever standard_conforming_strings says (manual, 4.1.2.2)."""
-    return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"\\'") + b"'"
+    """*value* as a literal, safe whatever standard_conforming_strings, backslash_quote and the encoding are (manual, 4.1.2).
+
+    Not in ASCII, a backslash may be half a letter (SJIS, BIG5, GBK ...): then nothing is escaped. A dollar never is one.
+    """
+    if value.isascii():
+        return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
+    number = 0
+    while b"$p%d" % number in value:
+        number += 1
+    tag = b"$p%d$" % number
+    return tag + value + tag
 
 
 def quoted(name: bytes) -> bytes:

@@ -73,6 +73,18 @@ def test_waiting_clients_survive_a_server_restart(world: World) -> None:
     assert early.server is not None
 
 
+def test_nobody_waits_where_there_is_no_hope(world: World) -> None:
+    """The database is gone: a pool that has worked before does not hope for its servers either."""
+    pool = world.pool(pool_size=1)
+    world.lose(world.idle_servers(pool, 1)[0])
+    client = world.client(pool)
+    world.ask(client)
+    world.connecting.pop(0)
+    pool.connect_failed("boom", world.now, hopeless=True)
+    world.do(pool.activate(world.now))
+    assert world.failed == [(client, CACHED)]
+
+
 def test_failing_logins_spare_a_pool_with_servers(world: World) -> None:
     pool = world.pool(pool_size=2)
     holder = world.client_with_server(pool)

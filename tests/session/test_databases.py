@@ -17,7 +17,7 @@ from pgpool_py.session.databases import left_alone
         (b"alter database a rename to b; drop database c", {"a", "c"}),
         (b"alter database a set tablespace fast", {"a"}),
         (b"alter database a set work_mem = '7MB'", set()),
-        (b"create database plain", set()),
+        (b"create database plain", {"template1"}),
         (b"create table template (n int)", set()),
     ],
 )

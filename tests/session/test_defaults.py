@@ -82,13 +82,13 @@ def test_backslashes_are_certain_where_they_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        (b"application_name", b"it's a \\", rb"""SET "application_name" = E'it\'s a \\'"""),
+        (b"application_name", b"it's a \\", rb"""SET "application_name" = E'it''s a \\'"""),
         (b"app.x", b"", b"""SET "app"."x" = E''"""),
         (b"search_path", b'"$user", public, "a ""b"""', b"""SET "search_path" = E'$user', E'public', E'a "b"'"""),
         (
             b"search_path",
             b"",
-            rb"DO LANGUAGE plpgsql E'BEGIN PERFORM pg_catalog.set_config(E\'search_path\', E\'\', false); END'",
+            rb"DO LANGUAGE plpgsql E'BEGIN PERFORM pg_catalog.set_config(E''search_path'', E'''', false); END'",
         ),
     ],
 )

@@ -154,8 +154,11 @@ def test_asyncpg_recovers_after_ddl(pooler: stack.Pooler) -> None:
 def test_databases_come_and_go_as_test_runners_have_it(start_pooler: Callable[..., stack.Pooler]) -> None:
     """A database that was used through the pooler can be copied, renamed and dropped once its clients have gone."""
     names = {"first": "test_main", "second": 'Test "1"'}
-    pooler = start_pooler(databases={"main": "dbname=postgres"} | {entry: f"dbname='{name}'" for entry, name in names.items()})
+    bases = {"main": "dbname=postgres", "base": "dbname=template1"}
+    pooler = start_pooler(databases=bases | {entry: f"dbname='{name}'" for entry, name in names.items()})
     with pooler.connect("main", stack.ADMIN) as admin:
+        with pooler.connect("base", stack.ADMIN) as client:
+            client.query("select 1")  # the model of each new one
         for entry, name in names.items():
             quoted = '"' + name.replace('"', '""') + '"'
             assert wire.errors(admin.query(f"create database {quoted}")) == []
@@ -168,6 +171,9 @@ def test_databases_come_and_go_as_test_runners_have_it(start_pooler: Callable[..
                 "drop database copied",
             ):
                 assert wire.errors(admin.query(text)) == [], text
+            with pooler.connect(entry, stack.ADMIN) as client:
+                client.send(wire.query("select 1"))
+                assert wire.errors(client.messages()) == ["3D000"]  # there is nothing to wait for
 
 
 @pytest.mark.skipif(stack.IS_PEER, reason="the executable under test has no such setting")

@@ -212,3 +212,30 @@ def test_statement_mode_keeps_sessions(pooler: stack.Pooler, make: str, look: st
         reply = other.query(look)
         assert wire.errors(reply) or wire.values(reply) != [expected.encode()]
         assert client.ask(look) == expected
+
+
+# In these encodings a letter's second byte may be that of a backslash (manual, 24.3.1).
+HALVES = {"sjis": b"\x95\x5c", "big5": b"\xa5\x5c", "gbk": b"\x81\x5c", "uhc": b"\xb0\xa1"}
+INJECTED = "public,{}',false);set/**/work_mem=66666;select/**/pg_advisory_lock(9);COMMIT--"
+
+
+@pytest.mark.parametrize("text", [INJECTED, "{}", "it's {}\\", "it's", "$p0 {} $p"])
+@pytest.mark.parametrize("encoding", HALVES)
+def test_values_in_any_encoding_follow_their_owner(pooler: stack.Pooler, encoding: str, text: str) -> None:
+    """And nothing in them is read as anything else."""
+    value = text.encode().replace(b"{}", HALVES[encoding])
+    with pooler.connect("two") as owner, pooler.connect("two") as other:
+        owner.query(f"set client_encoding = '{encoding}'; set backslash_quote = off")
+        names = ("app.note", "search_path") if text == INJECTED else ("app.note",)
+        for name in names:
+            reply = owner.exchange(wire.run(f"select set_config('{name}', $1, false)", [value]))
+            assert wire.values(reply) == [value]
+        for _ in range(2):
+            for name in names:
+                assert wire.values(owner.query(f"show {name}")) == [value]
+            other.query("begin")
+        with pooler.connect("two") as third:
+            for client in (other, third):
+                assert client.ask("show work_mem") == "4MB"
+                assert client.ask("select count(*) from pg_locks where locktype = 'advisory'") == "0"
+        other.query("rollback")
