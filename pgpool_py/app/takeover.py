@@ -45,7 +45,7 @@ _NAMES = """
     again ahead all_back awaiting behind bound broken brought cancel_key cancel_secret cause clearing close_needed
     closed connect_time context database deadline difference_error deviation differing ending fd idle_since interest
     keeps_server kept last_server leaving names noticed number out parse_note passing peer pool prepared query_count
-    query_start reading relay request_time server settings skipping stage start startup state subscription tail tls told
+    query_start reading relay request_time server settings skipping stage start startup state subscription tail takers tls told
     touched transaction_count transaction_start transaction_time unnamed user value_at value_since values wait_start
     wait_time wrote
 """

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgpool_py.pool.actions import Action, GiveUp, LookAgain
-from pgpool_py.pool.states import ServerState
+from pgpool_py.pool.states import ClientState, ServerState
 from pgpool_py.seam import Member
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def make_room(pool: Pool, actions: list[Action], now: float) -> bool:
     (True), or given up."""
     inside = next((server for server, held in pool.held.items() if server.state is ServerState.ACTIVE and not held.busy), None)
     confined = bool(pool.login_error) or any(limit.full for limit in pool.limits)
-    if inside is not None and not confined and len(pool.pinned) < pool.settings.pin_pool_size:
-        pool.pin(inside)
+    if inside is not None and not confined and len(pool.pinned) < pool.settings.pin_pool_size and pool.pin(inside):
         return True
     if inside is None and not confined:
         return False  # what is held is outside of the pool's size
@@ -125,9 +124,10 @@ def yield_pin(pool: Pool) -> bool:
     return True
 
 
-def pins_taken(pool: Pool) -> int:
-    """Pins that are not to be had."""
-    return len(pool.pinned) - sum(server.state is ServerState.PINNED for server in pool.held)
+def pins_taken(pool: Pool, client: Member | None) -> int:
+    """Pins that are not to be had, for *client*: those there are, and those that others who hold a server were promised."""
+    promised = sum(other is not client and other.state is ClientState.ACTIVE for other in pool.promised)
+    return len(pool.pinned) - sum(server.state is ServerState.PINNED for server in pool.held) + promised
 
 
 def _least(pool: Pool) -> Member | None:

@@ -20,6 +20,7 @@ cdef class Pool(Dispenser):
     cdef readonly Line tested
     cdef readonly Line being_canceled
     cdef readonly dict held
+    cdef readonly set promised
     cdef public double look_again_at
     cdef readonly Py_ssize_t connecting
     # clients

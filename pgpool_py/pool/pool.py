@@ -65,6 +65,7 @@ class Pool(Dispenser):
         self.tested = Line()
         self.being_canceled = Line()
         self.held: dict[Member, held.Holding] = {}  # of active and pinned, the longest held first; see held.py
+        self.promised: set[Member] = set()  # clients that may pin their server, see promise_pin
         self.look_again_at = -math.inf  # before this nobody needs to be asked to, see held.make_room
         self.connecting = 0  # NEW: launched, neither connected nor failed yet
 
@@ -259,9 +260,11 @@ class Pool(Dispenser):
             raise RuntimeError(f"reset of a server that is {server.state} in {self!r}")
         self.move(server, ServerState.TESTED)
 
-    def pin(self, server: Member) -> bool:
+    def pin(self, server: Member, client: Member | None = None) -> bool:
         """Leave an ACTIVE server to its client for as long as only it can keep that client's session; False: no more of
-        them (pin_pool_size). Call activate afterwards: the pool has a place more."""
+        them (pin_pool_size). *client*: who may have been promised it. Call activate afterwards: the pool has a place more."""
+        if not self.may_pin(client):
+            return False
         if len(self.pinned) >= self.settings.pin_pool_size and not held.yield_pin(self):
             return False
         self.has_pinned = True
@@ -274,9 +277,16 @@ class Pool(Dispenser):
         self.move(server, _ACTIVE)
         self.refresh()
 
-    def may_pin(self) -> bool:
-        """Whether `pin` would find a place now."""
-        return held.pins_taken(self) < self.settings.pin_pool_size
+    def may_pin(self, client: Member | None = None) -> bool:
+        """Whether `pin` would find a place now, for *client* or for anybody."""
+        return held.pins_taken(self, client) < self.settings.pin_pool_size
+
+    def promise_pin(self, client: Member) -> bool:
+        """Whether *client*, which holds a server, may pin it at the end of its transaction: nobody else takes that place then."""
+        if not self.may_pin(client):
+            return False
+        self.promised.add(client)
+        return True
 
     def hold(self, server: Member, since: float, spare: bool) -> bool:
         """Leave an ACTIVE or PINNED server to its client, between transactions, until others need it; *spare*: rather than
@@ -317,6 +327,7 @@ class Pool(Dispenser):
     def client_gone(self, client: Member, now: float) -> None:
         """The client disconnected, waiting or not. A server it holds is released or lost separately."""
         self.clients.discard(client)
+        self.promised.discard(client)
         self.stop_waiting(client, now)
 
     def stop_waiting(self, client: Member, now: float) -> bool:

@@ -178,6 +178,7 @@ class Keeper(Noter):
             self.statements_found(server, set(finding.statements))
         if question.held or question.objects or self.unknowable:
             self.pin_for(server, finding)
+        self.pool.promised.discard(self)
 
     def answer(self, server: Server, rows: list[bytes], question: Question) -> Finding | None:
         """What the rows say; None, and the server is closed, where they are no answer."""
@@ -222,6 +223,7 @@ class Keeper(Noter):
         self.unknowable = False
         self.brought = False
         self.prepared = 0
+        self.takers = ()
         if sequences.forget(self, server):
             holding.let_go(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}
@@ -231,6 +233,7 @@ class Keeper(Noter):
             self.question = self.question or Question()
             self.question.names.update(empty)
             server.dirty |= SETTINGS
+        self.pool.promised.discard(self)
         if self.pins:
             server.dirty |= RELEASES
 

@@ -14,6 +14,7 @@ cdef class Noter(Returner):
     cdef public bytes overheard
     cdef public object touched
     cdef public long prepared
+    cdef public tuple takers
     cdef public bint blind
     cdef public long makes
     cdef public bint brought
@@ -28,6 +29,9 @@ cdef class Noter(Returner):
     cpdef tuple made(self, bytes text, object values, long verdict)
     cpdef long executes(self, bytes text, long verdict)
     cpdef long statement_bits(self)
+    cpdef object names_executed(self, bytes text)
+    cpdef list statement_effects(self)
+    cpdef frozenset statement_names(self)
     cpdef bint sets_by_parameter(self)
     cpdef long touch(self, Server server, long bits, object found, object values, long made, frozenset named)
     cpdef define(self, Server server, object found, object values, long made, frozenset named)

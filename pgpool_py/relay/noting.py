@@ -18,9 +18,10 @@ from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
 from pgpool_py.session.databases import left_alone
 from pgpool_py.session.effects import Effects, effects, local_names
+from pgpool_py.session.lexemes import LONGEST_NAME
 from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, candidates, makes_code
-from pgpool_py.session.reach import bound_to, brings_code, executed_in_full, is_upkeep, reached
+from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, PeerViolation
@@ -51,6 +52,7 @@ SEED = flags.SEED
 SEED_NAME = b"seed"
 EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
+EXECUTE = frozenset((b"execute",))
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 Values = Sequence[bytes | None] | None
@@ -62,7 +64,8 @@ class Noter(Returner):
     `question`             what the transaction at hand gives to ask, None: nothing
     `overheard`            the end of what was last heard of a long message that goes out in pieces; None: nobody listens
     `touched`              custom settings that it has made, where nothing else of its session is kept
-    `prepared`             what its SQL PREPAREs may do when they are executed
+    `prepared`             what its SQL PREPAREs may do when they are executed; `takers`: what those of them do that set what they
+                           are given the name of
     `blind`                its transaction changed the catalogs: its own texts are judged without them
     `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
                            `makes_settings`: these
@@ -76,6 +79,7 @@ class Noter(Returner):
         self.overheard: bytes | None = None
         self.touched: frozenset[bytes] = frozenset()
         self.prepared = 0
+        self.takers: tuple[Effects, ...] = ()
         self.blind = False
         self.makes = 0
         self.brought = False
@@ -104,7 +108,13 @@ class Noter(Returner):
                 self.relay.broker.leave_databases(self, databases)
             if named or (made and is_upkeep(text, first=True)):
                 verdict |= OPAQUE
-        did = self.executes(text, verdict) if verdict & EXECUTES else 0
+        did = 0
+        if verdict & EXECUTES:
+            did = self.executes(text, verdict)
+            if did & OPAQUE:
+                completed = self.names_executed(text)
+                made |= DYNAMIC if completed is None else 0
+                named |= completed or frozenset()
         made |= did & MADE
         verdict |= did & OPAQUE
         bits = verdict & NOTED
@@ -115,6 +125,9 @@ class Noter(Returner):
             bits |= did & NOTED
             if verdict & STATEMENT and not verdict & EXECUTES:
                 self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
+                found = effects_of(text, verdict, statement)
+                if found.takes_names:
+                    self.takers = (*self.takers, found)
             if verdict & TOLD:
                 bits = self.touch(server, bits, effects_of(text, verdict, statement), values, made, named)
             elif verdict & TRANSACTION_LOCAL:
@@ -176,13 +189,27 @@ class Noter(Returner):
             did |= UNREAD
         if did & SETTINGS:
             did |= OPAQUE
-            if self.sets_by_parameter() and not executed_in_full(text):
+            if (self.takers or self.sets_by_parameter()) and not executed_in_full(text):
                 did |= DYNAMIC
         return did
+
+    def names_executed(self, text: bytes) -> frozenset[bytes] | None:
+        """The custom settings that the statements which *text* may execute name, or complete the names of; None: too many."""
+        patterns = [pattern for found in (*self.takers, *self.statement_effects()) for pattern in found.made.patterns]
+        completed = completions(patterns, text, ())
+        return None if completed is None else completed | self.statement_names()
 
     def statement_bits(self) -> int:
         """What the client's statements of the protocol may do, whose names SQL EXECUTE knows too."""
         return 0
+
+    def statement_effects(self) -> list[Effects]:
+        """What those of them do that touch settings."""
+        return []
+
+    def statement_names(self) -> frozenset[bytes]:
+        """The custom settings that their texts mention."""
+        return frozenset()
 
     def sets_by_parameter(self) -> bool:
         """Whether one of them sets what is named by a parameter of it."""
@@ -272,7 +299,10 @@ class Noter(Returner):
         context = self.context
         before = context.scanner_before
         code = context.scanner.code if before is None else before.code
-        names, made = amid_data(heard, code.makers, code.unread.union(code.given))
+        makers = code.makers
+        if (self.prepared | self.statement_bits()) & (SETTINGS | OPAQUE | MADE | GIVEN):
+            makers |= EXECUTE
+        names, made = amid_data(heard, makers, code.unread.union(code.given))
         if not names and not made:
             return
         self.may_have_done_anything(server, names, made, frozenset())
@@ -323,5 +353,6 @@ def names_among(values: Values, indices: tuple[int, ...]) -> set[bytes] | None:
     """The names, in lower case, that are bound to these parameters; None if they cannot be told."""
     if values is None or any(index >= len(values) for index in indices):
         return None
-    found = [values[index] for index in indices]
-    return {value.lower() for value in found if value is not None}
+    found = [value.lower() for value in (values[index] for index in indices) if value is not None]
+    # A parameter of the types character or name loses blanks at its end, or is cut, and which type it has the text decides.
+    return {*found, *(value.rstrip(b" ") for value in found), *(value[:LONGEST_NAME] for value in found)}

@@ -61,7 +61,7 @@ class Pinner(Connection):
                 self.trouble = f"{what} needs a server of its own (session_pin)"
                 return
             holding.let_go(self, server)
-            if not self.pool.pin(server):
+            if not self.pool.pin(server, self):
                 server.dirty |= RESET
                 self.trouble = f"no more servers can be kept for {what} (pin_pool_size)"
                 return
@@ -85,13 +85,14 @@ class Pinner(Connection):
         what = f'"{text[:CAUSE].decode(errors="replace")}"'
         if self.context.pin_mode == PIN_ERROR:
             return REFUSAL, None, "0A000", f"{what} needs a server of its own (session_pin)"
-        if not self.pool.may_pin():
+        if not self.pool.promise_pin(self):
             return REFUSAL, None, "53300", f"no more servers can be kept for {what} (pin_pool_size)"
         return None
 
     def unpin(self, server: Server) -> None:
         """What only this server could keep is gone; a reset makes sure of it."""
         self.pins = ()
+        self.pin_start = 0.0
         self.keeps_server &= ~KEEPS_PINNED
         self.pool.unpin(server)
         server.dirty |= RESET

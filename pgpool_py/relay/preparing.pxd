@@ -6,7 +6,7 @@ from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
 cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, SKIP, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
-cdef long SETTINGS, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
+cdef long SETTINGS, TOUCHES, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
 
 cdef class Preparer(Keeper):
     cdef public object names

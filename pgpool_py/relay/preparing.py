@@ -17,7 +17,9 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
+from pgpool_py.session.effects import Effects
 from pgpool_py.session.look import NO_RESET
+from pgpool_py.session.mentions import candidates
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
 from pgpool_py.session.notes import REFUSAL, REPEATED, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
@@ -34,6 +36,7 @@ OWED_CLOSE = int(Owed.CLOSE)
 SKIP = int(Action.SKIP)
 IN_TRANSACTION_FAILED = ord("E")
 SETTINGS = flags.SETTINGS
+TOUCHES = flags.SETTINGS | flags.OPAQUE
 CHANGES = flags.CHANGES
 UNSETTABLE = flags.UNSETTABLE
 READS_VALUES = flags.READS_VALUES
@@ -289,15 +292,24 @@ class Preparer(Keeper):
                 bits |= statement.verdict
         return bits
 
+    def statement_names(self) -> frozenset[bytes]:
+        named: frozenset[bytes] = frozenset()
+        if self.names is not None:
+            for statement in self.names.known.values():
+                if statement.verdict & TOUCHES:
+                    named |= candidates(statement.body[: statement.body.find(b"\0")])
+        return named
+
     def sets_by_parameter(self) -> bool:
-        if self.names is None:
-            return False
-        for statement in self.names.known.values():
-            if statement.verdict & SETTINGS:
-                found = effects_of(statement.body[: statement.body.find(b"\0")], statement.verdict, statement)
-                if found.parameters or found.made.bits:
-                    return True
-        return False
+        return any([found.takes_names for found in self.statement_effects()])
+
+    def statement_effects(self) -> list[Effects]:
+        known = [] if self.names is None else self.names.known.values()
+        return [
+            effects_of(statement.body[: statement.body.find(b"\0")], statement.verdict, statement)
+            for statement in known
+            if statement.verdict & SETTINGS
+        ]
 
 
 def fits_any_columns(message: bytes) -> bool:

@@ -118,6 +118,10 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     everywhere |= ddl  # any code may run DDL
     if everywhere & flags.GIVEN:
         everywhere |= flags.UNREAD
+    upkeep = 0
+    for name in graph.relations:
+        upkeep |= suspicious.get(name, 0)
+    upkeep = flags.UNKNOWN if upkeep & _BOUND else 0
     return DatabaseFacts(
         suspicious=suspicious,
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
@@ -131,7 +135,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             for name in candidates(text, sys.maxsize)
         )
         | {name for maker, names in graph.named if suspicious.get(maker, 0) for name in names if b"." in name},
-        scanner=Scanner(suspicious, not everything, ddl, _code_facts(graph, suspicious, everywhere)),
+        scanner=Scanner(suspicious, not everything, ddl, _code_facts(graph, suspicious, everywhere), upkeep),
     )
 
 

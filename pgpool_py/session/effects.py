@@ -56,6 +56,12 @@ class Effects:
     single: bool = True
 
 
+    @property
+    def takes_names(self) -> bool:
+        """Whether a parameter is the name of what it sets, or a part of it."""
+        return bool(self.parameters or self.made.bits or self.made.patterns or self.made.picks)
+
+
 # A name in any other place has a spelling of its own (TIME ZONE, SCHEMA).
 _ONE_LOCAL = re.compile(
     rb"\s*+SET\s++LOCAL\s++(?:([A-Za-z_][\w.]*+)(?=\s*+=|\s++TO\b)|(ROLE)(?=\s++[\w\x22']))[^;]*+;?\s*+\Z", re.IGNORECASE
@@ -141,11 +147,12 @@ def statements(text: bytes) -> list[tuple[list[_Token], int]] | None:
             current.append(("w", value.lower()))
         elif kind == "quoted":
             current.append(("q", value[1:-1].replace(b'""', b'"')))
-        elif kind == "string":
+        elif kind == "string" and b"\\" not in value:
             current.append(("s", value[1:-1].replace(b"''", b"'")))
         elif kind == "param":
             current.append(("p", value[1:]))
-        elif kind in ("estring", "dollar"):
+        elif kind in ("string", "estring", "dollar"):
+            # What a backslash means depends on standard_conforming_strings.
             plain = kind == "estring" and b"\\" not in value
             current.append(("s", value[2:-1].replace(b"''", b"'")) if plain else ("o", value))
         elif kind == "unclosed":

@@ -34,6 +34,7 @@ from pgpool_py.session.made_texts import (
     argument,
     put_together,
 )
+from pgpool_py.session.mentions import NUMBERED, unescaped
 from pgpool_py.session.variables import Variable
 
 # Types whose values are one number or name when they are written down.
@@ -65,8 +66,6 @@ KNOWN = (
 _OF_A_TRIGGER = frozenset(b"tg_when tg_level tg_op tg_relname tg_table_name".split())
 _SPECIFIER = re.compile(rb"%(?:(\d{1,4})\$)?(-?\d+)?([sIL%])")
 _DEEPEST = 40  # nested expressions that are followed
-_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\", b"'": b"'"}
-_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _DIGITS = re.compile(
     rb"(?:YYYY|YY|IYYY|MM|DDD|DD|D|HH24|HH12|HH|MI|SS|WW|IW|FM|TM|Q|J|US|MS|MONTH|MON|DAY|DY|\"[\w ]*\"|[_\-.:/ 09])+",
     re.IGNORECASE,
@@ -227,6 +226,8 @@ class Evaluator:
 def by_type(words: list[bytes], own: frozenset[bytes]) -> Made | None:
     """What values of a type look like, where that is known; *words* are its name, none of *own*."""
     first = words[0] if words else b""
+    if first == b'"char"':
+        return UNKNOWN  # the first letter of what is given
     if first in own or not all(word in _OF_A_TYPE or word.isdigit() for word in words[1:]):
         return None
     return NUMBER if first in _SCALARS else Made(NAME) if first in _NAMES else None
@@ -263,9 +264,9 @@ def literal(tokens: Sequence[Token]) -> Made:
             text += value[1:-1].replace(b"''", b"'")
         else:
             inner = value[2:-1].replace(b"''", b"'")
-            if any(escape not in _ESCAPES for escape in _ESCAPE.findall(inner)):
+            if NUMBERED.search(inner) is not None:
                 return UNKNOWN
-            text += _ESCAPE.sub(lambda match: _ESCAPES[match[1]], inner)
+            text += unescaped(inner)
     return Made(re.sub(rb"[\x80-\xff]", MARK, text))
 
 

@@ -76,6 +76,7 @@ class Graph:
         self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
         self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
         self.modifying: set[bytes] = set()  # whose code changes rows
+        self.updating: set[bytes] = set()  # whose code has an UPDATE, which may be one of pg_settings
         self.given: dict[bytes, frozenset[int]] = {}  # functions that run what they are given, and which arguments these are
         self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
         self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
@@ -101,6 +102,8 @@ class Graph:
             else:
                 self.named.append((name, named))
             names |= words  # those within what it hands over, too
+        if b"update" in names:
+            self.updating.add(name)
         if filled:
             bits = _filled(bits)
         elif not names.isdisjoint(_MODIFYING):
@@ -166,6 +169,8 @@ class Graph:
             for others, passed in ((self.mentioned_by.get(name, ()), bits), (self.filled_by.get(name, ()), _filled(bits))):
                 for other in others:
                     more = passed | flags.WRITES_SEQUENCE if passed & flags.FILLS and other in self.modifying else passed
+                    if passed & flags.READS_SETTINGS and other in self.updating:
+                        more |= flags.SETTINGS | flags.UNKNOWN
                     if more & ~self.bits[other]:
                         self.bits[other] |= more
                         todo.append(other)

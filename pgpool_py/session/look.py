@@ -204,4 +204,6 @@ def in_force(
             result.pop(spelled, None)
         else:
             result[spelled] = value
+    if whole and result.get(b"statement_timeout", b"") == defaults.get(b"statement_timeout", (b"", None))[1]:
+        del result[b"statement_timeout"]  # the question itself has set it
     return result

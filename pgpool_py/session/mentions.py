@@ -24,6 +24,12 @@ _SET = rb"\bSET\b" + _GAPS + rb"(?:(?:LOCAL|SESSION)\b" + _GAPS + rb")?"
 _SET_NAME = re.compile(_SET + rb"(%b(?:%b\.%b%b)++)" % (_PART, _GAPS, _GAPS, _PART), re.IGNORECASE)
 _NAME_PARTS = re.compile(_GAP + rb"|(" + _PART + rb")")
 _SET_CONFIG = re.compile(rb"set_config\"?\s*+\(\s*+'{1,4}([^']{1,256}+)'", re.IGNORECASE)
+# Escapes in strings; which of them are characters by their numbers. The seam of a string that goes on in another line.
+_ESCAPE = re.compile(rb"\\([^xuU0-7])", re.DOTALL)
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
+NUMBERED = re.compile(rb"\\[xuU0-7]")
+_CONTINUED = re.compile(rb"'[^\S\n\r]*+(?:--[^\n\r]*+)?[\n\r]\s*+(?:--[^\n\r]*+[\n\r]\s*+)*+'")
+_DEEPEST = 3  # strings in strings
 _NO_START = b"$0123456789"  # of a word
 _CANDIDATES = 200  # names asked for at most
 _LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
@@ -32,8 +38,29 @@ _LONG_NAME = 256  # longer ones are no names
 
 def candidates(text: bytes, limit: int = _CANDIDATES) -> frozenset[bytes]:
     """Custom names that *text* mentions, anywhere in it; some *limit* of them, see `crowded`."""
+    found = _mentioned(text, limit)
+    for reading in _readings(text):
+        found |= _mentioned(reading, limit)
+    return found
+
+
+def _mentioned(text: bytes, limit: int) -> frozenset[bytes]:
     dotted = (name for match in _DOTTED.finditer(text) for name in _named(match[0].split(b".")))
     return _custom(chain(_set_names(text), dotted), limit)
+
+
+def _readings(text: bytes) -> Iterator[bytes]:
+    """What a string in *text* says if it is one with escapes, also one in another, or is continued on another line."""
+    for _ in range(_DEEPEST):
+        if b"\\" not in text and _CONTINUED.search(text) is None:
+            return
+        text = _CONTINUED.sub(b"", unescaped(text))
+        yield text
+
+
+def unescaped(text: bytes) -> bytes:
+    """*text* with its escapes carried out, those apart that give a character by its number (manual, 4.1.2.2)."""
+    return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), text)
 
 
 def _custom(names: Iterable[list[bytes]], limit: int) -> frozenset[bytes]:

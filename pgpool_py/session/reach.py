@@ -15,7 +15,7 @@ from pgpool_py.session.commands import Commands, commands
 from pgpool_py.session.expressions import literal
 from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, split, tokens, words_of
 from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
-from pgpool_py.session.mentions import candidates, hides_set_names
+from pgpool_py.session.mentions import NUMBERED, candidates, hides_set_names
 from pgpool_py.session.scan import Scanner
 
 _BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
@@ -27,6 +27,7 @@ _COLON = ("other", b":")
 _PLAIN_TYPES = frozenset(
     b"text varchar json jsonb int int2 int4 int8 integer smallint bigint numeric boolean bool uuid date timestamp".split()
 )
+_LONGEST_PART = 256  # of a name that code completes
 _MOST_NAMES = 200  # that patterns make
 
 
@@ -121,15 +122,12 @@ def _spells_code(text: bytes) -> bool:
     before = ("", b"")
     for token in tokens(text):
         kind, value = token
-        if kind in ("string", "estring") and _NUMBERED.search(value) is not None:
+        if kind in ("string", "estring") and NUMBERED.search(value) is not None:
             return True
         if kind == "other" and value == b"&" and before[1] in (b"u", b"U"):
             return True
         before = token
     return False
-
-
-_NUMBERED = re.compile(rb"\\[xuU0-7]")
 
 
 def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: int) -> int:
@@ -195,9 +193,11 @@ def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: It
     given: set[bytes] = set()
     _strings(text, given, 0)
     for value in values:
-        if len(value) <= LONGEST_NAME:
+        if len(value) <= _LONGEST_PART:
             given.add(value)
         _strings(value, given, 0)
+    # Arguments of the types character and name lose blanks at their end, or are cut.
+    given.update([value.rstrip(b" ") for value in given], [value[:LONGEST_NAME] for value in given])
     names = {before + value.lower() + behind for before, behind in patterns for value in given}
     names = {name for name in names if b"." in name and name.isascii()}
     return frozenset(names) if len(names) <= _MOST_NAMES else None
@@ -208,7 +208,7 @@ def _strings(text: bytes, found: set[bytes], depth: int) -> None:
     for kind, value in tokens(text):
         if kind in STRINGS:
             inner = literal([(kind, value)]).text
-            if len(inner) <= LONGEST_NAME:
+            if len(inner) <= _LONGEST_PART:
                 found.add(inner)
             if depth < _DEEPEST and (b"'" in inner or b"$" in inner):
                 _strings(inner, found, depth + 1)

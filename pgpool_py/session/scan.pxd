@@ -33,6 +33,7 @@ cdef class Beginning:
 cdef class Scanner:
     cdef readonly bint informed
     cdef readonly int ddl
+    cdef readonly int upkeep
     cdef readonly bint nonascii
     cdef readonly dict words
     cdef readonly object code
@@ -73,4 +74,6 @@ cdef Py_ssize_t _comment(const unsigned char *data, Py_ssize_t i, Py_ssize_t siz
 cdef Py_ssize_t _number(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _parameter(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _dollar_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
+@cython.locals(start=Py_ssize_t, c=int)
+cdef bint _is_temporary(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) except -1
 cdef bint _is_assigned(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept

@@ -245,11 +245,15 @@ class Beginning:
 
 class Scanner:
     """Answers for one state of knowledge: `words` maps names to flags; `informed`: they cover a database; `ddl`: what DDL does
-    besides, by event triggers; `code`: for those who read closely what is not plain (`reach`)."""
+    besides, by event triggers; `upkeep`: what looking after relations that are not named may do, by code of their indexes;
+    `code`: for those who read closely what is not plain (`reach`)."""
 
-    def __init__(self, words: dict[bytes, int], informed: bool, ddl: int = 0, code: CodeFacts = _NO_CODE) -> None:
+    def __init__(
+        self, words: dict[bytes, int], informed: bool, ddl: int = 0, code: CodeFacts = _NO_CODE, upkeep: int = 0
+    ) -> None:
         self.informed = informed
         self.ddl = ddl
+        self.upkeep = upkeep
         self.code = code
         self.words = dict(KEYWORDS)
         for word, bits in words.items():
@@ -402,7 +406,12 @@ class Scanner:
                     if words == 2:
                         second = keyword
                     if keyword == _K_INTO:
-                        if previous != _K_INSERT:
+                        # Behind an INSERT; which may be the label of a column, too.
+                        if (
+                            previous != _K_INSERT
+                            or lead == _K_SELECT
+                            or (lead == _K_QUERY and depth == 0 and _is_temporary(data, i, size))
+                        ):
                             has |= _HAS_INTO
                     elif keyword in (_K_INSERT, _K_MODIFY):
                         has |= _HAS_MODIFY
@@ -638,6 +647,8 @@ class Scanner:
                 bits |= _RELEASES
             if has & _HAS_UNKNOWN and (lead in (_K_ALTER, _K_ANALYZE) or (has & _HAS_TABLE and has & _HAS_SELECT)):
                 bits |= _OPAQUE
+            if lead in (_K_ALTER, _K_ANALYZE):
+                bits |= self.upkeep
             return bits | _DDL | self.ddl
         if lead == _K_LOAD:
             return bits | _LIBRARY | _OPAQUE
@@ -852,6 +863,30 @@ def _dollar_string(data: bytes, i: int, size: int) -> int:
                 return i + length
         i += 1
     return -1
+
+
+def _is_temporary(data: bytes, i: int, size: int) -> bool:
+    """Say whether the word behind INTO, which ends before *i*, is one that begins a temporary table's definition."""
+    while i < size:
+        c = data[i]
+        if _KINDS[c] == _SPACE:
+            i += 1
+        elif c == 45 and i + 1 < size and data[i + 1] == 45:
+            while i < size and data[i] != 10 and data[i] != 13:
+                i += 1
+        elif c == 47 and i + 1 < size and data[i + 1] == 42:
+            i = _comment(data, i + 2, size)
+            if i < 0:
+                return True
+        else:
+            break
+    start = i
+    while i < size and _PART[data[i]]:
+        i += 1
+    return data[start:i].lower() in _TEMPORARY
+
+
+_TEMPORARY = (b"temp", b"temporary", b"local", b"global")
 
 
 def _is_assigned(data: bytes, i: int, size: int) -> bool:

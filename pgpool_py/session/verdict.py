@@ -28,9 +28,9 @@ from pgpool_py.session.scan import Scanner
 __all__ = ["DIRTY", "PLAIN", "call_verdict", "classify", "flags", "parameters_verdict"]
 
 # Without facts: any name and any operator may be somebody's function, which may run anything, and any DDL runs an event trigger.
-UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN, CodeFacts(everywhere=flags.UNREAD))
+UNINFORMED = Scanner(functions.KINDS, False, flags.UNKNOWN, CodeFacts(everywhere=flags.UNREAD), flags.UNKNOWN)
 # While the facts are in doubt, of a database that had no event triggers.
-IN_DOUBT = Scanner(functions.KINDS, False)
+IN_DOUBT = Scanner(functions.KINDS, False, upkeep=flags.UNKNOWN)
 
 _FIRST_USER_OID = 16384
 

@@ -157,8 +157,9 @@ def test_names_are_completed_from_what_is_seen() -> None:
     patterns = frozenset(((b"app.", b""), (b"", b".id")))
     text = b"do $$ begin perform set_ctx('Tenant', '1'); end $$"
     assert {b"app.tenant", b"tenant.id", b"app.1", b"1.id"} <= (completions(patterns, text, ()) or set())
-    names = completions(frozenset(((b"app.", b""),)), b"select set_ctx($1, $2)", (b"user", b"x" * 64))
-    assert names == frozenset((b"app.user",))
+    names = completions(frozenset(((b"app.", b""),)), b"select set_ctx($1, $2)", (b"user ", b"x" * 64, b"y" * 300))
+    # As they are, and as arguments of the types character and name have them.
+    assert names == frozenset((b"app.user ", b"app.user", b"app." + b"x" * 64, b"app." + b"x" * 63))
     assert completions(patterns, b"select f(" + b", ".join(b"'%d'" % n for n in range(300)) + b")", ()) is None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,6 +21,28 @@ SCHEMA = (
     "create function chosen(what text) returns text language plpgsql as"
     " $$ declare r text; begin execute 'select ' || what into r; return r; end $$",
     "create function named(name text) returns text language sql as $$ select set_config('app.' || name, 'mine', false) $$",
+)
+# What is there when the pooler meets the database.
+CODE = (
+    "create view corner_settings as select * from pg_settings",
+    "create function corner_view() returns void language sql as"
+    " $$ update corner_settings set setting = '7MB' where name = 'work_mem' $$",
+    "create table corner_noted (n int)",
+    "create rule also as on insert to corner_noted do also update corner_settings set setting = '7MB' where name = 'work_mem'",
+    *(
+        f"create function corner_{kind}(v {type_}) returns text language sql as"
+        " $$ select set_config('app.' || v::text, 'mine', false) $$"
+        for kind, type_ in (("blank", "bpchar"), ("cut", "name"), ("letter", '"char"'))
+    ),
+    "create table corner_indexed (n int)",
+    "insert into corner_indexed values (1)",
+    "create function corner_index(v bigint) returns bigint language plpgsql immutable as $$ begin"
+    " perform pg_try_advisory_lock(77); perform set_config('app.corner', 'mine', false); return v; end $$",
+    "create index corner_index on corner_indexed (corner_index(n))",
+    "create type corner_type as (n int)",
+    "create table corner_typed of corner_type",
+    "insert into corner_typed values (1)",
+    "create index on corner_typed (corner_index(n))",
 )
 WAYS = ("set work_mem = '{}'", "select run('set work_mem = ''{}''')", "begin; set work_mem = '{}'; commit")
 
@@ -239,3 +261,107 @@ def test_values_in_any_encoding_follow_their_owner(pooler: stack.Pooler, encodin
                 assert client.ask("show work_mem") == "4MB"
                 assert client.ask("select count(*) from pg_locks where locktype = 'advisory'") == "0"
         other.query("rollback")
+
+
+@pytest.fixture(scope="module")
+def corners(direct: Callable[..., RawClient]) -> Iterator[None]:
+    """The database with CODE; not while others are tested, as the index does something whatever table is analyzed."""
+    undo = (
+        "drop function if exists corner_view; drop table if exists corner_noted, corner_indexed, corner_typed;"
+        " drop view if exists corner_settings; drop type if exists corner_type;"
+        " drop function if exists corner_blank, corner_cut, corner_letter, corner_index;"
+    )
+    with direct() as owner:
+        for text in (undo, *CODE):
+            assert wire.errors(owner.query(text)) == [], text
+        yield
+        owner.query(undo)
+
+
+MEMORY = "select current_setting('work_mem')"
+
+
+def custom(name: str) -> str:
+    """The question for a custom setting that must not be there."""
+    return f"select coalesce(current_setting('{name}', true), 'undefined')"
+
+
+def parsed(name: str, sql: str) -> bytes:
+    return wire.parse(name, sql) + wire.sync()
+
+
+def bound_name(name: str, sql: str, type_: int) -> bytes:
+    """A set_config of a name that is a parameter of that type."""
+    return wire.parse("", sql, [type_]) + wire.bind("", "", [name.encode()]) + wire.execute() + wire.sync()
+
+
+BPCHAR, NAME = 1042, 19
+TOO_LONG = "app." + "y" * 80
+CORNERS = {
+    "a view in a function": (MEMORY, [wire.query("select corner_view()")]),
+    "a view in a rule": (MEMORY, [wire.query("insert into corner_noted values (1)")]),
+    "a name with blanks": (MEMORY, [bound_name("work_mem ", "select set_config($1, '7MB', false)", BPCHAR)]),
+    "a name cast": (MEMORY, [bound_name("work_mem ", "select set_config($1::text, '7MB', false)", BPCHAR)]),
+    "a name of an inferred type": (
+        MEMORY, [bound_name("work_mem ", "select $1::bpchar, set_config($1, '7MB', false)", 0)],
+    ),
+    "a long name": (custom(TOO_LONG[:63]), [bound_name(TOO_LONG, "select set_config($1, 'mine', false)", NAME)]),
+    "an argument with blanks": (custom("app.h"), [wire.query("select corner_blank('h ')")]),
+    "a long argument": (custom("app." + "y" * 63), [wire.query(f"select corner_cut('{'y' * 80}')")]),
+    "a letter": (custom("app.h"), [wire.query("select corner_letter('hyz')")]),
+    "an executed statement": (
+        custom("app.h"), [parsed("s", "select set_config('app.h', 'mine', false)"), wire.query("execute s")],
+    ),
+    "a text that executes": (
+        custom("app.h"),
+        [
+            wire.query("prepare p as select set_config('app.' || $1, 'mine', false)"),
+            wire.query("execute p('h')"),
+            wire.query("discard all"),
+        ],
+    ),
+    "a text with more that executes": (
+        custom("app.h"),
+        [
+            wire.query("prepare p as select set_config('app.' || $1, 'mine', false)"),
+            wire.query("select 'a'; execute p('h')"),
+            wire.query("discard all"),
+        ],
+    ),
+    "a long text that executes": (
+        custom("app.h"),
+        [
+            wire.query("prepare p as select set_config('app.' || $1, 'mine', false)"),
+            wire.query(f"select '{'a' * 40000}'; execute p('h')"),
+            wire.query("discard all"),
+        ],
+    ),
+    **{
+        text: ("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()", [wire.query(text)])
+        for text in (
+            "analyze", "vacuum analyze", "reindex index corner_index", "reindex schema public",
+            "alter type corner_type alter attribute n type bigint cascade",
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("look", "data"), CORNERS.values(), ids=CORNERS.keys())
+def test_others_see_nothing_of_what_stands_in_corners(
+    start_pooler: Callable[..., stack.Pooler], corners: None, direct: Callable[..., RawClient], look: str, data: list[bytes]
+) -> None:
+    """And the owner sees what it would see on a direct connection."""
+    del corners
+    pooler = start_pooler()
+    with pooler.connect("two") as owner, pooler.connect("two") as other, direct() as alone:
+        nothing = other.ask(look)
+        for each in data:
+            for client in (owner, alone):
+                assert wire.errors(client.exchange(each)) == []
+        with pooler.connect("two") as third:
+            for stranger in (other, third):
+                stranger.query("begin")
+                assert stranger.ask(look) == nothing
+            for stranger in (other, third):
+                stranger.query("rollback")
+        assert owner.ask(look) == alone.ask(look)

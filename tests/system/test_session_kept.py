@@ -206,6 +206,20 @@ def test_pins_beyond_the_bound_are_refused(pooler: stack.Pooler) -> None:
         owner.leave()
 
 
+def test_pins_are_promised_within_a_transaction(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """Who was let make a temporary table keeps it at COMMIT; a second one is refused before that, and not ended after it."""
+    pooler = start_pooler({"pin_pool_size": 1})
+    with pooler.connect("two") as first, pooler.connect("two") as second:
+        assert wire.errors(first.query("begin; create temp table mine (n int)")) == []
+        assert wire.errors(second.query("begin; create temp table mine (n int)")) == ["53300"]
+        second.query("rollback")
+        assert wire.errors(first.query("rollback")) == []
+        make = "begin; create temp table mine (n int); commit"
+        stack.wait_until(lambda: not wire.errors(second.query(make)) or second.query("rollback") is None, "the promise has ended")
+        assert wire.errors(first.query("create temp table mine (n int)")) == ["53300"]
+        assert wire.errors(second.query("select * from mine")) == []
+
+
 @pytest.fixture
 def strict(server: PostgresServer) -> Iterator[stack.Pooler]:
     """A pooler that refuses to keep servers for clients, or not for long."""
