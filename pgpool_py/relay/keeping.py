@@ -223,7 +223,7 @@ class Keeper(Noter):
         self.unknowable = False
         self.brought = False
         self.prepared = 0
-        self.takers = ()
+        self.takers = frozenset()
         if sequences.forget(self, server):
             holding.let_go(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}

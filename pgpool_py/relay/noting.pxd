@@ -14,7 +14,7 @@ cdef class Noter(Returner):
     cdef public bytes overheard
     cdef public object touched
     cdef public long prepared
-    cdef public tuple takers
+    cdef public frozenset takers
     cdef public bint blind
     cdef public long makes
     cdef public bint brought

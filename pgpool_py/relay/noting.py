@@ -53,6 +53,7 @@ SEED_NAME = b"seed"
 EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 EXECUTE = frozenset((b"execute",))
+TAKERS = 50  # of them are told apart
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 Values = Sequence[bytes | None] | None
@@ -79,7 +80,7 @@ class Noter(Returner):
         self.overheard: bytes | None = None
         self.touched: frozenset[bytes] = frozenset()
         self.prepared = 0
-        self.takers: tuple[Effects, ...] = ()
+        self.takers: frozenset[Effects] = frozenset()
         self.blind = False
         self.makes = 0
         self.brought = False
@@ -126,8 +127,10 @@ class Noter(Returner):
             if verdict & STATEMENT and not verdict & EXECUTES:
                 self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
                 found = effects_of(text, verdict, statement)
-                if found.takes_names:
-                    self.takers = (*self.takers, found)
+                if found.takes_names and len(self.takers) < TAKERS:
+                    self.takers |= {found}
+                elif found.takes_names:
+                    self.prepared |= DYNAMIC
             if verdict & TOLD:
                 bits = self.touch(server, bits, effects_of(text, verdict, statement), values, made, named)
             elif verdict & TRANSACTION_LOCAL:

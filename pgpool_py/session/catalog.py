@@ -121,7 +121,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     upkeep = 0
     for name in graph.relations:
         upkeep |= suspicious.get(name, 0)
-    upkeep = flags.UNKNOWN if upkeep & _BOUND else 0
+    upkeep = flags.UNKNOWN if upkeep & flags.DIRTY else 0
     return DatabaseFacts(
         suspicious=suspicious,
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
