@@ -251,13 +251,7 @@ class Broker:
 
     def catalogs_changed(self, client: Client) -> None:
         """A text that ends a transaction with DDL goes out: what was read from the catalogs proves nothing any more."""
-        catalogs = self.places[client.pool].catalogs
-        catalogs.doubt(client)
-        for place in catalogs.users:
-            if place.context.pooling and place.context.watching:
-                for server in place.pool.servers():
-                    if real_server(server).client is not client:
-                        real_server(server).others_change_catalogs(client.makes, client.makes_settings)
+        self.places[client.pool].catalogs.doubt(client)
 
     def catalogs_settled(self, client: Client) -> None:
         """That transaction has ended: read the catalogs again."""

@@ -53,6 +53,7 @@ class Catalogs:
                 place.context.doubt(UNINFORMED if events else IN_DOUBT)
             place.context.makes |= client.makes
             place.context.placeholders |= client.makes_settings
+            place.overtake(client, client.makes, client.makes_settings)
         self.doubts += 1
 
     def settle(self, client: Any) -> None:
@@ -74,6 +75,7 @@ class Catalogs:
             for place in self.users:
                 if changed:
                     place.context.catalogs_changed()
+                    place.overtake(None, 0, frozenset())
                 if facts is None:
                     place.context.doubt(UNINFORMED)  # what was known of code that makes settings is so still
                 else:

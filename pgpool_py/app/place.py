@@ -189,6 +189,14 @@ class Place:
         timeout = config.pgbouncer.server_connect_timeout
         return await self.fleet.connect(wanted or self.target(config), self.entry.target_session_attrs, timeout, to_one)
 
+    def overtake(self, client: Any, made: int, named: frozenset[bytes]) -> None:
+        """The catalogs change, by *client* or (None) past the pooler: what is under way for others was judged by what there was
+        before. *made*, *named*: what is known of what is new, as of `Noter.made`."""
+        if self.context.pooling and self.context.watching:
+            for server in self.pool.servers():
+                if client is None or server.client is not client:  # type: ignore[attr-defined]
+                    server.others_change_catalogs(made, named)  # type: ignore[attr-defined]
+
     def retire_unfit(self) -> None:
         """Servers that are no longer what target_session_attrs asks for serve their transaction to its end, and no other."""
         attrs = self.entry.target_session_attrs

@@ -123,3 +123,25 @@ def test_transaction_that_goes_on_behind_a_migration(
         migrate(client, READS, *after)  # a lock makes PostgreSQL look for what has changed
         strangers_see_nothing(pooler)
         assert client.ask(LOOK) == ALL
+
+
+HARMLESS = FUNCTION.format("perform set_config('app.harmless', 'x', true);")
+
+
+def test_transaction_that_goes_on_behind_ddl_past_the_pooler(
+    pooler: stack.Pooler, admin: RawClient, direct: Callable[..., RawClient]
+) -> None:
+    """When it is noticed, whatever is under way counts as having met it."""
+    with pooler.connect("three") as client, pooler.connect("three") as other, direct() as owner:
+        migrate(client, "begin", "insert into over_deferred values (1)")
+        migrate(owner, TRIGGER.format(STATE), HARMLESS)
+
+        def is_known() -> bool:
+            other.query("select over_function(1)")  # behind which there is a reset then
+            resets = f"select count(*) from pg_stat_activity where datname = '{stack.DATABASE}' and query = 'DISCARD ALL'"
+            return admin.ask(resets) != "0"
+
+        stack.wait_until(is_known, "the catalogs are read")
+        migrate(client, READS, "commit")
+        strangers_see_nothing(pooler)
+        assert client.ask(LOOK) == ALL
