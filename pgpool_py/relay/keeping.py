@@ -116,7 +116,8 @@ class Keeper(Noter):
             self.resume()
         if server is None or question is None:
             return
-        if not self.context.keeping:
+        context = self.context
+        if not context.keeping:
             if error is not None:
                 server.condemn(UNKNOWABLE, self.cause)
                 return
@@ -134,11 +135,12 @@ class Keeper(Noter):
                     server.dirty |= flags.PIN
                 return
             server.dirty |= RESET
+            if context.exact:
+                server.condemn(UNSEEN, self.cause)
             self.trouble = "the state of the session could not be read"
             return
         self.deviation = AS_OF_SESSION
         server.changed = NOTHING
-        context = self.context
         finding = self.answer(server, rows, question)
         if finding is None:
             return

@@ -51,6 +51,7 @@ FUNCTION = flags.FUNCTION
 SEED = flags.SEED
 SEED_NAME = b"seed"
 EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
+PREPARING = re.compile(rb"\bprepare\b", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 EXECUTE = frozenset((b"execute",))
 TAKERS = 50  # of them are told apart
@@ -124,7 +125,7 @@ class Noter(Returner):
         if self.context.keeping:
             bits &= ~FUNCTION  # what the function is known to touch has a bit of its own, and is looked at
             bits |= did & NOTED
-            if verdict & STATEMENT and not verdict & EXECUTES:
+            if verdict & STATEMENT and (not verdict & EXECUTES or PREPARING.search(text) is not None):
                 self.prepared |= bits & ~(STATEMENT | flags.CLEANUP) | made | verdict & GIVEN
                 found = effects_of(text, verdict, statement)
                 if found.takes_names and len(self.takers) < TAKERS:

@@ -14,5 +14,5 @@ cdef class Pinner(Connection):
     cdef public bint unknowable
     cdef public str trouble
 
-    cpdef tuple refusal(self, bytes text)
+    cpdef tuple refusal(self, bytes text, long verdict)
     cpdef unpin(self, Server server)

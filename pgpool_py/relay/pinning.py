@@ -24,6 +24,8 @@ KEEPS_UNNAMED = 1
 KEEPS_NAMED = 2
 KEEPS_PINNED = 4
 ENDS_ITSELF = re.compile(rb"on\s+commit\s+drop", re.IGNORECASE)  # such a table needs no server of its own
+PREPARES = re.compile(rb"\s*+prepare\s++(?!transaction\b)", re.IGNORECASE)
+PIN = flags.PIN
 CAUSE = 200  # bytes of a statement's text that are remembered for messages
 
 
@@ -78,9 +80,9 @@ class Pinner(Connection):
         """What it keeps a server for, and since which statement."""
         return describe(self.pins, self.cause)
 
-    def refusal(self, text: bytes) -> tuple[int, bytes | None, str, str] | None:
+    def refusal(self, text: bytes, verdict: int) -> tuple[int, bytes | None, str, str] | None:
         """The note of the error to send instead of running *text*, whose state only one server can keep; None: it may run."""
-        if ENDS_ITSELF.search(text) is not None:
+        if ENDS_ITSELF.search(text) is not None or (not verdict & PIN and PREPARES.match(text) is None):
             return None
         what = f'"{text[:CAUSE].decode(errors="replace")}"'
         if self.context.pin_mode == PIN_ERROR:

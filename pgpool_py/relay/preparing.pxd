@@ -26,6 +26,7 @@ cdef class Preparer(Keeper):
     cdef object placed(self, Server server, bytes name, bytes portal, int pos, int end, int stop, list stage)
     cdef bint asks(self, Server server, Statement statement, list stage) except -1
     cdef bint describes(self, bytes portal, int start, int stop)
+    cdef bint asks_columns(self, bytes name, int start, int stop)
     @cython.locals(statement=Statement)
     cdef object tells(self, bytes portal)
     cdef tuple misled(self)

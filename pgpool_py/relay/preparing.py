@@ -155,6 +155,11 @@ class Preparer(Keeper):
         end = start + 6 + len(portal)
         return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 80 and piece(start + 6, end) == portal
 
+    def asks_columns(self, name: bytes, start: int, stop: int) -> bool:
+        """Whether the message there asks for the columns of the statement *name*."""
+        end = start + 7 + len(name)
+        return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 83 and piece(start + 6, end - 1) == name
+
     def tells(self, portal: bytes) -> Any:
         """The note of a Describe of *portal* that tells the columns of a statement, if the client does not know them already."""
         bound, name, statement = self.bound

@@ -173,8 +173,8 @@ class Requester(Hearer):
                             self.instead(pos, end, self.names.deallocate(server, name))
                             server.dirty |= CLEANUP  # that is all it does
                             verdict = 0
-                if verdict & PIN and whole and context.keeping and not self.pins:
-                    note = self.refusal(text)
+                if verdict & (PIN | STATEMENT) and whole and context.keeping and not self.pins:
+                    note = self.refusal(text, verdict)
                 elif verdict & READS_VALUES and whole and sequences.cannot_clear(server):
                     note = (REFUSAL, *sequences.ABORTED)
                 if note is not None:
@@ -360,8 +360,8 @@ class Requester(Hearer):
         statement = self.statement(name_end + 1, end)
         verdict = statement.verdict
         level = self.deviation
-        if verdict & PIN and context.keeping and not self.pins:
-            refusal = self.refusal(statement.body[: statement.body.find(b"\0")])
+        if verdict & (PIN | STATEMENT) and context.keeping and not self.pins:
+            refusal = self.refusal(statement.body[: statement.body.find(b"\0")], verdict)
             if refusal is not None:
                 text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
                 self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
@@ -396,7 +396,8 @@ class Requester(Hearer):
             if server.expected.owed_ready:
                 # Replies are under way that decide whether this Parse can succeed.
                 return self.wait(server, pos, stop)
-            self.names.parse(server, piece(pos + 5, name_end), statement, level, self.staged(pos))
+            name = piece(pos + 5, name_end)
+            self.names.parse(server, name, statement, level, self.asks_columns(name, end, stop), self.staged(pos))
             context.client_parse_count += 1
             self.start = end
             if server.expected.fake_due:

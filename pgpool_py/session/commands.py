@@ -25,6 +25,7 @@ from pgpool_py.session.variables import Variable, variables
 
 # What picks something out of the rows of a function that spreads its arguments; and what brings other rows.
 _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
+_HOLDS_NAMES = frozenset(b"text varchar json jsonb".split())
 _MORE_SOURCES = frozenset(b"join where union intersect except lateral on select with values".split())
 
 
@@ -70,6 +71,17 @@ def commands(
 
 
 _MAKING = re.compile(rb"\bexecute\b|set_config", re.IGNORECASE)
+
+
+def changes_by_cast(tokens: Sequence[Token]) -> bool:
+    """Whether a cast among *tokens* may change a name: any but those to the types that hold it as it is, and arrays of them."""
+    for i, token in enumerate(tokens):
+        if token != ("other", b":") or tokens[i - 1] == token:
+            continue
+        kind, value = tokens[i + 2] if i + 2 < len(tokens) else ("other", b"")
+        if kind != "word" or value.lower() not in _HOLDS_NAMES or tokens[i + 3 : i + 4] == [("other", b"(")]:
+            return True
+    return any(kind == "word" and value.lower() == b"cast" for kind, value in tokens)
 
 
 class _Reader:
@@ -191,7 +203,7 @@ class _Reader:
     def is_of_arguments(self, at: int, tokens: list[Token]) -> bool:
         """Whether the expression picks something out of what a function of arguments returns, and changes nothing of it:
         `el->>0 from json_array_elements($1) el`. The name then stands in the argument as it is."""
-        if any(kind == "other" and value not in _PICKS for kind, value in tokens):
+        if any(kind == "other" and value not in _PICKS for kind, value in tokens) or changes_by_cast(tokens):
             return False
         source = self.source(at)
         if len(source) < 4 or source[0][1].lower() not in SPREADING - self.own:
@@ -205,6 +217,8 @@ class _Reader:
         if not {value.lower() for _, value in behind}.isdisjoint(_MORE_SOURCES):
             return False
         for part in split(inner, comma):
+            if changes_by_cast(part):
+                return False
             cast = next((i for i, token in enumerate(part) if token == ("other", b":")), len(part))
             made = self.evaluator.value(part[:cast])
             if made.text != ANY_OPEN or made.bits != GIVEN:

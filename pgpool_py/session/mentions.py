@@ -68,7 +68,9 @@ def _custom(names: Iterable[list[bytes]], limit: int) -> frozenset[bytes]:
     found: set[bytes] = set()
     for parts in names:
         # As set_config reads it, and as SET does.
-        for name in (b".".join(parts), b".".join([part[:_LONGEST] for part in parts])):
+        whole = b".".join(parts)
+        # ... and as an argument of the type name has it.
+        for name in (whole, b".".join([part[:_LONGEST] for part in parts]), whole[:_LONGEST]):
             if len(name) < _LONG_NAME and name.isascii():
                 found.add(name.lower())
         if len(found) >= limit:

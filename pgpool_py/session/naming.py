@@ -94,8 +94,11 @@ class Names:
 
     # --- the client's Parse ---
 
-    def parse(self, server: Any, name: bytes, statement: Statement, deviation: int, stage: list[bytes]) -> None:
-        """The client parses *statement* under *name*; nothing may be under way that decides whether it can."""
+    def parse(
+        self, server: Any, name: bytes, statement: Statement, deviation: int, asks: bool, stage: list[bytes]
+    ) -> None:
+        """The client parses *statement* under *name*; nothing may be under way that decides whether it can. *asks*: it asks for
+        the columns next."""
         self.unsettled = True
         context = self.context
         bare = server.dirty & BARE
@@ -115,6 +118,7 @@ class Names:
                 server.expected.add(PARSE, (FAKED, name, statement, None))
                 stage.append(parse_message(context.new_name(), statement.body))
                 context.server_parse_count += 1
+            self._ask_columns(server, name, statement, asks, stage)
             return
         self._make_room(server, stage)
         there = server.statements[statement] = name if bare else context.name(statement)
@@ -123,6 +127,15 @@ class Names:
         context.server_parse_count += 1
         if deviation != AS_OF_SESSION and server.status != FAILED and not read_later(statement.body):
             stage.append(ask(server, statement))
+        self._ask_columns(server, name, statement, asks, stage)
+
+    def _ask_columns(self, server: Any, name: bytes, statement: Statement, asks: bool, stage: list[bytes]) -> None:
+        """Learn which columns a statement has that the client has just parsed: it may know them though it never asks."""
+        if statement.columns is not None:
+            self.described[name] = statement.columns
+        elif not asks and server.status != FAILED and not read_later(statement.body):
+            server.expected.add(DESCRIBE + SKIP, (REPEATED, name, statement, None))
+            stage.append(Describe(b"S", server.statements[statement]).encode())
 
     def _parse_again(self, server: Any, name: bytes, existing: Statement, statement: Statement, stage: list[bytes]) -> None:
         """The client parses under a name that it has: the server itself says so."""

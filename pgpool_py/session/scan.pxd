@@ -11,9 +11,9 @@ cdef int _K_NONE, _K_QUERY, _K_SELECT, _K_TABLE, _K_INSERT, _K_UPDATE, _K_MODIFY
 cdef int _K_ROLLBACK, _K_PREPARE, _K_EXECUTE, _K_DEALLOCATE, _K_SET, _K_RESET, _K_DISCARD, _K_LISTEN
 cdef int _K_UNLISTEN, _K_DECLARE, _K_CLOSE, _K_EXPLAIN, _K_ANALYZE, _K_VERBOSE, _K_DDL, _K_CREATE, _K_ALTER, _K_DROP, _K_LOAD
 cdef int _K_CALL, _K_DO, _K_INTO, _K_TEMP, _K_HOLD, _K_WITHOUT, _K_LOCAL, _K_TRANSACTION, _K_CONSTRAINTS
-cdef int _K_SEED, _K_TO, _K_PREPARED, _K_ALL, _K_LITERAL, _K_PL, _K_STARTER, _K_OTHER, _K_UNKNOWN
+cdef int _K_SEED, _K_TO, _K_PREPARED, _K_ALL, _K_LITERAL, _K_PL, _K_STARTER, _K_OTHER, _K_UNKNOWN, _K_OPENS
 cdef int _HAS_INTO, _HAS_TEMP, _HAS_HOLD, _HAS_TO, _HAS_PREPARED, _HAS_CUSTOM, _HAS_UNKNOWN, _HAS_UPDATE
-cdef int _HAS_SEED, _HAS_ALL, _HAS_EARLY_DOT, _HAS_TABLE, _HAS_SELECT, _HAS_MODIFY
+cdef int _HAS_SEED, _HAS_ALL, _HAS_EARLY_DOT, _HAS_TABLE, _HAS_SELECT, _HAS_TOP_SELECT, _HAS_MODIFY
 
 cdef bytes _KIND_BYTES
 cdef bytes _FOLD_BYTES
@@ -74,6 +74,4 @@ cdef Py_ssize_t _comment(const unsigned char *data, Py_ssize_t i, Py_ssize_t siz
 cdef Py_ssize_t _number(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _parameter(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
 cdef Py_ssize_t _dollar_string(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept
-@cython.locals(start=Py_ssize_t, c=int)
-cdef bint _is_temporary(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) except -1
 cdef bint _is_assigned(const unsigned char *data, Py_ssize_t i, Py_ssize_t size) noexcept

@@ -121,7 +121,8 @@ _MASK = (1 << _SHIFT) - 1
     _K_STARTER,
     _K_OTHER,
     _K_UNKNOWN,
-) = range(49)
+    _K_OPENS,  # no word, but a bracket
+) = range(50)
 
 _KEYWORDS: dict[int, str] = {
     _K_QUERY: "with truncate lock",
@@ -219,6 +220,7 @@ _HAS_ALL = 512
 _HAS_MODIFY = 8192  # INSERT, MERGE, DELETE or COPY
 _HAS_EARLY_DOT = 1024  # a dot behind the second word: SET transaction.x sets a placeholder
 _HAS_TABLE = 2048
+_HAS_TOP_SELECT = 16384  # one in no brackets
 _HAS_SELECT = 4096  # a query, or TABLE once more: CREATE TABLE ... AS
 
 
@@ -406,15 +408,13 @@ class Scanner:
                     if words == 2:
                         second = keyword
                     if keyword == _K_INTO:
-                        # Behind an INSERT; which may be the label of a column, too.
-                        if (
-                            previous != _K_INSERT
-                            or lead == _K_SELECT
-                            or (lead == _K_QUERY and depth == 0 and _is_temporary(data, i, size))
-                        ):
+                        if previous != _K_INSERT or lead == _K_SELECT:
                             has |= _HAS_INTO
                     elif keyword in (_K_INSERT, _K_MODIFY):
                         has |= _HAS_MODIFY
+                        if lead == _K_QUERY and previous != _K_OPENS and (depth or has & _HAS_TOP_SELECT):
+                            # Behind WITH no statement begins here: it is the label of a column, and INTO makes a table.
+                            keyword = _K_NONE
                     elif keyword == _K_UPDATE:
                         has |= _HAS_UPDATE
                     elif keyword == _K_TEMP:
@@ -431,7 +431,7 @@ class Scanner:
                     elif keyword == _K_ALL:
                         has |= _HAS_ALL
                     elif keyword == _K_SELECT:
-                        has |= _HAS_SELECT
+                        has |= _HAS_SELECT if depth else _HAS_SELECT | _HAS_TOP_SELECT
                     elif keyword == _K_TABLE:
                         has |= _HAS_TABLE | _HAS_SELECT if has & _HAS_TABLE else _HAS_TABLE
                     elif keyword == _K_EXECUTE and mode == _SQL:
@@ -530,6 +530,8 @@ class Scanner:
                     return result | _UNSURE
             elif kind == _OPEN:
                 depth += 1
+                previous = _K_OPENS
+                continue
             elif kind == _CLOSE:
                 depth -= 1
             elif kind == _DOT:
@@ -863,30 +865,6 @@ def _dollar_string(data: bytes, i: int, size: int) -> int:
                 return i + length
         i += 1
     return -1
-
-
-def _is_temporary(data: bytes, i: int, size: int) -> bool:
-    """Say whether the word behind INTO, which ends before *i*, is one that begins a temporary table's definition."""
-    while i < size:
-        c = data[i]
-        if _KINDS[c] == _SPACE:
-            i += 1
-        elif c == 45 and i + 1 < size and data[i + 1] == 45:
-            while i < size and data[i] != 10 and data[i] != 13:
-                i += 1
-        elif c == 47 and i + 1 < size and data[i + 1] == 42:
-            i = _comment(data, i + 2, size)
-            if i < 0:
-                return True
-        else:
-            break
-    start = i
-    while i < size and _PART[data[i]]:
-        i += 1
-    return data[start:i].lower() in _TEMPORARY
-
-
-_TEMPORARY = (b"temp", b"temporary", b"local", b"global")
 
 
 def _is_assigned(data: bytes, i: int, size: int) -> bool:

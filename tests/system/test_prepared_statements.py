@@ -356,6 +356,22 @@ def test_changed_table_is_told(pooler: stack.Pooler, direct: Callable[..., RawCl
         assert rows(client.exchange(*again)) == [[b"2"]]
 
 
+@pytest.mark.parametrize("runs", [False, True], ids=["parsed", "run"])
+def test_changed_columns_that_nobody_asked_for(pooler: stack.Pooler, runs: bool) -> None:
+    """A client may know the columns all the same: it gets 0A000, and only where they have changed."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        other.query("drop table if exists pay; create table pay as select 100 as paid, 5 as due")
+        run = wire.bind("", "s"), wire.execute()
+        client.exchange(wire.parse("s", "select * from pay"), *(run if runs else ()), wire.sync())
+        other.query("create table if not exists other (one int)")
+        assert rows(client.exchange(execute("s"))) == [[b"100", b"5"]]
+        other.query("drop table other")
+        for rename in ("paid to x", "due to paid", "x to due"):
+            other.query(f"alter table pay rename {rename}")
+        for _ in range(2):
+            assert wire.errors(client.exchange(execute("s"))) == ["0A000"]
+
+
 def test_changed_columns_of_a_format_each(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
     """pgx asks for a format for each column that it knows, and for the columns: of all errors it understands this one."""
     with direct() as owner, pooler.connect("one") as client, pooler.connect("one") as other:

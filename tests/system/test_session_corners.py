@@ -306,6 +306,19 @@ CORNERS = {
         MEMORY, [bound_name("work_mem ", "select $1::bpchar, set_config($1, '7MB', false)", 0)],
     ),
     "a long name": (custom(TOO_LONG[:63]), [bound_name(TOO_LONG, "select set_config($1, 'mine', false)", NAME)]),
+    **{
+        f"elements cut by {text}": (custom("app.x"), [wire.run(text, [value])])
+        for text, value in (
+            ("select set_config(x, 'mine', false) from unnest($1::varchar(5)[]) x", b"{app.xyz}"),
+            ("select set_config(x::varchar(5), 'mine', false) from unnest($1::text[]) x", b"{app.xyz}"),
+            ("select set_config(x::varchar(5), 'mine', false) from json_array_elements_text($1) x", b'["app.xyz"]'),
+            ("select set_config((x->>0)::varchar(5), 'mine', false) from json_array_elements($1) x", b'[["app.xyz"]]'),
+        )
+    },
+    "elements cut by their type": (
+        custom(TOO_LONG[:63]),
+        [wire.run("select set_config(x::name::text, 'mine', false) from unnest($1::text[]) x", [f"{{{TOO_LONG}}}".encode()])],
+    ),
     "an argument with blanks": (custom("app.h"), [wire.query("select corner_blank('h ')")]),
     "a long argument": (custom("app." + "y" * 63), [wire.query(f"select corner_cut('{'y' * 80}')")]),
     "a letter": (custom("app.h"), [wire.query("select corner_letter('hyz')")]),

@@ -218,6 +218,8 @@ def test_pins_are_promised_within_a_transaction(start_pooler: Callable[..., stac
         stack.wait_until(lambda: not wire.errors(second.query(make)) or second.query("rollback") is None, "the promise has ended")
         assert wire.errors(first.query("create temp table mine (n int)")) == ["53300"]
         assert wire.errors(second.query("select * from mine")) == []
+        assert wire.errors(first.query("prepare p as select 1")) == ["53300"]
+        assert wire.errors(first.query("begin; create temp table mine (n int) on commit drop; commit")) == []
 
 
 @pytest.fixture
