@@ -305,7 +305,7 @@ class Broker:
         if client.subscription is not None:
             client.subscription.leave()
         client.pool.client_gone(client, self.relay.now)
-        if client.blind:
+        if client.overturns:
             self.catalogs_settled(client)
         self.clients.pop(client.cancel_key, None)
         self.counts.leave(client.database.name, client.user)

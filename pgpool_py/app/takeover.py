@@ -28,7 +28,7 @@ from pgpool_py.frontend.gate import Peer
 from pgpool_py.pool.states import ClientState
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
-from pgpool_py.session.naming import Names
+from pgpool_py.session.naming import NO_EPOCH, Names
 from pgwire import ScramKeys
 
 if TYPE_CHECKING:
@@ -36,18 +36,17 @@ if TYPE_CHECKING:
     from pgpool_py.app.pooler import Pooler
 
 AGAIN = 0.02  # seconds between two looks for clients that can go
-NO_EPOCH = -1  # the statements of a client that was taken over: who knows what has changed meanwhile
 LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
 _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
 _NAMES = """
     again ahead all_back awaiting behind bound broken brought cancel_key cancel_secret cause clearing close_needed
-    closed connect_time context database deadline difference_error deviation differing ending fd idle_since interest
-    keeps_server kept last_server leaving names noticed number out parse_note passing peer pool prepared query_count
-    query_start reading relay request_time server settings skipping stage start startup state subscription tail takers tls told
-    touched transaction_count transaction_start transaction_time unnamed user value_at value_since values wait_start
-    wait_time wrote
+    closed connect_time context database deadline deviation difference_error differing ending fd idle_since interest
+    keeps_server kept last_server leaving names noticed number out overturns parse_note passing peer pool prepared
+    query_count query_start reading relay request_time server settings skipping stage start startup state subscription
+    tail takers temporaries tls told touched transaction_count transaction_start transaction_time transient unnamed
+    user value_at value_since values wait_start wait_time wrote
 """
 _KNOWN = frozenset(_NAMES.split())
 

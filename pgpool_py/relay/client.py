@@ -265,7 +265,12 @@ class Client(Reader):
             self.blind = self.makes_events = False
             self.makes = 0
             self.makes_settings = frozenset()
-            self.relay.broker.catalogs_settled(self)
+            if self.transient:
+                self.has_temporaries(self.temporaries - self.transient)
+                self.transient = frozenset()
+            if self.overturns:
+                self.overturns = False
+                self.relay.broker.catalogs_settled(self)
 
     def count_time(self, transaction_ended: bool) -> None:
         """The server is ready, or taken away: what ran since the last time goes into the statistics."""

@@ -226,6 +226,7 @@ class Keeper(Noter):
         self.brought = False
         self.prepared = 0
         self.takers = frozenset()
+        self.temporaries = frozenset()
         if sequences.forget(self, server):
             holding.let_go(self, server)
         empty = {name: b"" for name in self.settings.custom if name not in self.startup.values and name not in server.defaults}

@@ -16,6 +16,9 @@ cdef class Noter(Returner):
     cdef public long prepared
     cdef public frozenset takers
     cdef public bint blind
+    cdef public bint overturns
+    cdef public frozenset temporaries
+    cdef public frozenset transient
     cdef public long makes
     cdef public bint brought
     cdef public bint makes_events

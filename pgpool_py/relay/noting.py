@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from pgpool_py.relay.pinning import CAUSE
+from pgpool_py.relay.pinning import CAUSE, ENDS_ITSELF
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
 from pgpool_py.session import flags
@@ -24,6 +24,7 @@ from pgpool_py.session.mentions import amid_data, candidates, makes_code
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
+from pgpool_py.session.temporaries import private
 from pgwire import Bind, PeerViolation
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -68,7 +69,9 @@ class Noter(Returner):
     `touched`              custom settings that it has made, where nothing else of its session is kept
     `prepared`             what its SQL PREPAREs may do when they are executed; `takers`: what those of them do that set what they
                            are given the name of
-    `blind`                its transaction changed the catalogs: its own texts are judged without them
+    `blind`                its transaction changed the catalogs: its own texts are judged without them; `overturns`: others may
+                           meet that; `temporaries`: tables that nobody else meets, `transient` those of them that end with
+                           the transaction
     `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
                            `makes_settings`: these
     `brought`              it made something that runs code
@@ -83,6 +86,9 @@ class Noter(Returner):
         self.prepared = 0
         self.takers: frozenset[Effects] = frozenset()
         self.blind = False
+        self.overturns = False
+        self.temporaries: frozenset[bytes] = frozenset()
+        self.transient: frozenset[bytes] = frozenset()
         self.makes = 0
         self.brought = False
         self.makes_events = False
@@ -104,7 +110,11 @@ class Noter(Returner):
             if SETS.search(text) is not None:
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named
-            self.changes_catalogs(server)
+            before = self.temporaries
+            after = private(text, verdict, before) if self.context.keeping else None
+            self.changes_catalogs(server, after)
+            if after is not None and ENDS_ITSELF.search(text) is not None:
+                self.transient |= after - before
             databases = left_alone(text)
             if databases:
                 self.relay.broker.leave_databases(self, databases)
@@ -158,10 +168,29 @@ class Noter(Returner):
         if server.changed is not None:
             server.changed |= names
 
-    def changes_catalogs(self, server: Server) -> None:
-        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing."""
+    def changes_catalogs(self, server: Server, temporaries: frozenset[bytes] | None) -> None:
+        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing; with *temporaries* (see
+        `private`) nothing for this client alone."""
         self.blind = True
+        if temporaries is not None:
+            self.has_temporaries(temporaries)
+            return
+        self.overturns = True
         if server.status == IDLE:
+            self.relay.broker.catalogs_changed(self)
+
+    def has_temporaries(self, temporaries: frozenset[bytes]) -> None:
+        """These are the client's temporary tables from now on."""
+        if temporaries != self.temporaries:
+            self.temporaries = temporaries
+            self.tables_come_or_go()
+
+    def tables_come_or_go(self) -> None:
+        """The client has made or dropped a temporary table: the names in its statements may mean something else."""
+
+    def ends_transaction(self) -> None:
+        """A text that may commit what the transaction has changed of the catalogs goes out."""
+        if self.overturns:
             self.relay.broker.catalogs_changed(self)
 
     def overtaken(self, server: Any, made: int, named: frozenset[bytes]) -> None:

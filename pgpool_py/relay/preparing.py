@@ -132,6 +132,7 @@ class Preparer(Keeper):
         if self.deviation and not names.is_there(server, statement, self.settings, self.deviation):
             if self.asks(server, statement, stage):
                 return None
+        names.apart = bool(self.temporaries)
         describes = portal is None or (self.describes(portal, end, stop) and fits_any_columns(piece(pos, end)))
         there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:
@@ -191,6 +192,10 @@ class Preparer(Keeper):
         """An answer about a statement makes no sense."""
         if self.server is not None:
             self.server.doubt(str(violation))
+
+    def tables_come_or_go(self) -> None:
+        if self.names is not None:
+            self.names.tables_come_or_go()
 
     def plan_changed(self) -> None:
         if self.names is not None:

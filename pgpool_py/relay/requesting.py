@@ -145,7 +145,7 @@ class Requester(Hearer):
                 self.staged(pos).append(extra)
         if self.blind:
             if verdict & TRANSACTION_END:
-                self.relay.broker.catalogs_changed(self)
+                self.ends_transaction()
             verdict |= OPAQUE
         note: Any = None
         if verdict:
@@ -275,7 +275,7 @@ class Requester(Hearer):
             self.start = name_end + 1
         if statement is not None and (statement.verdict or self.blind):
             if self.blind and statement.verdict & TRANSACTION_END:
-                self.relay.broker.catalogs_changed(self)
+                self.ends_transaction()
             note = self.bound_to(server, statement, pos, portal_end, end if whole else 0, note)
             if not whole and statement.verdict & OPAQUE and context.watching:
                 self.overhear(server, piece(pos, stop))
@@ -397,6 +397,7 @@ class Requester(Hearer):
                 # Replies are under way that decide whether this Parse can succeed.
                 return self.wait(server, pos, stop)
             name = piece(pos + 5, name_end)
+            self.names.apart = bool(self.temporaries)
             self.names.parse(server, name, statement, level, self.asks_columns(name, end, stop), self.staged(pos))
             context.client_parse_count += 1
             self.start = end

@@ -39,6 +39,7 @@ CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
+NO_EPOCH = -1  # of a statement of which nobody knows what has changed meanwhile
 FAILED, IN_BLOCK = ord("E"), ord("T")
 BARE = flags.BARE
 SYNC_MESSAGE, FLUSH_MESSAGE = b"S\0\0\0\4", b"H\0\0\0\4"
@@ -61,6 +62,7 @@ class Names:
     `unsettled`  a change is noted that a request under way may yet undo
     `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
     `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
+    `apart`      the client has temporary tables, so that its texts mean something else than others'
     `misled`     the columns are not those that the client was told: its request must fail
     """
 
@@ -70,6 +72,7 @@ class Names:
         self.described: dict[bytes, bytes] = {}
         self.unsettled = False
         self.candidate: Statement | None = None
+        self.apart = False
         self.misled = False
         self.dead: set[Statement] = set()
 
@@ -106,7 +109,7 @@ class Names:
         if existing is not None:
             self._parse_again(server, name, existing, statement, stage)
             return
-        if deviation != AS_OF_SESSION or bare:
+        if deviation != AS_OF_SESSION or bare or self.apart:
             statement = statement.own(context.epoch)
         self.known[name] = statement
         self.described.pop(name, None)
@@ -176,7 +179,7 @@ class Names:
         statement = self.known[name]
         context = self.context
         if server.status != FAILED and not server.expected.failed:
-            alike = _shareable(server, statement, settings, deviation)
+            alike = not self.apart and _shareable(server, statement, settings, deviation)
             if not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
                 statement = self.known[name] = statement.own(statement.epoch)
@@ -234,6 +237,11 @@ class Names:
             statement.columns = told
         if kind != COLUMNS and name is not None and self.known.get(name) is statement:
             self.described[name] = statement.columns
+
+    def tables_come_or_go(self) -> None:
+        """Temporary tables of the client's own: all its statements may mean something else, and only its own."""
+        for name, statement in self.known.items():
+            self.known[name] = statement.own(NO_EPOCH)
 
     def plan_changed(self) -> None:
         """The server refused a statement because its columns have changed."""

@@ -86,3 +86,34 @@ def test_what_was_read_counts_on_while_no_server_is_to_be_had(start_pooler: Star
         client.query("select 2")
         assert prepared() == [b"1"]
         client.query("drop table plain")
+
+
+PRIVATE = {
+    "on commit drop": ("begin", "create temp table private_one (n int) on commit drop", "table private_one", "end"),
+    "dropped": ("create temp table private_one as select 1 as n", "create index on private_one (n)", "drop table private_one"),
+    "upkeep": ("analyze watched",),
+}
+
+
+@pytest.mark.parametrize("texts", PRIVATE.values(), ids=PRIVATE.keys())
+def test_temporary_tables_cost_nobody_else_anything(
+    start_pooler: Start, direct: Callable[..., RawClient], admin: RawClient, texts: tuple[str, ...]
+) -> None:
+    """What others say stays plain: there is no look and no reset behind it."""
+    with direct() as owner:
+        owner.query("create table if not exists watched (n int)")
+    pooler = start_pooler(databases={"two": "pool_size=2"})
+    read = "select n from watched"
+    with pooler.connect("two") as client, pooler.connect("two") as other:
+        other.query(read)
+        for _ in range(3):
+            for text in texts:
+                assert wire.errors(client.query(text)) == [], text
+                other.query("begin")
+                other.query(read)
+                pid = other.ask("select pg_backend_pid()")
+                other.query("commit")
+                with pooler.connect("two") as third:
+                    third.query("select 1")  # whoever had to be waited for has been
+                last = admin.ask(f"select query from pg_stat_activity where pid = {pid}")
+                assert last in ("commit", "select 1"), last
