@@ -241,7 +241,10 @@ class Names:
     def tables_come_or_go(self) -> None:
         """Temporary tables of the client's own: all its statements may mean something else, and only its own."""
         for name, statement in self.known.items():
-            self.known[name] = statement.own(NO_EPOCH)
+            if statement.private:
+                statement.epoch = NO_EPOCH  # it may be on a bare server, under this name
+            else:
+                self.known[name] = statement.own(NO_EPOCH)
 
     def plan_changed(self) -> None:
         """The server refused a statement because its columns have changed."""
