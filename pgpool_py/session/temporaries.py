@@ -13,7 +13,7 @@ from pgpool_py.session import flags
 _NAME = rb"(?:pg_temp\s*+\.\s*+)?(\"(?:[^\"]|\"\")++\"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*+)"
 _TEMPORARY = rb"(?:(?:local|global)\s++)?temp(?:orary)?\s++"
 _CREATES = re.compile(rb"\s*+create\s++" + _TEMPORARY + rb"table\s++(?:if\s++not\s++exists\s++)?" + _NAME, re.IGNORECASE)
-_SELECTS = re.compile(rb"\binto\s++" + _TEMPORARY + rb"(?:table\s++)?" + _NAME, re.IGNORECASE)
+_SELECTS = re.compile(rb"\s*+(?:select|with)\b.*\binto\s++" + _TEMPORARY + rb"(?:table\s++)?" + _NAME, re.IGNORECASE | re.DOTALL)
 _DROPS = re.compile(rb"\s*+drop\s++table\s++(?:if\s++exists\s++)?(.*+)", re.IGNORECASE | re.DOTALL)
 _DROPPED = re.compile(rb"\s*+" + _NAME + rb"\s*+(,|(?:cascade|restrict)?\s*+;?\s*+\Z)", re.IGNORECASE)
 _INDEXES = re.compile(
@@ -31,7 +31,7 @@ def private(text: bytes, verdict: int, own: frozenset[bytes]) -> frozenset[bytes
     """
     if verdict & flags.DIRTY & ~flags.PIN != flags.DDL:
         return None
-    made = _CREATES.match(text) or _SELECTS.search(text)
+    made = _CREATES.match(text) or _SELECTS.match(text)
     if made is not None:
         return own | {_known(made[1])} if len(own) < _MANY else None
     if _STORES.match(text) is not None:

@@ -50,6 +50,8 @@ def test_temporary_tables_are_their_owners(text: str, after: frozenset[bytes]) -
         "create trigger mine before insert on mine for each row execute function f()",
         "alter table mine add n int",
         "comment on table mine is 'x'",
+        "create or replace function f() returns void language sql as $$ select 1 into temp new $$",
+        "create function temp() returns void language sql as 'select 1 into temp new'",
     ],
 )
 def test_any_other_ddl_is_everybodys(text: str) -> None:
