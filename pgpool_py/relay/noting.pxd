@@ -35,7 +35,6 @@ cdef class Noter(Returner):
     cpdef object names_executed(self, bytes text)
     cpdef list statement_effects(self)
     cpdef frozenset statement_names(self)
-    cpdef bint sets_by_parameter(self)
     cpdef long touch(self, Server server, long bits, object found, object values, long made, frozenset named)
     cpdef define(self, Server server, object found, object values, long made, frozenset named)
     cpdef deviates(self, Server server, object names)

@@ -222,7 +222,8 @@ class Noter(Returner):
             did |= UNREAD
         if did & SETTINGS:
             did |= OPAQUE
-            if (self.takers or self.sets_by_parameter()) and not executed_in_full(text):
+            takes_names = self.takers or any([found.takes_names for found in self.statement_effects()])
+            if takes_names and not executed_in_full(text):
                 did |= DYNAMIC
         return did
 
@@ -243,10 +244,6 @@ class Noter(Returner):
     def statement_names(self) -> frozenset[bytes]:
         """The custom settings that their texts mention."""
         return frozenset()
-
-    def sets_by_parameter(self) -> bool:
-        """Whether one of them sets what is named by a parameter of it."""
-        return False
 
     def touch(self, server: Server, bits: int, found: Effects, values: Values, made: int, named: frozenset[bytes]) -> int:
         """Add to the question what a text does, and what it has *made*, and *named*; the bits that remain when it turns out to do

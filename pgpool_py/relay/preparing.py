@@ -310,9 +310,6 @@ class Preparer(Keeper):
                     named |= candidates(statement.body[: statement.body.find(b"\0")])
         return named
 
-    def sets_by_parameter(self) -> bool:
-        return any([found.takes_names for found in self.statement_effects()])
-
     def statement_effects(self) -> list[Effects]:
         known = [] if self.names is None else self.names.known.values()
         return [

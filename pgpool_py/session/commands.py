@@ -73,7 +73,7 @@ def commands(
 _MAKING = re.compile(rb"\bexecute\b|set_config", re.IGNORECASE)
 
 
-def changes_by_cast(tokens: Sequence[Token]) -> bool:
+def _changes_by_cast(tokens: Sequence[Token]) -> bool:
     """Whether a cast among *tokens* may change a name: any but those to the types that hold it as it is, and arrays of them."""
     for i, token in enumerate(tokens):
         if token != ("other", b":") or tokens[i - 1] == token:
@@ -203,7 +203,7 @@ class _Reader:
     def is_of_arguments(self, at: int, tokens: list[Token]) -> bool:
         """Whether the expression picks something out of what a function of arguments returns, and changes nothing of it:
         `el->>0 from json_array_elements($1) el`. The name then stands in the argument as it is."""
-        if any(kind == "other" and value not in _PICKS for kind, value in tokens) or changes_by_cast(tokens):
+        if any(kind == "other" and value not in _PICKS for kind, value in tokens) or _changes_by_cast(tokens):
             return False
         source = self.source(at)
         if len(source) < 4 or source[0][1].lower() not in SPREADING - self.own:
@@ -217,7 +217,7 @@ class _Reader:
         if not {value.lower() for _, value in behind}.isdisjoint(_MORE_SOURCES):
             return False
         for part in split(inner, comma):
-            if changes_by_cast(part):
+            if _changes_by_cast(part):
                 return False
             cast = next((i for i, token in enumerate(part) if token == ("other", b":")), len(part))
             made = self.evaluator.value(part[:cast])

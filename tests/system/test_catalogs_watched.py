@@ -96,15 +96,14 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("texts", PRIVATE.values(), ids=PRIVATE.keys())
-def test_temporary_tables_cost_nobody_else_anything(
-    start_pooler: Start, direct: Callable[..., RawClient], admin: RawClient, texts: tuple[str, ...]
-) -> None:
-    """What others say stays plain: there is no look and no reset behind it."""
-    with direct() as owner:
+def test_temporary_tables_cost_nobody_else_anything(start_pooler: Start, admin: RawClient, texts: tuple[str, ...]) -> None:
+    """What others say stays plain, in a database without other tests' code: there is no look and no reset behind it."""
+    databases = {"two": "dbname=postgres pool_size=2"}
+    with start_pooler(databases=databases).connect("two", stack.ADMIN) as owner:
         owner.query("create table if not exists watched (n int)")
-    pooler = start_pooler(databases={"two": "pool_size=2"})
+    pooler = start_pooler(databases=databases)
     read = "select n from watched"
-    with pooler.connect("two") as client, pooler.connect("two") as other:
+    with pooler.connect("two", stack.ADMIN) as client, pooler.connect("two", stack.ADMIN) as other:
         other.query(read)
         for _ in range(3):
             for text in texts:
@@ -113,7 +112,7 @@ def test_temporary_tables_cost_nobody_else_anything(
                 other.query(read)
                 pid = other.ask("select pg_backend_pid()")
                 other.query("commit")
-                with pooler.connect("two") as third:
+                with pooler.connect("two", stack.ADMIN) as third:
                     third.query("select 1")  # whoever had to be waited for has been
                 last = admin.ask(f"select query from pg_stat_activity where pid = {pid}")
                 assert last in ("commit", "select 1"), last
