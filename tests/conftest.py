@@ -1,7 +1,9 @@
 """What every test can ask for: a real PostgreSQL, a database of its own, a pooler. And the run's header."""
 
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +102,12 @@ def start_pooler(request: pytest.FixtureRequest) -> Iterator[StartPooler]:
             return pooler
 
         yield start
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that every user can reach. Not below pytest's own: those each run of pytest makes private again."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        yield folder

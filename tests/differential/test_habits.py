@@ -232,7 +232,6 @@ def test_pg_dump_is_the_same(world: World) -> None:
 def test_pg_restore_restores(world: World, tmp_path: Path) -> None:
     """A database dumped and restored through the pooler, by two jobs at a time, dumps as before."""
     file = str(tmp_path / "dump")
-    tmp_path.chmod(0o755)
     run("pg_dump", "--enable-row-security", "--format=custom", f"--file={file}", world.uri("two"))
     run("pg_restore", "--jobs=2", "--no-owner", f"--dbname={world.uri('restored')}", file)
     with psycopg.connect(world.uri(database=RESTORED), autocommit=True) as connection:

@@ -26,14 +26,6 @@ auth_type = trust
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A directory that an unprivileged child can enter."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    return tmp_path
-
-
 def check(folder: Path, text: str) -> tuple[int, str]:
     path = folder / "pooler.ini"
     path.write_text(text)
@@ -42,9 +34,9 @@ def check(folder: Path, text: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_good_configuration_passes(folder: Path) -> None:
+def test_good_configuration_passes(open_path: Path) -> None:
     """A good file is 0, and says so."""
-    code, said = check(folder, GOOD)
+    code, said = check(open_path, GOOD)
     assert code == 0 and "pooler.ini" in said
 
 
@@ -69,31 +61,31 @@ def test_good_configuration_passes(folder: Path) -> None:
         ("[users]\nbad = no_such=1", ["pooler.ini:11:", "bad", "no_such"]),
     ],
 )
-def test_fault_is_named(folder: Path, line: str, words: list[str]) -> None:
+def test_fault_is_named(open_path: Path, line: str, words: list[str]) -> None:
     """Each kind of fault: exit 1, and the message has all that is needed to mend it."""
-    code, said = check(folder, GOOD + line + "\n")
+    code, said = check(open_path, GOOD + line + "\n")
     assert code == 1
     assert [word for word in words if word not in said] == [], said
     assert "Traceback" not in said
 
 
-def test_all_faults_are_named_at_once(folder: Path) -> None:
+def test_all_faults_are_named_at_once(open_path: Path) -> None:
     """Three faults are three lines, not the first only."""
-    code, said = check(folder, GOOD + "one = 1\ntwo = 2\ndefault_pool_size = x\n")
+    code, said = check(open_path, GOOD + "one = 1\ntwo = 2\ndefault_pool_size = x\n")
     assert code == 1
     assert all(f"pooler.ini:{number}:" in said for number in (10, 11, 12)), said
 
 
-def test_missing_file_is_named(folder: Path) -> None:
+def test_missing_file_is_named(open_path: Path) -> None:
     """A file that is not there is named, with exit code 1."""
-    done = run_cli("--check", folder / "nowhere.ini")
+    done = run_cli("--check", open_path / "nowhere.ini")
     assert done.returncode == 1 and "nowhere.ini" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01", b"\x7fELF\x02\x01", b"", b"\x00" * 100])
-def test_binary_file_is_refused(folder: Path, content: bytes) -> None:
+def test_binary_file_is_refused(open_path: Path, content: bytes) -> None:
     """A file of something else ends in a message, not in a traceback."""
-    path = folder / "pooler.ini"
+    path = open_path / "pooler.ini"
     path.write_bytes(content)
     path.chmod(0o644)
     done = run_cli("--check", path)
