@@ -54,7 +54,7 @@ def test_pins_tell_what_lives_on_the_server(shared: Pooler) -> None:
         assert (pin["application_name"], pin["user"]) == ("temporary", stack.OWNER)
         assert "temp" in str(pin["reason"]).lower() and int(str(pin["age"])) >= 0 and pin["link"]
         client.query("drop table mine")
-        assert pooler.show("PINS") == []
+        stack.wait_until(lambda: pooler.show("PINS") == [], "looked, after the answer")
 
 
 def test_pins_tell_of_a_sequence_value(shared: Pooler) -> None:
