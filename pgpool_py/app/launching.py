@@ -14,7 +14,7 @@ from pgpool_py.backend.query import QueryFailed, Row, ask
 from pgpool_py.backend.target import ServerLogin
 from pgpool_py.observe.log import Log, label
 from pgpool_py.relay._io import clock
-from pgpool_py.session.catalog import DEFAULTS_QUERY
+from pgpool_py.session.catalog import defaults_query
 from pgpool_py.session.look import Finding, question_of_start, read
 from pgpool_py.session.settings import is_tracked
 
@@ -22,16 +22,17 @@ from pgpool_py.session.settings import is_tracked
 async def look_at_catalogs(place: Place, login: ServerLogin, limit: float | None, log: Log) -> None:
     """At each new server: what its settings are, and has the database's code changed since it was read?"""
     catalogs = place.catalogs
+    query = defaults_query(login.parameters.get(b"server_version", b""))
     if catalogs is NOT_READ:
         with contextlib.suppress(QueryFailed):
             async with asyncio.timeout(limit):
-                place.learn_defaults(await ask(login.sock, DEFAULTS_QUERY))
+                place.learn_defaults(await ask(login.sock, query))
         return
     doubts = catalogs.doubts
     defaults: list[Row] = []
     try:
         async with asyncio.timeout(limit):
-            defaults += await ask(login.sock, DEFAULTS_QUERY)
+            defaults += await ask(login.sock, query)
             if await catalogs.read(lambda text: ask(login.sock, text)):
                 log.debug(f"catalogs of database {place.pool.database} were read")
             with contextlib.suppress(QueryFailed):  # then they pass for the clients' own

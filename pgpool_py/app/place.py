@@ -87,8 +87,9 @@ class Place:
         return names.join(CUSTOM_DEFAULTS_QUERY)
 
     def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
-        """Take in the settings of a new server, as (name, value)."""
-        defaults = {name.lower(): (name, value or b"") for name, value in rows if name is not None}
+        """Take in the settings of a new server, as (name, value), or (name, value, whether its user may not set it)."""
+        defaults = {name.lower(): (name, value or b"") for name, value, *_ in rows if name is not None}
+        self.context.forbidden = frozenset([row[0] for row in rows if row[0] is not None and row[2:] == (b"t",)])
         if defaults != self.defaults:
             self.defaults = defaults
             self.idle_timeout = seconds(defaults.get(IDLE_TIMEOUT, (b"", b""))[1])

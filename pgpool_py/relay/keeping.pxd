@@ -20,3 +20,4 @@ cdef class Keeper(Noter):
     cpdef abandon(self, Server server)
     cpdef forget(self, Server server)
     cpdef object lasting(self, Server server)
+    cpdef bint is_forbidden(self, Server server)

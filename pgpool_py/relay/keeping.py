@@ -18,7 +18,7 @@ from pgpool_py.relay.noting import Noter
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
+from pgpool_py.session.look import FORBIDDEN, UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS
 from pgpool_py.session.statements import SessionContext
 from pgwire import DataRow, PeerViolation
@@ -178,7 +178,9 @@ class Keeper(Noter):
             self.channels_found(server, set(finding.channels))
         if question.statements:
             self.statements_found(server, set(finding.statements))
-        if question.held or question.objects or self.unknowable:
+        if not context.forbidden.isdisjoint(actual) and self.is_forbidden(server):
+            finding.pins.append(FORBIDDEN)
+        if question.held or question.objects or self.unknowable or finding.pins:
             self.pin_for(server, finding)
         self.pool.promised.discard(self)
 
@@ -209,6 +211,12 @@ class Keeper(Noter):
                 server.define(question.candidates)
             if question.hidden and self.context.exact:
                 server.condemn(question.hidden, self.cause)
+
+    def is_forbidden(self, server: Server) -> bool:
+        """Whether what is in force can neither be set nor taken back by the user that servers are logged in as: it took another
+        role, or a function of somebody else's (manual, SET ROLE)."""
+        start, now = server.start.values, server.in_force.values
+        return any([now.get(name) != start.get(name) for name in self.context.forbidden])
 
     def channels_found(self, server: Server, channels: set[bytes]) -> None:
         """The session listens to these."""

@@ -29,14 +29,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
-from pgpool_py.session.catalog_queries import DEFAULTS_QUERY, FACTS_QUERY, FINGERPRINT_QUERY
+from pgpool_py.session.catalog_queries import FACTS_QUERY, FINGERPRINT_QUERY, defaults_query
 from pgpool_py.session.code_facts import CodeFacts
 from pgpool_py.session.expressions import KNOWN
 from pgpool_py.session.graph import ANY_ARGUMENT, PASSED_ON, READER, Function, Graph
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.scan import NAMES, Scanner
 
-__all__ = ["DEFAULTS_QUERY", "FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "facts_from_rows"]
+__all__ = ["FACTS_QUERY", "FINGERPRINT_QUERY", "DatabaseFacts", "defaults_query", "facts_from_rows"]
 
 Value = bytes | str | None
 

@@ -7,6 +7,8 @@ reads) fails the reading instead of holding it up.
 
 from __future__ import annotations
 
+import re
+
 _SETTINGS = """\
 set local search_path = pg_catalog;
 set local lock_timeout = '500ms';
@@ -14,12 +16,26 @@ set local statement_timeout = 0;
 set local standard_conforming_strings = on;
 """
 
-# Rows (name, value): what a session starts with. Names as the server spells them.
-DEFAULTS_QUERY = (
-    "SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
-    " WHERE s.context OPERATOR(pg_catalog.=) ANY"
-    " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
-)
+_MAY_SET_FROM = 15  # the version of PostgreSQL from which on GRANT SET ON PARAMETER exists
+
+
+def defaults_query(server_version: bytes) -> str:
+    """What asks for rows (name, value, forbidden): what a session starts with, and whether its own user may not set that.
+
+    Names are as the server spells them; *server_version* as it reports it.
+    """
+    major = re.match(rb"\d+", server_version)
+    if major is not None and int(major[0]) >= _MAY_SET_FROM:
+        may_set = "pg_catalog.has_parameter_privilege(session_user, s.name, 'SET')"
+    else:
+        may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user)"
+    return (
+        "SELECT s.name, pg_catalog.current_setting(s.name),"
+        f" CASE WHEN s.context OPERATOR(pg_catalog.=) 'superuser' THEN NOT {may_set} END"
+        " FROM pg_catalog.pg_show_all_settings() s WHERE s.context OPERATOR(pg_catalog.=) ANY"
+        " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
+    )
+
 
 # What a new server has of custom settings, which that function does not list: those of ALTER ROLE and ALTER DATABASE, and any of
 # the names in the array that stands between the two halves.

@@ -24,6 +24,7 @@ TEMPORARY = "temporary object"
 LOCK = "advisory lock"
 CURSOR = "cursor with hold"
 PREPARED = "prepared statement"
+FORBIDDEN = "setting of another role"
 UNKNOWABLE = "code that makes setting names"
 # Others, that no reset ends.
 UNSEEN = "commands that nobody has seen"

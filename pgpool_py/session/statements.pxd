@@ -29,6 +29,7 @@ cdef class SessionContext:
     cdef public int pin_mode
     cdef public double pin_timeout
     cdef public bytes user
+    cdef public frozenset forbidden
     cdef public object placeholders
     cdef public long session_reset
     cdef public bint always_reset

@@ -78,6 +78,7 @@ class SessionContext:
         self.pin_mode = PIN_ALLOW
         self.pin_timeout = 0.0
         self.user = b""  # as whom servers are logged in
+        self.forbidden: frozenset[bytes] = frozenset()  # settings, in the server's spelling, that this user may not set
         self.session_reset = 1
         self.always_reset = False
         self.no_simple_query = False

@@ -12,7 +12,7 @@ from tests.system import wire
 from tests.system.rawclient import Address, RawClient
 from tests.system.stack import wait_until
 
-OWNER, OTHER, ADMIN = "diff_owner", "diff_other", "postgres"
+OWNER, OTHER, BOSS, ADMIN = "diff_owner", "diff_other", "diff_boss", "postgres"
 TEMPLATE, DIRECT, POOLED, RESTORED = "diff_template", "diff_direct", "diff_pooled", "diff_restored"
 JANITOR = {"application_name": "janitor"}
 POOLS = {"one": 1, "two": 2}
@@ -31,7 +31,8 @@ SETTINGS: dict[str, object] = {
 ROLES = (
     f"create role {OWNER} login",
     f"create role {OTHER} login",
-    f"grant {OTHER} to {OWNER}",
+    f"create role {BOSS} superuser noinherit",
+    f"grant {OTHER}, {BOSS} to {OWNER}",
     f"create database {TEMPLATE} owner {OWNER}",
 )
 SCHEMA = (
