@@ -24,7 +24,8 @@ FACTS_INTERVAL = 2.0  # seconds between two looks at the catalogs of a database 
 LONGEST_FACTS_INTERVAL = 60.0
 FACTS_SHARE = 0.01  # of one server's time that these looks take at most
 UNREADABLE = (QueryFailed, ValueError, IndexError)  # what comes of reading them; the last two: rows that are no answer
-CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL
+CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL, or code that may have
+CHANGED_SHARE = 0.05  # of one server's time, after code that may have
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +99,8 @@ class Catalogs:
         if self.reading or self.changing:
             return False
         if any(place.context.facts_stale for place in self.users):
-            return now - self.read_at >= CHANGED_INTERVAL
+            in_doubt = self.learned_at != self.doubts
+            return now - self.read_at >= (CHANGED_INTERVAL if in_doubt else max(CHANGED_INTERVAL, self.cost / CHANGED_SHARE))
         # Where nobody has asked for anything nobody is misjudged; and a server that is left alone may be closed.
         interval = min(max(FACTS_INTERVAL, self.cost / FACTS_SHARE), LONGEST_FACTS_INTERVAL)
         return now - self.read_at >= interval and self._uses() != self.used
