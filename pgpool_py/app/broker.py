@@ -121,7 +121,8 @@ class Broker:
         text = self.config.pgbouncer.server_check_query
         return b"" if text == "<empty>" else text.encode()
 
-    async def _launch(self, place: Place) -> None:
+    async def _launch(self, place: Place, again: bool = True) -> None:
+        """Open one connection; *again*: once more, if it is lost after its login, as any server can be at any time."""
         pool = place.pool
         started = clock()
         self.log.debug("connecting to server", label("S", 0, pool.database, pool.user, place.target(self.config)))
@@ -146,6 +147,9 @@ class Broker:
             # Whatever it was, the pool must know that this connection will not come.
             login.sock.close()
             self._log_launch_failed(login.address, place, f"{what} failed: {error!r}", started)
+            if again and isinstance(error, ConnectionError):
+                await self._launch(place, again=False)
+                return
             pool.connect_failed(f"server conn crashed? {error}", clock())
             self.perform(pool.activate(clock()))
             return

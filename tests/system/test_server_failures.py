@@ -52,6 +52,19 @@ def test_terminated_while_idle_is_unseen(pooler: stack.Pooler, admin: RawClient)
         assert client.ask("select 'still here'") == "still here"
 
 
+def test_terminated_before_it_was_ready(start_pooler: Callable[..., stack.Pooler], admin: RawClient) -> None:
+    """A server that is lost after its login is no failed login, after which nobody tries for a while: there is another."""
+    slow = "pool_size=1 connect_query='select pg_sleep(0.7)'"
+    with start_pooler({"server_login_retry": 100}, databases={"slow": slow}).connect("slow") as client:
+        pid = client.ask("select pg_backend_pid()")
+        terminate(admin, f"pid = {pid}")
+        stack.wait_no_backend(admin, f"pid = {pid}")
+        client.send(wire.query("select 'served'"))
+        stack.wait_backend(admin, "query = 'select pg_sleep(0.7)' and state = 'active'")
+        terminate(admin, "query = 'select pg_sleep(0.7)'")
+        assert wire.values(client.until("Z")) == [b"served"]
+
+
 def test_terminated_in_transaction_ends_session(pooler: stack.Pooler, admin: RawClient) -> None:
     """A client whose transaction is lost must learn of it: its session ends, nothing is silently repeated."""
     client = pooler.connect("one")
