@@ -78,6 +78,9 @@ def peers(world: World) -> Iterator[tuple[World, World]]:
 @pytest.mark.parametrize("script", [pytest.param(script, id=script.name) for script in LIKE_PGBOUNCER])
 def test_level_pgbouncer_is_pgbouncer(peers: tuple[World, World], script: Script) -> None:
     """Under `pgbouncer` each step is answered as PgBouncer answers it, leaks included."""
+    newer = "select current_setting('server_version_num')::int >= 180000"
+    if script.name.startswith("search_path") and peers[0].janitors[0].ask(newer) == "t":
+        pytest.skip("this server reports it, and newer versions of PgBouncer follow it then")
     for world, database in zip(peers, (DIRECT, POOLED), strict=True):
         world.make_equal(str(script))
         world.start_anew(database)
