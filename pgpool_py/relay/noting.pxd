@@ -4,7 +4,7 @@ from pgpool_py.relay.returning cimport Returner
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport Statement
 
-cdef long NOTED, RELEASES, TOLD, CAUSES, DEVIATING, OBJECTS, JUDGED
+cdef long NOTED, RELEASES, TOLD, EXIT_ONLY, CAUSES, DEVIATING, OBJECTS, JUDGED
 cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, MADE, UNREAD, GIVEN, DYNAMIC, FUNCTION, SEED
 cdef int CAUSE, OVERLAP, IDLE
 cdef bytes SEED_NAME

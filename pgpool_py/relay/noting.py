@@ -37,6 +37,7 @@ DDL = flags.DDL
 IDLE = ord("I")
 OBJECTS = flags.OBJECTS
 DEVIATING = flags.DEVIATING
+EXIT_ONLY = flags.TRANSACTION_EXIT_ONLY
 CAUSES = flags.PIN | flags.OPAQUE | flags.STATEMENT | flags.LISTEN
 SETTINGS = flags.SETTINGS
 TRANSACTION_LOCAL = flags.TRANSACTION_LOCAL
@@ -146,7 +147,7 @@ class Noter(Returner):
                 bits = self.touch(server, bits, effects_of(text, verdict, statement), values, made, named)
             elif verdict & TRANSACTION_LOCAL:
                 self.deviates(server, local_names(text, verdict))
-            if bits & CAUSES and not self.pins:
+            if bits & CAUSES and not self.pins and not (verdict & EXIT_ONLY and server.dirty & CAUSES):
                 self.cause = text[:CAUSE]
             if not self.pins:
                 bits &= ~RELEASES

@@ -241,6 +241,11 @@ def test_session_pin_error_refuses(strict: stack.Pooler) -> None:
         assert client.ask("select 1") == "1"
         client.send(wire.query("do $$ begin create temp table mine (a int); end $$"))
         assert b"session_pin" in client.refused().body
+    with strict.connect("one") as client:
+        client.query("begin")
+        client.query("do $$ begin create temp table mine (a int); end $$")
+        client.send(wire.query("commit"))  # after which deferred triggers might do anything, too
+        assert b'temporary object of "do $$' in client.refused().body
     with strict.connect("one", stack.OTHER) as client:  # whose own entry allows it
         assert not wire.errors(client.query("create temp table mine (a int); drop table mine"))
 
