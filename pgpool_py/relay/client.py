@@ -265,6 +265,7 @@ class Client(Reader):
             self.blind = self.makes_events = False
             self.makes = 0
             self.makes_settings = frozenset()
+            self.made_here = frozenset()
             if self.transient:
                 self.has_temporaries(self.temporaries - self.transient)
                 self.transient = frozenset()

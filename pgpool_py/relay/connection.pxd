@@ -70,3 +70,4 @@ cdef class Connection(Member):
     cpdef setting_in_force(self, object note, bytes row)
     cpdef overtaken(self, Connection server, long made, frozenset named)
     cpdef plan_changed(self)
+    cpdef undone(self)

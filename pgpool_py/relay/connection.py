@@ -236,3 +236,6 @@ class Connection(Member):
 
     def plan_changed(self) -> None:
         """The server refused a request because a statement's columns have changed."""
+
+    def undone(self) -> None:
+        """Something has failed, or was rolled back."""

@@ -20,4 +20,6 @@ cdef class Keeper(Noter):
     cpdef abandon(self, Server server)
     cpdef forget(self, Server server)
     cpdef object lasting(self, Server server)
+    cpdef temporary_found(self, bint there)
+    cpdef bint has_own_names(self)
     cpdef bint is_forbidden(self, Server server)

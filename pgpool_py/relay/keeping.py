@@ -18,7 +18,7 @@ from pgpool_py.relay.noting import Noter
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
-from pgpool_py.session.look import FORBIDDEN, UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
+from pgpool_py.session.look import FORBIDDEN, TEMPORARY, UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
 from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS
 from pgpool_py.session.statements import SessionContext
 from pgwire import DataRow, PeerViolation
@@ -178,6 +178,8 @@ class Keeper(Noter):
             self.channels_found(server, set(finding.channels))
         if question.statements:
             self.statements_found(server, set(finding.statements))
+        if question.objects or question.whole:
+            self.temporary_found(TEMPORARY in finding.pins)
         if not context.forbidden.isdisjoint(actual) and self.is_forbidden(server):
             finding.pins.append(FORBIDDEN)
         if question.held or question.objects or self.unknowable or finding.pins:
@@ -211,6 +213,17 @@ class Keeper(Noter):
                 server.define(question.candidates)
             if question.hidden and self.context.exact:
                 server.condemn(question.hidden, self.cause)
+
+    def temporary_found(self, there: bool) -> None:
+        """Whether there are temporary objects, whatever the texts have told."""
+        if not there and self.temporaries:
+            self.has_temporaries(frozenset())
+        elif there != (TEMPORARY in self.pins) and not self.temporaries:
+            self.tables_come_or_go()
+
+    def has_own_names(self) -> bool:
+        """Whether names in its texts may mean objects that only this client has."""
+        return bool(self.temporaries) or TEMPORARY in self.pins
 
     def is_forbidden(self, server: Server) -> bool:
         """Whether what is in force can neither be set nor taken back by the user that servers are logged in as: it took another

@@ -18,6 +18,7 @@ cdef class Noter(Returner):
     cdef public bint blind
     cdef public bint overturns
     cdef public frozenset temporaries
+    cdef public frozenset made_here
     cdef public frozenset transient
     cdef public long makes
     cdef public bint brought

@@ -24,7 +24,7 @@ from pgpool_py.session.mentions import amid_data, candidates, makes_code
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
-from pgpool_py.session.temporaries import private
+from pgpool_py.session.temporaries import Change, private
 from pgwire import Bind, PeerViolation
 
 # Bits of a verdict that stay with the server until the transaction ends.
@@ -71,8 +71,9 @@ class Noter(Returner):
     `prepared`             what its SQL PREPAREs may do when they are executed; `takers`: what those of them do that set what they
                            are given the name of
     `blind`                its transaction changed the catalogs: its own texts are judged without them; `overturns`: others may
-                           meet that; `temporaries`: tables that nobody else meets, `transient` those of them that end with
-                           the transaction
+                           meet that
+    `temporaries`          its temporary tables, as far as its texts have told; `made_here`: those of them that the transaction
+                           has made, `transient`: that end with it
     `makes`                ... and created code that makes names, or runs what nobody has seen; `makes_events`: an event trigger;
                            `makes_settings`: these
     `brought`              it made something that runs code
@@ -89,6 +90,7 @@ class Noter(Returner):
         self.blind = False
         self.overturns = False
         self.temporaries: frozenset[bytes] = frozenset()
+        self.made_here: frozenset[bytes] = frozenset()
         self.transient: frozenset[bytes] = frozenset()
         self.makes = 0
         self.brought = False
@@ -111,11 +113,12 @@ class Noter(Returner):
             if SETS.search(text) is not None:
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named
-            before = self.temporaries
-            after = private(text, verdict, before) if self.context.keeping else None
-            self.changes_catalogs(server, after)
-            if after is not None and ENDS_ITSELF.search(text) is not None:
-                self.transient |= after - before
+            # Where something is under way, it may fail yet, or be rolled back.
+            own = self.temporaries - self.made_here if server.expected.size() else self.temporaries
+            change = private(text, verdict, own) if self.context.keeping else None
+            self.changes_catalogs(server, change)
+            if change is not None and ENDS_ITSELF.search(text) is not None:
+                self.transient |= change[0]
             databases = left_alone(text)
             if databases:
                 self.relay.broker.leave_databases(self, databases)
@@ -169,12 +172,14 @@ class Noter(Returner):
         if server.changed is not None:
             server.changed |= names
 
-    def changes_catalogs(self, server: Server, temporaries: frozenset[bytes] | None) -> None:
-        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing; with *temporaries* (see
+    def changes_catalogs(self, server: Server, change: Change | None) -> None:
+        """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing; with a *change* (see
         `private`) nothing for this client alone."""
         self.blind = True
-        if temporaries is not None:
-            self.has_temporaries(temporaries)
+        if change is not None:
+            made, dropped = change
+            self.made_here |= made
+            self.has_temporaries((self.temporaries | made) - dropped)
             return
         self.overturns = True
         if server.status == IDLE:
@@ -185,6 +190,13 @@ class Noter(Returner):
         if temporaries != self.temporaries:
             self.temporaries = temporaries
             self.tables_come_or_go()
+
+    def undone(self) -> None:
+        if not self.blind:
+            return
+        self.temporaries -= self.made_here
+        self.made_here = frozenset()
+        self.tables_come_or_go()
 
     def tables_come_or_go(self) -> None:
         """The client has made or dropped a temporary table: the names in its statements may mean something else."""

@@ -132,7 +132,7 @@ class Preparer(Keeper):
         if self.deviation and not names.is_there(server, statement, self.settings, self.deviation):
             if self.asks(server, statement, stage):
                 return None
-        names.apart = bool(self.temporaries)
+        names.know(self.has_own_names(), self.blind)
         describes = portal is None or (self.describes(portal, end, stop) and fits_any_columns(piece(pos, end)))
         there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:

@@ -397,7 +397,7 @@ class Requester(Hearer):
                 # Replies are under way that decide whether this Parse can succeed.
                 return self.wait(server, pos, stop)
             name = piece(pos + 5, name_end)
-            self.names.apart = bool(self.temporaries)
+            self.names.know(self.has_own_names(), self.blind)
             self.names.parse(server, name, statement, level, self.asks_columns(name, end, stop), self.staged(pos))
             context.client_parse_count += 1
             self.start = end

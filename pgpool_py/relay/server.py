@@ -57,7 +57,7 @@ LARGEST = 0x7FFFFFFE
 PLAIN_TAGS = frozenset(
     int.from_bytes(tag, "big")
     for tag in (
-        b"SELE", b"INSE", b"UPDA", b"DELE", b"MERG", b"BEGI", b"STAR", b"COMM", b"ROLL", b"SAVE", b"RELE", b"COPY",
+        b"SELE", b"INSE", b"UPDA", b"DELE", b"MERG", b"BEGI", b"STAR", b"COMM", b"SAVE", b"RELE", b"COPY",
         b"FETC", b"DECL", b"MOVE", b"SHOW", b"NOTI", b"EXPL", b"LOCK", b"VALU", b"TRUN", b"ANAL", b"VACU", b"CHEC", b"CLOS",
     )
 )  # fmt: skip
@@ -82,6 +82,7 @@ FORESEEN = {
     b"DISCARD TEMP": flags.CLEANUP,
     b"LOAD": flags.LIBRARY,
     b"CALL": -1,  # the verdict knows what is called
+    b"ROLLBACK PREPARED": -1,
 }
 
 
@@ -318,6 +319,8 @@ class Server(Upkeep):
                 self.doubt(f"an error that answers nothing: {words.decode(errors='replace')}")
                 return None
             return b"" if self.client is not None and self.client.keeps_idly() else None
+        if self.client is not None:
+            self.client.undone()
         if head == OWED_QUERY + SKIP:
             self.step_error = body
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
@@ -372,6 +375,9 @@ class Server(Upkeep):
                 self.client.reset_all(tag == b"DEALLOCATE ALL")
             else:
                 self.statements.clear()
+        elif tag == b"ROLLBACK":
+            if self.client is not None:
+                self.client.undone()
         elif tag == b"DEALLOCATE" and isinstance(note, tuple):
             if self.client is not None:
                 self.client.deallocated(note)

@@ -53,7 +53,7 @@ CUSTOM_DEFAULTS_QUERY = (
 #   opaque    nothing can be known about name
 #   type      detail: oid
 #   unnamed   text: functions that run without being named
-#   event     text: a function that runs with DDL
+#   event     text: a function that runs with DDL, or checks what it says of foreign data
 #   names     text: code, or quoted names, that name reaches
 #   relation  the same, where name is a relation's, or a function's that can be written as a column's
 #   filled    text: the same, but only whoever changes rows of the table name reaches it
@@ -175,6 +175,9 @@ union all
 select distinct 'event', '', '', quote_ident(p.proname)
   from pg_event_trigger e join pg_proc p on p.oid = e.evtfoid where e.evtenabled <> 'D' and e.evtevent <> 'login'
 union all
+select distinct 'event', '', '', quote_ident(p.proname)
+  from pg_foreign_data_wrapper w join pg_proc p on p.oid = w.fdwvalidator where p.oid >= 16384
+union all
 select distinct 'unnamed', '', '', quote_ident(p.proname)
   from (select oprcode::oid from pg_operator where oid >= 16384
         union select castfunc from pg_cast where oid >= 16384
@@ -228,6 +231,7 @@ FINGERPRINT_QUERY = (
             _versions("pg_cast", _OURS),
             _versions("pg_amproc", _OURS),
             _versions("pg_event_trigger"),
+            _versions("pg_foreign_data_wrapper"),
             _versions("pg_statistic_ext"),
             _versions("pg_extension"),
             f"""\

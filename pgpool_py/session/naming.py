@@ -62,7 +62,8 @@ class Names:
     `unsettled`  a change is noted that a request under way may yet undo
     `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
     `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
-    `apart`      the client has temporary tables, so that its texts mean something else than others'
+    `apart`      the client has temporary objects, so that its texts mean something else than others'
+    `blind`      its transaction has changed the catalogs, which only its own statements may see before the commit
     `misled`     the columns are not those that the client was told: its request must fail
     """
 
@@ -73,8 +74,14 @@ class Names:
         self.unsettled = False
         self.candidate: Statement | None = None
         self.apart = False
+        self.blind = False
         self.misled = False
         self.dead: set[Statement] = set()
+
+    def know(self, apart: bool, blind: bool) -> None:
+        """What the client's own names mean, before one is parsed or placed."""
+        self.apart = apart
+        self.blind = blind
 
     def must_wait(self, server: Any) -> bool:
         """Whether what a name means now depends on requests of earlier batches that are not answered yet."""
@@ -109,7 +116,7 @@ class Names:
         if existing is not None:
             self._parse_again(server, name, existing, statement, stage)
             return
-        if deviation != AS_OF_SESSION or bare or self.apart:
+        if deviation != AS_OF_SESSION or bare or self.apart or self.blind:
             statement = statement.own(context.epoch)
         self.known[name] = statement
         self.described.pop(name, None)
@@ -179,10 +186,13 @@ class Names:
         statement = self.known[name]
         context = self.context
         if server.status != FAILED and not server.expected.failed:
-            alike = not self.apart and _shareable(server, statement, settings, deviation)
+            alike = not (self.apart or self.blind) and _shareable(server, statement, settings, deviation)
+            epoch = NO_EPOCH if self.blind and statement not in server.statements else statement.epoch
             if not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
-                statement = self.known[name] = statement.own(statement.epoch)
+                statement = self.known[name] = statement.own(epoch)
+            elif epoch == NO_EPOCH:
+                statement.epoch = epoch  # it is its client's own
             if statement.epoch != context.epoch:
                 renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
                 if renewed is None:

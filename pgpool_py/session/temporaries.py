@@ -24,24 +24,28 @@ _STORES = re.compile(rb"\s*+(?:analy[sz]e|vacuum|reindex|cluster)\b", re.IGNOREC
 _MANY = 100
 
 
-def private(text: bytes, verdict: int, own: frozenset[bytes]) -> frozenset[bytes] | None:
-    """The client's temporary tables after *text*, of which *own* were known before; None: it changes what others may meet.
+_NONE: frozenset[bytes] = frozenset()
+Change = tuple[frozenset[bytes], frozenset[bytes]]
+
+
+def private(text: bytes, verdict: int, own: frozenset[bytes]) -> Change | None:
+    """Which temporary tables *text* makes, and which of *own*, the client's, it drops; None: it changes what others may meet.
 
     Of several statements, or where code may run, the verdict says more than DDL.
     """
     if verdict & flags.DIRTY & ~flags.PIN != flags.DDL:
         return None
-    made = _CREATES.match(text) or _SELECTS.match(text)
+    made = (_CREATES.match(text) or _SELECTS.match(text)) if verdict & flags.PIN else None
     if made is not None:
-        return own | {_known(made[1])} if len(own) < _MANY else None
+        return (frozenset((_known(made[1]),)), _NONE) if len(own) < _MANY else None
     if _STORES.match(text) is not None:
-        return own
+        return _NONE, _NONE
     index = _INDEXES.match(text)
     if index is not None:
-        return own if _known(index[2]) in own else None
+        return (_NONE, _NONE) if _known(index[2]) in own else None
     drops = _DROPS.match(text)
-    dropped = _dropped(drops[1]) if drops is not None else frozenset()
-    return own - dropped if dropped and dropped <= own else None
+    dropped = _dropped(drops[1]) if drops is not None else _NONE
+    return (_NONE, dropped) if dropped and dropped <= own else None
 
 
 def _dropped(text: bytes) -> frozenset[bytes]:

@@ -60,6 +60,22 @@ def test_statement_follows_client_to_every_server(pooler: stack.Pooler) -> None:
         assert len(pids) <= 2
 
 
+def test_parsed_behind_ddl_of_its_own_block(
+    start_pooler: Callable[..., stack.Pooler], direct: Callable[..., RawClient]
+) -> None:
+    """The first statement behind it, too, is its client's own: one that is there for others means what it meant before."""
+    with direct() as owner:
+        owner.query("drop table if exists behind_ddl; create table behind_ddl (one int); insert into behind_ddl values (1)")
+    pooler = start_pooler(databases={"one": "pool_size=1"})
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        other.exchange(wire.run("select * from behind_ddl", name="s"))
+        client.query("begin")
+        client.query("alter table behind_ddl add two int default 2")
+        assert rows(client.exchange(wire.run("select * from behind_ddl", name="s"))) == [[b"1", b"2"]]
+        client.query("commit")
+        assert rows(client.exchange(execute("s"))) == [[b"1", b"2"]]
+
+
 def test_same_name_different_texts(pooler: stack.Pooler) -> None:
     """Ten clients use one name for ten texts on one server; each gets its own."""
     clients = [pooler.connect("one") for _ in range(10)]
