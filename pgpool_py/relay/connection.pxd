@@ -66,6 +66,7 @@ cdef class Connection(Member):
     cpdef server_gone(self, bint told)
     cpdef server_closing(self, str reason)
     cpdef bytes own_names(self, bytes message, object note)
+    cpdef types_told(self, object note, bytes types)
     cpdef columns_told(self, object note, bytes body)
     cpdef setting_in_force(self, object note, bytes row)
     cpdef overtaken(self, Connection server, long made, frozenset named)

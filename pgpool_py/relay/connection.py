@@ -225,6 +225,9 @@ class Connection(Member):
         """An error text with the server's statement names replaced by this client's; *note* is that of its request."""
         return message
 
+    def types_told(self, note: Any, types: bytes) -> None:
+        """The types of a statement's parameters, as a ParameterDescription has them; the request for that left *note*."""
+
     def columns_told(self, note: Any, body: bytes | None) -> None:
         """The body of the RowDescription, or None for NoData, to a request which left *note*; the shared buffer is in use."""
 

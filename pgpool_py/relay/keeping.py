@@ -153,6 +153,8 @@ class Keeper(Noter):
         due = {name: value for name, value in self.settings.values.items() if before.get(name) != value}
         if not question.whole:
             owned = in_force({**before, **due}, finding, False, server.defaults, context.user)
+            if self.all_back:
+                owned.update(due)  # what it started with is not what the server says yet
         else:
             owned = {**due, **actual}
             # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)

@@ -11,7 +11,6 @@ cdef long SETTINGS, TOUCHES, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_ST
 cdef class Preparer(Keeper):
     cdef public object names
     cdef public Statement unnamed
-    cdef public tuple bound
     cdef tuple parse_note
     cdef public dict clearing
 
@@ -22,13 +21,10 @@ cdef class Preparer(Keeper):
     cdef bytes failing(self)
     @cython.locals(extra=bytes)
     cdef bytes before(self, Server server, long verdict, bytes text)
-    @cython.locals(statement=Statement, describes=cython.bint)
-    cdef object placed(self, Server server, bytes name, bytes portal, int pos, int end, int stop, list stage)
-    cdef bint asks(self, Server server, Statement statement, list stage) except -1
-    cdef bint describes(self, bytes portal, int start, int stop)
-    cdef bint asks_columns(self, bytes name, int start, int stop)
     @cython.locals(statement=Statement)
-    cdef object tells(self, bytes portal)
+    cdef object placed(self, Server server, bytes name, bint describes, list stage)
+    cdef bint asks(self, Server server, Statement statement, list stage) except -1
+    cdef bint asks_columns(self, bytes name, int start, int stop)
     cdef tuple misled(self)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)

@@ -21,11 +21,11 @@ from pgpool_py.session.effects import Effects
 from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
-from pgpool_py.session.notes import REFUSAL, REPEATED, UNNAMED
+from pgpool_py.session.notes import REFUSAL, TYPES, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
 from pgpool_py.session.statement_texts import names_statements
 from pgpool_py.session.statements import SessionContext
-from pgwire import Bind, PeerViolation
+from pgwire import PeerViolation
 from pgwire.codes import Frontend
 from pgwire.expected import Action, Owed
 
@@ -52,7 +52,6 @@ class Preparer(Keeper):
 
     `names`          those with a name; None: it never had one
     `unnamed`        the one without
-    `bound`          (portal, name, statement) of the last Bind, if that was of a named one
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
     `clearing`       the portals bound to what ends prepared statements: that one of the client's, or None for DEALLOCATE ALL and
                      DISCARD; nothing goes out behind their Execute
@@ -62,7 +61,6 @@ class Preparer(Keeper):
         Keeper.__init__(self, relay, fd, pool, context)
         self.names: Names | None = None
         self.unnamed: Any = None
-        self.bound: Any = None
         self.parse_note: Any = None
         self.clearing: dict[bytes, bytes | None] | None = None
 
@@ -112,13 +110,9 @@ class Preparer(Keeper):
         server.ready = False
         return extra
 
-    def placed(
-        self, server: Server, name: bytes, portal: bytes | None, pos: int, end: int, stop: int, stage: list[bytes]
-    ) -> Any:
-        """What the server calls the client's statement; None: `awaiting` what must be known for that.
-
-        The message from *pos* to *end* of the buffer binds it to *portal*; with None it asks for the columns.
-        """
+    def placed(self, server: Server, name: bytes, describes: bool, stage: list[bytes]) -> Any:
+        """What the server calls the client's statement, which *describes*, asks for the columns, or binds it; None: `awaiting`
+        what must be known for that."""
         names = self.names
         assert names is not None
         statement = names.known[name]
@@ -133,7 +127,6 @@ class Preparer(Keeper):
             if self.asks(server, statement, stage):
                 return None
         names.know(self.has_own_names(), self.blind)
-        describes = portal is None or (self.describes(portal, end, stop) and fits_any_columns(piece(pos, end)))
         there = names.place(server, name, self.settings, self.deviation, describes, stage)
         if there is None:
             server.ready = False
@@ -151,23 +144,10 @@ class Preparer(Keeper):
         self.awaiting = AWAITS_KNOWLEDGE
         return True
 
-    def describes(self, portal: bytes, start: int, stop: int) -> bool:
-        """Whether the message there asks for the columns of *portal*, a name and its zero."""
-        end = start + 6 + len(portal)
-        return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 80 and piece(start + 6, end) == portal
-
     def asks_columns(self, name: bytes, start: int, stop: int) -> bool:
         """Whether the message there asks for the columns of the statement *name*."""
         end = start + 7 + len(name)
         return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 83 and piece(start + 6, end - 1) == name
-
-    def tells(self, portal: bytes) -> Any:
-        """The note of a Describe of *portal* that tells the columns of a statement, if the client does not know them already."""
-        bound, name, statement = self.bound
-        if self.names is None or bound != portal:
-            return None
-        told = self.names.described.get(name)
-        return None if told is not None and told is statement.columns else (REPEATED, name, statement, None)
 
     def misled(self) -> tuple[int, None, str, str]:
         """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
@@ -175,7 +155,15 @@ class Preparer(Keeper):
         self.names.misled = False
         return REFUSAL, None, "0A000", COLUMNS_CHANGED
 
+    def types_told(self, note: Any, types: bytes) -> None:
+        if note[0] == TYPES:
+            note[2].types = note[2].types or types
+        elif self.names is not None:
+            self.names.types_told(note, types)
+
     def columns_told(self, note: Any, body: bytes | None) -> None:
+        if note[0] == TYPES:
+            return
         try:
             if self.names is not None:
                 self.names.columns_told(note, body)
@@ -219,6 +207,10 @@ class Preparer(Keeper):
         statement = self.unnamed
         if statement is not None and self.deviation and self.asks(server, statement, stage):
             return False
+        if statement is not None and statement.types is not None and statement.epoch != self.context.epoch:
+            typed = statement.typed(statement.types)
+            statement = self.unnamed = statement.own(statement.epoch)
+            statement.body = typed
         note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
         if statement is None:
@@ -317,11 +309,3 @@ class Preparer(Keeper):
             for statement in known
             if statement.verdict & SETTINGS
         ]
-
-
-def fits_any_columns(message: bytes) -> bool:
-    """Whether a Bind asks for the same format of all columns, as many as there are."""
-    try:
-        return len(Bind.decode(message[5:]).result_formats) <= 1
-    except PeerViolation:
-        return False

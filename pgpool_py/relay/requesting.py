@@ -20,7 +20,7 @@ from pgpool_py.relay.upkeep import MIXED
 from pgpool_py.relay.upkeep import UNKNOWN as UNKNOWN_STATEMENT
 from pgpool_py.session import flags
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
-from pgpool_py.session.notes import DEALLOCATED, REFUSAL, REPEATED, UNNAMED
+from pgpool_py.session.notes import DEALLOCATED, REFUSAL, REPEATED, TYPES, UNNAMED
 from pgpool_py.session.settings import UNSETTLED
 from pgpool_py.session.statement_texts import BLANK, deallocated_name, may_clear
 from pgpool_py.session.statements import SessionContext
@@ -254,7 +254,6 @@ class Requester(Hearer):
                 if extra is not None:
                     self.staged(pos).append(extra)
         server.ready = False
-        self.bound = None
         if self.clearing is not None:
             self.clearing.pop(piece(pos + 5, portal_end), None)
         if not name:
@@ -263,12 +262,11 @@ class Requester(Hearer):
         elif names is not None and statement is not None:
             portal = piece(pos + 5, portal_end + 1)
             stage = self.staged(pos)
-            there = self.placed(server, name, portal, pos, end, stop, stage)
+            there = self.placed(server, name, False, stage)
             if there is None:
                 return self.keep(server, pos, stop)
             statement = names.known[name]
             note = self.misled() if names.misled else (REPEATED, name, statement, None)
-            self.bound = (portal, name, statement)
             context.bind_count += 1
             size = end - pos - 1 + len(there) - (name_end - portal_end - 1)
             stage.append(b"B" + size.to_bytes(4, "big") + portal + there + b"\0")
@@ -414,7 +412,7 @@ class Requester(Hearer):
             if kind == CLOSE:
                 server.expected.add(OWED_CLOSE, None)
             else:
-                server.expected.add(OWED_DESCRIBE, self.tells(piece(pos + 6, end)) if self.bound is not None else None)
+                server.expected.add(OWED_DESCRIBE, None)
             return SENT
         name = piece(pos + 6, end - 1)
         names = self.names
@@ -428,7 +426,9 @@ class Requester(Hearer):
                     return self.wait(server, pos, stop)
                 if server.unnamed is not self.unnamed and not self.place_unnamed(server, self.staged(pos)):
                     return self.keep(server, pos, stop)
-                server.expected.add(OWED_DESCRIBE, None)
+                statement = self.unnamed
+                asks = statement is not None and statement.types is None
+                server.expected.add(OWED_DESCRIBE, (TYPES, None, statement, None) if asks else None)
         elif names is not None and (names.must_wait(server)):
             return self.wait(server, pos, stop)
         elif names is not None and names.has(name):
@@ -438,7 +438,7 @@ class Requester(Hearer):
                 if server.expected.fake_due:
                     server.send_fakes()
             else:
-                there = self.placed(server, name, None, pos, end, stop, stage)
+                there = self.placed(server, name, True, stage)
                 if there is None:
                     return self.keep(server, pos, stop)
                 stage.append(b"D" + (len(there) + 6).to_bytes(4, "big") + b"S" + there + b"\0")

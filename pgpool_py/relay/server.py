@@ -32,6 +32,7 @@ NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
 PARSE_COMPLETE = int(Backend.PARSE_COMPLETE)
 CLOSE_COMPLETE = int(Backend.CLOSE_COMPLETE)
 NO_DATA = int(Backend.NO_DATA)
+PARAMETER_DESCRIPTION = int(Backend.PARAMETER_DESCRIPTION)
 
 OWED_QUERY = int(Owed.QUERY)
 OWED_PARSE = int(Owed.PARSE)
@@ -197,6 +198,8 @@ class Server(Upkeep):
                     client.columns_told(expected.head_note(), piece(pos + 5, end) if whole else NO_COLUMNS)
                 if self.closed:
                     return
+            elif kind == PARAMETER_DESCRIPTION and whole and client is not None and self.is_asked_for():
+                client.types_told(expected.head_note(), piece(pos + 5, end))
             answer = expected.answer(kind)
             if answer == WRONG:
                 if kind == COPY_IN_RESPONSE and expected.size() > 1:
@@ -281,7 +284,7 @@ class Server(Upkeep):
             client.answered()
 
     def is_asked_for(self) -> bool:
-        """Whether the columns that come are those of a statement: its client is to know when they change."""
+        """Whether what comes describes a statement: its client is to know when that changes."""
         return self.expected.head() & ~SKIP == OWED_DESCRIBE and self.expected.head_note() is not None
 
     def send_fakes(self) -> None:

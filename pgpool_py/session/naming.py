@@ -11,8 +11,9 @@ changed since; or its server is *bare*.
 A bare server has one client's statements under that client's own names, because SQL is about to name them: PREPARE, EXECUTE,
 pg_prepared_statements. It then does by itself what a direct connection does, and is reset before anybody else gets it.
 
-Where the catalogs have changed since a statement was parsed, it is another statement (`epoch`); a client that was told its
-columns must not be given other ones in silence (`place`).
+Where the catalogs have changed since a statement was parsed, it is another statement (`epoch`). Its parameters keep the types
+that its client was told, since values come in these; other columns must not be given to a client in silence (`place`). Each Parse
+on a server is followed by a Describe, whoever asks: an answer that is not what others were told shows that they have changed.
 
 A server, for this module, is anything with `statements` (Statement to name, least recently used first), `expected`, `status`,
 `dirty`, and what `placing` asks of it.
@@ -39,6 +40,7 @@ CLOSE = int(Owed.CLOSE)
 SYNC = int(Owed.SYNC)
 SKIP = int(Action.SKIP)
 FAKE = int(Action.FAKE)
+Note = tuple[int, bytes | None, Statement, Any]  # of a request about a statement, see `notes`
 NO_EPOCH = -1  # of a statement of which nobody knows what has changed meanwhile
 FAILED, IN_BLOCK = ord("E"), ord("T")
 BARE = flags.BARE
@@ -58,7 +60,7 @@ class Names:
     """One client's named statements.
 
     `known`      the statements by the client's names
-    `described`  the columns that the client was told of each
+    `described`  the columns that the client was told of each, and `typed` the types of its parameters
     `unsettled`  a change is noted that a request under way may yet undo
     `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
     `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
@@ -71,6 +73,7 @@ class Names:
         self.context = context
         self.known: dict[bytes, Statement] = {}
         self.described: dict[bytes, bytes] = {}
+        self.typed: dict[bytes, bytes] = {}
         self.unsettled = False
         self.candidate: Statement | None = None
         self.apart = False
@@ -101,6 +104,7 @@ class Names:
         """All are gone, by the client's own DEALLOCATE ALL or DISCARD ALL."""
         self.known.clear()
         self.described.clear()
+        self.typed.clear()
 
     # --- the client's Parse ---
 
@@ -120,6 +124,7 @@ class Names:
             statement = statement.own(context.epoch)
         self.known[name] = statement
         self.described.pop(name, None)
+        self.typed.pop(name, None)
         if statement in server.statements:
             if server.status != FAILED or statement.verdict & flags.TRANSACTION_EXIT_ONLY:
                 server.expected.add(PARSE + FAKE, (FAKED, name, statement, None))
@@ -128,7 +133,11 @@ class Names:
                 server.expected.add(PARSE, (FAKED, name, statement, None))
                 stage.append(parse_message(context.new_name(), statement.body))
                 context.server_parse_count += 1
-            self._ask_columns(server, name, statement, asks, stage)
+            if statement.columns is not None and statement.types is not None:
+                self.described[name] = statement.columns
+                self.typed[name] = statement.types
+            elif not asks:
+                self._ask_columns(server, name, statement, stage)
             return
         self._make_room(server, stage)
         there = server.statements[statement] = name if bare else context.name(statement)
@@ -137,13 +146,12 @@ class Names:
         context.server_parse_count += 1
         if deviation != AS_OF_SESSION and server.status != FAILED and not read_later(statement.body):
             stage.append(ask(server, statement))
-        self._ask_columns(server, name, statement, asks, stage)
+        if not asks:
+            self._ask_columns(server, name, statement, stage)
 
-    def _ask_columns(self, server: Any, name: bytes, statement: Statement, asks: bool, stage: list[bytes]) -> None:
+    def _ask_columns(self, server: Any, name: bytes, statement: Statement, stage: list[bytes]) -> None:
         """Learn which columns a statement has that the client has just parsed: it may know them though it never asks."""
-        if statement.columns is not None:
-            self.described[name] = statement.columns
-        elif not asks and server.status != FAILED and not read_later(statement.body):
+        if server.status != FAILED and not read_later(statement.body):
             server.expected.add(DESCRIBE + SKIP, (REPEATED, name, statement, None))
             stage.append(Describe(b"S", server.statements[statement]).encode())
 
@@ -156,7 +164,8 @@ class Names:
             del server.statements[existing]
             statement = self.known[name] = statement.own(context.epoch)
             server.statements[statement] = name
-            server.expected.add(PARSE, (PARSED, name, statement, (existing, self.described.pop(name, None))))
+            before = existing, self.described.pop(name, None), self.typed.pop(name, None)
+            server.expected.add(PARSE, (PARSED, name, statement, before))
         else:
             if there is None:
                 # Any statement does, under a name that stands for the client's in the error.
@@ -180,36 +189,35 @@ class Names:
     ) -> bytes | None:
         """Make sure the server has the client's statement *name*; what it is called there.
 
-        *describes*: the client's own messages ask for the columns. None: the caller keeps what follows until it is known
+        *describes*: the client's own message asks for the columns. None: the caller keeps what follows until it is known
         whether the columns are those that the client was told. With `misled` they are not, and the name leads nowhere.
         """
         statement = self.known[name]
         context = self.context
         if server.status != FAILED and not server.expected.failed:
             alike = not (self.apart or self.blind) and _shareable(server, statement, settings, deviation)
-            epoch = NO_EPOCH if self.blind and statement not in server.statements else statement.epoch
-            if not alike and not statement.private:
+            if self.blind and statement not in server.statements:
+                statement = self.known[name] = statement.own(NO_EPOCH)
+            elif not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
-                statement = self.known[name] = statement.own(epoch)
-            elif epoch == NO_EPOCH:
-                statement.epoch = epoch  # it is its client's own
-            if statement.epoch != context.epoch:
-                renewed = self._renewed(server, name, statement, settings if alike else None, deviation, describes, stage)
-                if renewed is None:
+                statement = self.known[name] = statement.own(statement.epoch)
+            if statement.epoch != context.epoch or statement not in server.statements or statement is self.candidate:
+                meant = self._checked(server, name, statement, settings if alike else None, deviation, describes, stage)
+                if meant is None:
                     return None
                 if self.misled:
                     # As often as it is tried: until it asks for the columns, or parses anew, it reads them as they were.
+                    if statement.epoch == context.epoch:
+                        self.known[name] = statement.own(NO_EPOCH)
                     return context.new_name()
-                statement = self.known[name] = renewed
-            elif alike and statement.private and statement not in server.statements:
-                statement = self.known[name] = context.statement(settings, statement.body)
+                statement = self.known[name] = meant
         there: bytes | None = server.statements.pop(statement, None)
         if there is None:
             return self._place(server, name, statement, deviation, stage)
         server.statements[statement] = there
         return there
 
-    def _renewed(
+    def _checked(
         self,
         server: Any,
         name: bytes,
@@ -219,16 +227,32 @@ class Names:
         describes: bool,
         stage: list[bytes],
     ) -> Statement | None:
-        """The statement as the catalogs are now; None: see `place`. *settings*: those under which it may be shared."""
+        """The statement as the catalogs are now, with its parameters as they were; None: see `place`.
+
+        *settings*: those under which it may be shared.
+        """
         context = self.context
+        types = self.typed.get(name)
+        typed = statement.typed(types)
         candidate, self.candidate = self.candidate, None
-        if candidate is None or candidate.body != statement.body or candidate.epoch != context.epoch:
-            candidate = statement.own(context.epoch) if settings is None else context.statement(settings, statement.body)
+        answered = False
+        if candidate is None or candidate.epoch != context.epoch or candidate.body not in (typed, statement.body):
+            candidate = self._candidate(statement, settings, typed if statement.epoch != context.epoch else statement.body)
+        elif candidate.body != typed and candidate.types != types:
+            candidate = self._candidate(statement, settings, typed)  # its parameters would have other types
+        else:
+            answered = candidate.columns is not None
         there = server.statements.get(statement) if server.dirty & BARE else None
-        told = None if describes or read_later(statement.body) else self.described.get(name)
-        if told is None or candidate.columns is not None:
-            self.misled = told is not None and candidate.columns != told
-            if there is not None and not self.misled:
+        columns = None if describes else self.described.get(name)
+        if read_later(typed):
+            columns, answered = None, True
+        elif columns is None and candidate.body == typed:
+            answered = True
+        elif not answered and there is None and candidate in server.statements and candidate.columns is not None:
+            answered = candidate.body == typed or candidate.types == types
+        if answered:
+            self.misled = columns is not None and candidate.columns != columns
+            if there is not None and candidate is not statement and not self.misled:
                 # Its name there is the client's: there is one only.
                 del server.statements[statement]
                 server.statements[candidate] = there
@@ -239,14 +263,46 @@ class Names:
         stage.append(Describe(b"S", there).encode() + FLUSH_MESSAGE)
         return None
 
-    def columns_told(self, note: tuple[int, bytes | None, Statement, Any], body: bytes | None) -> None:
+    def _candidate(self, statement: Statement, settings: Settings | None, body: bytes) -> Statement:
+        """What may take the statement's place: the one of all under *settings*, or one of the client's own."""
+        context = self.context
+        if settings is not None:
+            return context.statement(settings, body)
+        if statement.private and statement.epoch == context.epoch and statement.body == body:
+            return statement
+        own = statement.own(context.epoch)
+        own.body = body
+        return own
+
+    def types_told(self, note: Note, types: bytes) -> None:
+        """The first half of the answer to a Describe of the statement of *note*: the types of its parameters."""
+        statement = note[2]
+        if statement.types != types:
+            self._contradicted(statement, statement.types)
+            statement.types = types
+        if (name := self._told_of(note)) is not None:
+            self.typed[name] = types
+
+    def columns_told(self, note: Note, body: bytes | None) -> None:
         """The answer to a Describe of the statement of *note*: the client's, or the pooler's own."""
         told = told_columns(body)
-        kind, name, statement, _ = note
+        statement = note[2]
         if statement.columns != told:
+            self._contradicted(statement, statement.columns)
             statement.columns = told
-        if kind != COLUMNS and name is not None and self.known.get(name) is statement:
-            self.described[name] = statement.columns
+        if (name := self._told_of(note)) is not None:
+            self.described[name] = told
+
+    def _told_of(self, note: Note) -> bytes | None:
+        """The client's name of what the request of *note* was about, if that is still the same text."""
+        kind, name, statement, _ = note
+        now = self.known.get(name) if name is not None and kind != COLUMNS else None
+        return name if now is not None and (now is statement or now.typed(b"") == statement.typed(b"")) else None
+
+    def _contradicted(self, statement: Statement, before: bytes | None) -> None:
+        """The statement is not what it was: whoever shares it was told otherwise *before*."""
+        if before is not None and not statement.private and statement.epoch == self.context.epoch:
+            self.plan_changed()
 
     def tables_come_or_go(self) -> None:
         """Temporary tables of the client's own: all its statements may mean something else, and only its own."""
@@ -287,8 +343,10 @@ class Names:
         for name, statement in self.known.items():
             if statement in server.statements or (statement in self.dead and not apart):
                 continue
-            if not statement.private:
+            typed = statement.typed(self.typed.get(name))
+            if not statement.private or statement.body != typed:
                 statement = self.known[name] = statement.own(statement.epoch)
+                statement.body = typed
             self.dead.discard(statement)
             if in_block:
                 stage.append(command(server, set_savepoint(savepoint)))
@@ -363,6 +421,7 @@ class Names:
         self.unsettled = True
         statement = self.known.pop(name)
         self.described.pop(name, None)
+        self.typed.pop(name, None)
         if server.dirty & BARE and statement in server.statements:
             there = server.statements.pop(statement)
             server.expected.add(CLOSE, (CLOSED, name, statement, there))
@@ -373,6 +432,7 @@ class Names:
     def forget(self, server: Any, name: bytes) -> None:
         """The statement is deallocated, here and on the server."""
         self.described.pop(name, None)
+        self.typed.pop(name, None)
         statement = self.known.pop(name, None)
         if statement is not None:
             server.statements.pop(statement, None)
@@ -385,9 +445,11 @@ class Names:
             if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)
                 del self.known[name]
                 if previous is not None:
-                    self.known[name], told = previous
-                    if told is not None:
-                        self.described[name] = told
+                    self.known[name], columns, types = previous
+                    if columns is not None:
+                        self.described[name] = columns
+                    if types is not None:
+                        self.typed[name] = types
         if kind == PLACED:
             if refused:
                 self.dead.add(statement)

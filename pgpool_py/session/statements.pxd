@@ -8,6 +8,7 @@ cdef class Statement:
     cdef public object settings
     cdef public long epoch
     cdef public bint private
+    cdef public bytes types
     cdef public bytes columns
     cdef public long verdict
     cdef public long facts_seen
@@ -15,6 +16,7 @@ cdef class Statement:
     cdef public object effects
 
     cpdef Statement own(self, long epoch)
+    cpdef bytes typed(self, bytes types)
 
 @cython.final
 cdef class SessionContext:

@@ -35,6 +35,7 @@ class Statement:
     `private`      it belongs to one client: its meaning is that client's own
     `verdict`      bits of `session.flags`, judged by the facts numbered `facts_seen`
     `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
+    `types`        its parameters' types, as a ParameterDescription has them; None: nobody has asked
     `columns`      the columns of its result, as far as a client is told (`naming.told_columns`); None: nobody has asked
     `effects`      what it does to settings, worked out when it is first needed
     """
@@ -47,6 +48,7 @@ class Statement:
         self.verdict = 0
         self.facts_seen = -1
         self.server_name: bytes | None = None
+        self.types: bytes | None = None
         self.columns: bytes | None = None
         self.effects: Any = None
 
@@ -57,6 +59,10 @@ class Statement:
         copy.verdict = self.verdict
         copy.facts_seen = self.facts_seen
         return copy
+
+    def typed(self, types: bytes | None) -> bytes:
+        """Its body with these types of all parameters, if they are known: with the same meaning whatever has come since."""
+        return self.body if types is None else self.body[: self.body.find(b"\0") + 1] + types
 
 
 class SessionContext:

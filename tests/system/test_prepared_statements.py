@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import asyncpg
 import psycopg
@@ -402,15 +403,42 @@ def test_changed_columns_of_a_format_each(pooler: stack.Pooler, direct: Callable
 
 
 def test_changed_columns_that_the_batch_asks_for(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
-    """A client that asks for the columns each time cannot be misled: the statement is repaired unseen."""
+    """A client that asks for the columns of the statement cannot be misled: it is repaired unseen. Libraries ask for those of the
+    portal each time, and drivers above them do not look."""
     with direct() as owner, pooler.connect("one") as client, pooler.connect("one") as other:
         owner.query("drop table if exists shape; create table shape as select 1 as a")
         described = wire.bind("", "s"), wire.describe_portal(""), wire.execute(), wire.sync()
         client.exchange(wire.parse("s", "select * from shape"), *described)
         other.query("alter table shape add column b int default 2")
+        for _ in range(2):
+            assert wire.errors(client.exchange(*described)) == ["0A000"]
+        assert rows(client.exchange(wire.describe_statement("s"), execute("s"))) == [[b"1", b"2"]]
         assert rows(client.exchange(*described)) == [[b"1", b"2"]]
-        other.query("alter table shape add column c int default 3")
-        assert rows(client.exchange(wire.describe_statement("s"), execute("s"))) == [[b"1", b"2", b"3"]]
+
+
+def test_columns_that_change_while_a_statement_is_parsed(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
+) -> None:
+    """A server on which it has waited for the change has others than one that was asked before."""
+    alter = "select pg_advisory_xact_lock(71); alter table shape alter a type bigint; select pg_advisory_xact_lock(72)"
+    with direct() as owner, pooler.connect() as client, pooler.connect() as other, pooler.connect() as third:
+        owner.query("drop table if exists shape; create table shape as select 1 as a")
+        client.exchange(wire.run("select * from shape", name="s"))
+        owner.query("select pg_advisory_lock(71), pg_advisory_lock(72)")
+        other.send(wire.query(alter))
+        stack.wait_backend(admin, "wait_event = 'advisory'")
+        client.exchange(wire.describe_statement("s"), wire.sync())  # as it was
+        third.query("begin; select 1")  # where that was asked
+        owner.query("select pg_advisory_unlock(71)")
+        taken = "select count(*) > 0 from pg_locks where mode = 'AccessExclusiveLock' and relation = 'shape'::regclass"
+        stack.wait_until(lambda: owner.ask(taken) == "t", "the column is changed")
+        client.send(execute("s"))
+        stack.wait_backend(admin, "wait_event = 'relation'")
+        owner.query("select pg_advisory_unlock(72)")
+        assert wire.errors(client.until("Z")) == ["0A000"]
+        third.query("commit")
+        assert wire.errors(client.exchange(execute("s"))) == ["0A000"]
+        assert wire.errors(other.until("Z")) == []
 
 
 def test_psycopg_prepares_everything(pooler: stack.Pooler) -> None:
@@ -456,6 +484,29 @@ def test_asyncpg_defaults_work(pooler: stack.Pooler) -> None:
         await asyncio.gather(*(work(slot) for slot in range(15)))
 
     asyncio.run(crowd())
+
+
+def test_asyncpg_values_keep_their_types(pooler: stack.Pooler) -> None:
+    """It sends them in binary, in the types it was told at first: after DDL they must not be taken for others."""
+
+    async def run() -> None:
+        one, two = await asyncpg.connect(pooler.uri("two")), await asyncpg.connect(pooler.uri("two"))
+        await two.execute("drop table if exists kept_types; create table kept_types (at timestamp, amount int)")
+        await one.execute("set timezone = 'America/New_York'")
+        insert = "insert into kept_types values ($1, $2)"
+        await one.execute(insert, datetime(2024, 7, 1, 9), 7)
+        await two.execute(
+            "alter table kept_types alter at type timestamptz using at at time zone 'America/New_York',"
+            " alter amount type real"
+        )
+        await one.execute(insert, datetime(2024, 7, 1, 9), 7)
+        rows = await two.fetch("select at at time zone 'UTC', amount from kept_types")
+        assert [tuple(row) for row in rows] == [(datetime(2024, 7, 1, 13), 7.0)] * 2
+        await two.execute("drop table kept_types")
+        await one.close()
+        await two.close()
+
+    asyncio.run(run())
 
 
 def test_asyncpg_pool_resets_cleanly(pooler: stack.Pooler) -> None:
