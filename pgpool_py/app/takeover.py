@@ -41,7 +41,7 @@ _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
 _NAMES = """
-    again ahead all_back awaiting behind bound broken brought cancel_key cancel_secret cause clearing close_needed
+    again ahead all_back awaiting behind broken brought cancel_key cancel_secret cause clearing close_needed
     closed connect_time context database deadline deviation difference_error differing ending fd idle_since interest
     keeps_server kept last_server leaving names noticed number out overturns parse_note passing peer pool prepared
     query_count query_start reading relay request_time server settings skipping stage start startup state subscription

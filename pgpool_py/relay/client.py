@@ -6,6 +6,7 @@ transaction; `benchmarks/compare.py` guards it.
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from pgpool_py.relay import awaiting, holding, sequences
@@ -32,6 +33,8 @@ AWAITS_READY = awaiting.READY
 AWAITS_CHANNELS = awaiting.CHANNELS
 AWAITS_CLEARING = awaiting.CLEARING
 AWAITS_END = awaiting.END
+CANCELLABLE = b"QFPBDEC"  # what a request begins with
+CANCELED = "canceling statement due to user request"
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
@@ -423,21 +426,39 @@ class Client(Reader):
         """Act on a cancel request; True when it must go to the server that is held."""
         server = self.server
         if server is not None:
-            if self.asked is not None:
-                return False  # nothing of the client's own is under way
-            return not self.differing and not self.held and not server.ready
+            if self.differing or self.asked is not None:
+                # Not for the pooler's own question, but for what it has said meanwhile, which may not be read yet.
+                self.cancel_due = self.differing or self.kept is not None or is_readable(self.fd)
+                return False
+            return not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:
             self.pool.stop_waiting(self, self.relay.now)
-            self.refuse_request("57014", "canceling statement due to user request")
+            self.refuse_request("57014", CANCELED)
         return False
+
+    def cancel_now(self) -> None:
+        server = self.server
+        if server is not None and not server.ready:
+            self.relay.broker.cancel_server(server)
+        elif self.kept is None:
+            return  # it comes with what is read next
+        elif len(self.kept) >= 5 and self.kept[0] in CANCELLABLE:
+            self.answer_kept("57014", CANCELED)
+        self.cancel_due = False
 
     def refuse_request(self, code: str, message: str) -> None:
         """Answer the request that waits with an error; what follows its end goes on."""
+        if self.kept is None:
+            self.send_data(error_response("ERROR", code, message))
+        else:
+            self.answer_kept(code, message)
+            self.go_on()
+
+    def answer_kept(self, code: str, message: str) -> None:
+        """Take the request that waits out of what was kept, and answer it with an error."""
         data = self.kept
-        self.kept = None
+        assert data is not None
         self.send_data(error_response("ERROR", code, message))
-        if data is None:
-            return
         if data[0] == QUERY or data[0] == FUNCTION_CALL:
             self.send_data(ready_for_query(IDLE))
             end = 1 + int.from_bytes(data[1:5], "big")
@@ -449,5 +470,10 @@ class Client(Reader):
         else:
             self.skipping = True
         self.kept = data
-        self.go_on()
 
+
+def is_readable(fd: int) -> bool:
+    """Whether something has arrived that nobody has read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -17,9 +17,11 @@ cdef class Reader(Requester):
     cdef public bint hung_up
     cdef public double query_start
     cdef public double transaction_start
+    cdef public bint cancel_due
 
     @cython.locals(at=cython.int, n=cython.int, server=Server, waits=cython.bint)
     cpdef on_event(self, int events)
+    cpdef cancel_now(self)
     @cython.locals(data=bytes)
     cpdef go_on(self)
     @cython.locals(

@@ -54,6 +54,7 @@ class Reader(Requester):
     `skipping`     an error of the pooler's own has answered its request, which has not ended yet
     `ending`       it says no more; `hung_up`: without a Terminate
     `query_start`, `transaction_start`    0.0 while nothing runs
+    `cancel_due`   a cancel request came for what it has said while a question of the pooler's own was under way
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -65,6 +66,7 @@ class Reader(Requester):
         self.query_start = 0.0
         self.transaction_start = 0.0
         self.request_time = 0.0
+        self.cancel_due = False
 
     def on_event(self, events: int) -> None:
         if events & WRITE:
@@ -85,6 +87,10 @@ class Reader(Requester):
         if n > 0:
             self.context.bytes_received += n
             self.request_time = self.relay.now
+            if self.cancel_due:
+                self.kept = piece(0, at + n)
+                self.go_on()
+                return
             self.process(at + n)
         elif n == 0:
             self.hung_up = True
@@ -92,10 +98,15 @@ class Reader(Requester):
         elif n == -2:
             self.drop("client unexpected eof")
 
+    def cancel_now(self) -> None:
+        """Carry out the cancel that is due, if there is by now what it was for."""
+
     def go_on(self) -> None:
         """Process what was kept."""
         if self.asked is not None:
             return  # not before it is known what the session is now
+        if self.cancel_due:
+            self.cancel_now()
         data = self.kept
         self.kept = None
         self.awaiting = 0

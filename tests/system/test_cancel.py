@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -79,6 +80,40 @@ def test_cancel_of_waiting_batch_drops_it_to_sync(pooler: stack.Pooler) -> None:
         assert wire.errors(waiting.until("Z")) == ["57014"]
         holder.query("commit")
         assert wire.values(waiting.until("Z")) == [b"second"]
+
+
+def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: RawClient) -> None:
+    """The pooler's own question is not hit, and what the client has said behind it is cancelled."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("set default_tablespace = 'pg_default'")
+        sleep = "select pg_sleep(36)"
+        for message in (wire.query(sleep), wire.run(sleep), wire.query(f"begin; {sleep}")):
+            other.ask("select 1")
+            admin.query("begin; lock table pg_tablespace in access exclusive mode")
+            client.send(message)
+            stack.wait_backend(admin, "wait_event = 'relation'")
+            client.cancel()
+            admin.query("rollback")
+            assert wire.errors(client.until("Z")) == ["57014"]
+            client.query("rollback")
+            assert client.ask("show default_tablespace") == "pg_default"
+
+
+def test_cancel_while_the_session_is_looked_at(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
+) -> None:
+    """The same, of what has arrived and nobody has read yet."""
+    with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
+        client.query("create temp table looked_for (n int)")
+        for message in (wire.query("select pg_sleep(37)"), wire.run("select pg_sleep(37)")):
+            locker.query("begin; lock table pg_depend in access exclusive mode")
+            client.query("do $$ begin perform 1; end $$")
+            stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+            client.send(message)
+            client.cancel()
+            locker.query("rollback")
+            assert wire.errors(client.until("Z")) == ["57014"]
+            assert client.ask("select 'alive'") == "alive"
 
 
 @pytest.mark.parametrize("secret", [b"\0\0\0\0", b"", b"abc", b"x" * 256, b"y" * 257])
