@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from pgpool_py.app.catalogs import UNREADABLE, Catalogs
+from pgpool_py.app.catalogs import UNREADABLE, Catalogs, PreparedChanges
 from pgpool_py.app.encryption import Encryption
 from pgpool_py.app.errand import Errand, ErrandFailed
 from pgpool_py.app.launching import look_at_catalogs, run_connect_query
@@ -253,9 +253,17 @@ class Broker:
         server.close(f"{what} on it")
         return None
 
-    def catalogs_changed(self, client: Client) -> None:
-        """A text that ends a transaction with DDL goes out: what was read from the catalogs proves nothing any more."""
-        self.places[client.pool].catalogs.doubt(client)
+    def catalogs_changed(self, client: Client, prepared: bytes | None) -> None:
+        """A text that ends a transaction with DDL goes out: what was read from the catalogs proves nothing any more. Or it is
+        *prepared* under that name."""
+        catalogs = self.places[client.pool].catalogs
+        catalogs.doubt(client)
+        if prepared is not None:
+            catalogs.prepare(client, prepared)
+
+    def changes_prepared(self, client: Client, name: bytes) -> PreparedChanges | None:
+        """What committing that prepared transaction changes in the catalogs; None: nothing that is known."""
+        return self.places[client.pool].catalogs.prepared_changes(name)
 
     def catalogs_settled(self, client: Client) -> None:
         """That transaction has ended: read the catalogs again."""

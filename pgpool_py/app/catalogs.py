@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pgpool_py.backend.query import QueryFailed, Row
 from pgpool_py.relay._io import clock
 from pgpool_py.session.catalog import FACTS_QUERY, FINGERPRINT_QUERY, DatabaseFacts, facts_from_rows
+from pgpool_py.session.flags import UNREAD
+from pgpool_py.session.two_phase import UNKNOWN
 from pgpool_py.session.verdict import IN_DOUBT, UNINFORMED
 
 if TYPE_CHECKING:
@@ -25,7 +27,17 @@ LONGEST_FACTS_INTERVAL = 60.0
 FACTS_SHARE = 0.01  # of one server's time that these looks take at most
 UNREADABLE = (QueryFailed, ValueError, IndexError)  # what comes of reading them; the last two: rows that are no answer
 CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL, or code that may have
+MANY_PREPARED = 1000  # transactions whose names are remembered
 CHANGED_SHARE = 0.05  # of one server's time, after code that may have
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChanges:
+    """What a prepared transaction has created, in the words of `Noter`."""
+
+    makes: int
+    makes_settings: frozenset[bytes]
+    makes_events: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +54,8 @@ class Catalogs:
     doubts: int = 0  # how often that has been
     learned_at: int = 0  # the count when the facts were read
     users: list[Place] = field(default_factory=list)
+    # transactions with DDL that were prepared here and may still be committed
+    prepared: dict[bytes, PreparedChanges] = field(default_factory=dict)
 
     def doubt(self, client: Any) -> None:
         """A transaction of *client* that changed the catalogs is about to end: judge without them."""
@@ -56,6 +70,19 @@ class Catalogs:
             place.context.placeholders |= client.makes_settings
             place.overtake(client, client.makes, client.makes_settings)
         self.doubts += 1
+
+    def prepare(self, client: Any, name: bytes) -> None:
+        """The transaction of *client*, which has changed the catalogs, is prepared under that name."""
+        if len(self.prepared) >= MANY_PREPARED:
+            name = UNKNOWN
+        self.prepared[name] = PreparedChanges(client.makes, client.makes_settings, client.makes_events)
+
+    def prepared_changes(self, name: bytes) -> PreparedChanges | None:
+        """What committing the prepared transaction of that name changes; None: nothing that is known."""
+        found = self.prepared.pop(name, None) or self.prepared.get(UNKNOWN)
+        if found is None and name == UNKNOWN and self.prepared:
+            return PreparedChanges(UNREAD, frozenset(), True)
+        return found
 
     def settle(self, client: Any) -> None:
         """The transaction of *client* has ended: what it changed is there, or it is not."""

@@ -15,7 +15,7 @@ from typing import Any
 from pgpool_py.relay.pinning import CAUSE, ENDS_ITSELF
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
-from pgpool_py.session import flags
+from pgpool_py.session import flags, two_phase
 from pgpool_py.session.databases import left_alone
 from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.lexemes import LONGEST_NAME
@@ -104,6 +104,13 @@ class Noter(Returner):
         if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or any([makes_code(value) for value in present(values)])):
             verdict |= DDL
         made, named = self.made(text, values, verdict) if verdict & JUDGED else NOTHING_MADE
+        if verdict & DDL and not verdict & OPAQUE and (transaction := two_phase.committed(text)) is not None:
+            brought = self.relay.broker.changes_prepared(self, transaction)
+            if brought is None:
+                verdict &= ~DDL
+            else:
+                made, named = made | brought.makes, named | brought.makes_settings
+                self.makes_events = self.makes_events or brought.makes_events
         if verdict & DDL and self.context.watching:
             self.makes |= made
             if verdict & FUNCTION or brings_code(text, self.context.scanner_before or self.context.scanner):
@@ -116,7 +123,7 @@ class Noter(Returner):
             # Where something is under way, it may fail yet, or be rolled back.
             own = self.temporaries - self.made_here if server.expected.size() else self.temporaries
             change = private(text, verdict, own) if self.context.keeping else None
-            self.changes_catalogs(server, change)
+            self.changes_catalogs(server, change, text)
             if change is not None and ENDS_ITSELF.search(text) is not None:
                 self.transient |= change[0]
             databases = left_alone(text)
@@ -172,7 +179,7 @@ class Noter(Returner):
         if server.changed is not None:
             server.changed |= names
 
-    def changes_catalogs(self, server: Server, change: Change | None) -> None:
+    def changes_catalogs(self, server: Server, change: Change | None, text: bytes) -> None:
         """A text with DDL goes out: from its commit on, what was read from the catalogs proves nothing; with a *change* (see
         `private`) nothing for this client alone."""
         self.blind = True
@@ -183,7 +190,7 @@ class Noter(Returner):
             return
         self.overturns = True
         if server.status == IDLE:
-            self.relay.broker.catalogs_changed(self)
+            self.ends_transaction(text)
 
     def has_temporaries(self, temporaries: frozenset[bytes]) -> None:
         """These are the client's temporary tables from now on."""
@@ -201,10 +208,10 @@ class Noter(Returner):
     def tables_come_or_go(self) -> None:
         """The client has made or dropped a temporary table: the names in its statements may mean something else."""
 
-    def ends_transaction(self) -> None:
-        """A text that may commit what the transaction has changed of the catalogs goes out."""
+    def ends_transaction(self, text: bytes) -> None:
+        """A text that may commit what the transaction has changed of the catalogs goes out, or prepare it for that."""
         if self.overturns:
-            self.relay.broker.catalogs_changed(self)
+            self.relay.broker.catalogs_changed(self, two_phase.prepared(text))
 
     def overtaken(self, server: Any, made: int, named: frozenset[bytes]) -> None:
         """Others change the catalogs while its transaction is under way: what that runs from now on, a statement that has waited

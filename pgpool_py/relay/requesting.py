@@ -145,7 +145,7 @@ class Requester(Hearer):
                 self.staged(pos).append(extra)
         if self.blind:
             if verdict & TRANSACTION_END:
-                self.ends_transaction()
+                self.ends_transaction(piece(pos + 5, end - 1) if whole and end - pos > 5 else b"")
             verdict |= OPAQUE
         note: Any = None
         if verdict:
@@ -273,7 +273,7 @@ class Requester(Hearer):
             self.start = name_end + 1
         if statement is not None and (statement.verdict or self.blind):
             if self.blind and statement.verdict & TRANSACTION_END:
-                self.ends_transaction()
+                self.ends_transaction(statement.body[: statement.body.find(b"\0")])
             note = self.bound_to(server, statement, pos, portal_end, end if whole else 0, note)
             if not whole and statement.verdict & OPAQUE and context.watching:
                 self.overhear(server, piece(pos, stop))

@@ -606,7 +606,8 @@ class Scanner:
         if lead in (_K_COMMIT, _K_END):
             if mode == _PLPGSQL:
                 return bits
-            return bits if has & _HAS_PREPARED else bits | _ENDS | _EXIT
+            # What has been prepared may have changed the catalogs.
+            return bits | _DDL | self.ddl if has & _HAS_PREPARED else bits | _ENDS | _EXIT
         if lead == _K_ROLLBACK:
             if has & _HAS_PREPARED:
                 return bits
