@@ -62,7 +62,7 @@ class Names:
     `known`      the statements by the client's names
     `described`  the columns that the client was told of each, and `typed` the types of its parameters
     `unsettled`  a change is noted that a request under way may yet undo
-    `candidate`  what is to take the place of a statement from before the catalogs changed; its columns are being asked for
+    `candidate`  what is to be used as one of the statements from now on, and the server that is being asked for its columns
     `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
     `apart`      the client has temporary objects, so that its texts mean something else than others'
     `blind`      its transaction has changed the catalogs, which only its own statements may see before the commit
@@ -75,7 +75,7 @@ class Names:
         self.described: dict[bytes, bytes] = {}
         self.typed: dict[bytes, bytes] = {}
         self.unsettled = False
-        self.candidate: Statement | None = None
+        self.candidate: tuple[Statement, Any] | None = None
         self.apart = False
         self.blind = False
         self.misled = False
@@ -201,16 +201,16 @@ class Names:
             elif not alike and not statement.private:
                 # Used under other settings it may come to mean something else there, for all who share it.
                 statement = self.known[name] = statement.own(statement.epoch)
-            if statement.epoch != context.epoch or statement not in server.statements or statement is self.candidate:
+            if statement.epoch != context.epoch or statement not in server.statements:
                 meant = self._checked(server, name, statement, settings if alike else None, deviation, describes, stage)
                 if meant is None:
                     return None
                 if self.misled:
                     # As often as it is tried: until it asks for the columns, or parses anew, it reads them as they were.
-                    if statement.epoch == context.epoch:
-                        self.known[name] = statement.own(NO_EPOCH)
                     return context.new_name()
                 statement = self.known[name] = meant
+        else:
+            self.candidate = None
         there: bytes | None = server.statements.pop(statement, None)
         if there is None:
             return self._place(server, name, statement, deviation, stage)
@@ -234,15 +234,21 @@ class Names:
         context = self.context
         types = self.typed.get(name)
         typed = statement.typed(types)
-        candidate, self.candidate = self.candidate, None
+        candidate, asked = self.candidate or (None, None)
+        self.candidate = None
+        there = server.statements.get(statement) if server.dirty & BARE else None
         answered = False
-        if candidate is None or candidate.epoch != context.epoch or candidate.body not in (typed, statement.body):
+        if (
+            candidate is None
+            or asked is not server
+            or candidate.epoch != context.epoch
+            or candidate.body not in (typed, statement.body)
+        ):
             candidate = self._candidate(statement, settings, typed if statement.epoch != context.epoch else statement.body)
         elif candidate.body != typed and candidate.types != types:
             candidate = self._candidate(statement, settings, typed)  # its parameters would have other types
         else:
             answered = candidate.columns is not None
-        there = server.statements.get(statement) if server.dirty & BARE else None
         columns = None if describes else self.described.get(name)
         if read_later(typed):
             columns, answered = None, True
@@ -258,8 +264,8 @@ class Names:
                 server.statements[candidate] = there
             return candidate
         there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
-        self.candidate = candidate
-        server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, None))
+        self.candidate = candidate, server
+        server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, name))
         stage.append(Describe(b"S", there).encode() + FLUSH_MESSAGE)
         return None
 
@@ -292,6 +298,13 @@ class Names:
             statement.columns = told
         if (name := self._told_of(note)) is not None:
             self.described[name] = told
+        elif note[0] == COLUMNS and self.known.get(note[3]) is statement and self._differs(note[3], statement):
+            self.known[note[3]] = statement.own(NO_EPOCH)
+
+    def _differs(self, name: bytes, statement: Statement) -> bool:
+        """Whether the statement is another than what the client was told under that name."""
+        told = self.described.get(name, statement.columns), self.typed.get(name, statement.types)
+        return told != (statement.columns, statement.types)
 
     def _told_of(self, note: Note) -> bytes | None:
         """The client's name of what the request of *note* was about, if that is still the same text."""

@@ -441,6 +441,34 @@ def test_columns_that_change_while_a_statement_is_parsed(
         assert wire.errors(other.until("Z")) == []
 
 
+def test_columns_that_change_past_the_pooler(
+    start_pooler: Callable[..., stack.Pooler], direct: Callable[..., RawClient]
+) -> None:
+    """Nobody has told it, and another server has not got the statement yet: it is asked what it has."""
+    pid = "select pg_backend_pid()"
+    with direct() as owner:
+        owner.query("drop table if exists shape; create table shape as select 1 as a")
+    pooler = start_pooler()
+    with direct() as owner, pooler.connect() as client, pooler.connect() as other, pooler.connect() as third:
+        for text in ("begin", "select 1", "commit"):  # two servers
+            other.query(text)
+            third.query(text)
+        client.exchange(wire.run("select * from shape", name="s"))
+        there = client.ask(pid)
+        owner.query("alter table shape alter a type bigint")
+        third.query("begin")
+        if third.ask(pid) != there:
+            other.query("begin")
+            assert other.ask(pid) == there
+            third.query("commit")
+        for _ in range(2):
+            assert wire.errors(client.exchange(execute("s"))) == ["0A000"]
+        for holder in (other, third):
+            holder.query("commit")
+        for _ in range(2):
+            assert wire.errors(client.exchange(execute("s"))) == ["0A000"]
+
+
 def test_psycopg_prepares_everything(pooler: stack.Pooler) -> None:
     """psycopg with prepare_threshold=1: two connections share one server and keep their statements apart."""
     with (
