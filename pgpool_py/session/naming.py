@@ -433,14 +433,13 @@ class Names:
         """The client closes a statement. A server that others use too keeps it for them, and the answer is the pooler's."""
         self.unsettled = True
         statement = self.known.pop(name)
-        self.described.pop(name, None)
-        self.typed.pop(name, None)
+        told = self.described.pop(name, None), self.typed.pop(name, None)
         if server.dirty & BARE and statement in server.statements:
             there = server.statements.pop(statement)
-            server.expected.add(CLOSE, (CLOSED, name, statement, there))
+            server.expected.add(CLOSE, (CLOSED, name, statement, (there, *told)))
             stage.append(Close(b"S", there).encode())
         else:
-            server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, None))
+            server.expected.add(CLOSE + FAKE, (CLOSED, name, statement, (None, *told)))
 
     def forget(self, server: Any, name: bytes) -> None:
         """The statement is deallocated, here and on the server."""
@@ -458,11 +457,8 @@ class Names:
             if now is not None and now.body == statement.body:  # or what has taken its place since (`place`)
                 del self.known[name]
                 if previous is not None:
-                    self.known[name], columns, types = previous
-                    if columns is not None:
-                        self.described[name] = columns
-                    if types is not None:
-                        self.typed[name] = types
+                    self.known[name] = previous[0]
+                    self._was_told(name, previous[1], previous[2])
         if kind == PLACED:
             if refused:
                 self.dead.add(statement)
@@ -472,11 +468,19 @@ class Names:
             if previous is not None:
                 server.statements[previous[0]] = name
         elif kind == CLOSED and name is not None:
-            self.known.setdefault(name, statement)
-            if previous is not None:
-                server.statements[statement] = previous
+            if self.known.setdefault(name, statement) is statement:
+                self._was_told(name, previous[1], previous[2])
+            if previous[0] is not None:
+                server.statements[statement] = previous[0]
         elif kind == EVICTED:
             server.statements[statement] = previous
+
+    def _was_told(self, name: bytes, columns: bytes | None, types: bytes | None) -> None:
+        """What the client was told of that statement counts again."""
+        if columns is not None:
+            self.described[name] = columns
+        if types is not None:
+            self.typed[name] = types
 
     def _not_there(self, server: Any, statement: Statement, there: bytes | None) -> None:
         """The statement was not parsed under that name; what has taken its place since (`_renewed`) is not there either."""
