@@ -428,7 +428,7 @@ class Client(Reader):
         if server is not None:
             if self.differing or self.asked is not None:
                 # Not for the pooler's own question, but for what it has said meanwhile, which may not be read yet.
-                self.cancel_due = self.differing or self.kept is not None or is_readable(self.fd)
+                self.cancel_due = self.kept is not None or bool(self.query_start) or is_readable(self.fd)
                 return False
             return not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:
@@ -440,9 +440,9 @@ class Client(Reader):
         server = self.server
         if server is not None and not server.ready:
             self.relay.broker.cancel_server(server)
-        elif self.kept is None:
+        elif self.kept is None and is_readable(self.fd):
             return  # it comes with what is read next
-        elif len(self.kept) >= 5 and self.kept[0] in CANCELLABLE:
+        elif self.kept is not None and len(self.kept) >= 5 and self.kept[0] in CANCELLABLE:
             self.answer_kept("57014", CANCELED)
         self.cancel_due = False
 

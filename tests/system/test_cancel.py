@@ -99,12 +99,29 @@ def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: Raw
             assert client.ask("show default_tablespace") == "pg_default"
 
 
+def test_late_cancel_while_the_session_is_looked_at(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
+) -> None:
+    """It was for what has ended: what the client says later is not hit."""
+    with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
+        client.query("create temp table looked_for (n int)")
+        client.query("select 1")  # it was looked for
+        locker.query("begin; lock table pg_depend in access exclusive mode")
+        client.query("do $$ begin perform 1; end $$")
+        stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+        client.cancel()
+        locker.query("rollback")
+        assert client.ask("select 'untouched'") == "untouched"
+        assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
+
+
 def test_cancel_while_the_session_is_looked_at(
     pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
 ) -> None:
     """The same, of what has arrived and nobody has read yet."""
     with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
         client.query("create temp table looked_for (n int)")
+        client.query("select 1")  # it was looked for
         for message in (wire.query("select pg_sleep(37)"), wire.run("select pg_sleep(37)")):
             locker.query("begin; lock table pg_depend in access exclusive mode")
             client.query("do $$ begin perform 1; end $$")
