@@ -29,6 +29,7 @@ from pgpool_py.pool.states import ClientState
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.session.naming import NO_EPOCH, Names
+from pgpool_py.session.statements import Statement
 from pgwire import ScramKeys
 
 if TYPE_CHECKING:
@@ -433,12 +434,13 @@ def _record(client: Client, place: Place, arrival: int | None) -> dict[str, Any]
 
 def _statements(client: Client) -> Iterator[tuple[str | None, str, dict[str, str], str | None]]:
     if client.unnamed is not None:
-        yield None, client.unnamed.body.hex(), _hex(client.unnamed.settings.values), None
+        unnamed: Statement = client.unnamed
+        yield None, unnamed.typed(unnamed.types).hex(), _hex(unnamed.settings.values), None
     names = client.names
     for name, statement in (names.known if names is not None else {}).items():
-        told = names.described.get(name) if names is not None else None
-        settings: Any = statement.settings
-        yield name.hex(), statement.body.hex(), _hex(settings.values), told.hex() if told is not None else None
+        assert names is not None
+        told, body = names.described.get(name), statement.typed(names.typed.get(name))
+        yield name.hex(), body.hex(), _hex(statement.settings.values), told.hex() if told is not None else None
 
 
 def _hex(values: dict[bytes, bytes]) -> dict[str, str]:

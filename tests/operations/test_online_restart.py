@@ -72,6 +72,21 @@ def test_clients_move_to_the_new_process(running: Program) -> None:
         client.leave()
 
 
+def test_parameters_keep_their_types(running: Program) -> None:
+    """A function that fits better may have come meanwhile."""
+    running.start("-q")
+    running.wait_for_log("process up")
+    with running.connect() as client:
+        client.query("create function moved(n int) returns text language sql as $$ select 'int' $$")
+        client.exchange(wire.parse("mine", "select moved($1)"), wire.sync())
+        restart(running)
+        with running.connect() as fresh:
+            fresh.query("create function moved(n text) returns text language sql as $$ select 'text' $$")
+        reply = client.exchange(wire.bind("", "mine", [b"41"]), wire.execute(), wire.sync())
+        client.query("drop function moved(int), moved(text)")
+        assert wire.values(reply) == [b"int"]
+
+
 def _cancelled(client: RawClient) -> bool:
     client.cancel()
     client.sock.settimeout(0.3)
