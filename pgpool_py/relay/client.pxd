@@ -39,4 +39,4 @@ cdef class Client(Reader):
     cpdef timed_out(self)
     cpdef cancel(self)
     cpdef refuse_request(self, str code, str message)
-    cdef answer_kept(self, str code, str message)
+    cdef cancel_waiting(self)

@@ -33,8 +33,6 @@ AWAITS_READY = awaiting.READY
 AWAITS_CHANNELS = awaiting.CHANNELS
 AWAITS_CLEARING = awaiting.CLEARING
 AWAITS_END = awaiting.END
-CANCELLABLE = b"QFPBDEC"  # what a request begins with
-CANCELED = "canceling statement due to user request"
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
@@ -432,33 +430,34 @@ class Client(Reader):
                 return False
             return not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:
-            self.pool.stop_waiting(self, self.relay.now)
-            self.refuse_request("57014", CANCELED)
+            self.cancel_waiting()
         return False
 
     def cancel_now(self) -> None:
         server = self.server
+        if self.asked is not None or self.differing:
+            return
         if server is not None and not server.ready:
+            self.cancel_due = False
             self.relay.broker.cancel_server(server)
-        elif self.kept is None and is_readable(self.fd):
-            return  # it comes with what is read next
-        elif self.kept is not None and len(self.kept) >= 5 and self.kept[0] in CANCELLABLE:
-            self.answer_kept("57014", CANCELED)
-        self.cancel_due = False
+        elif server is None and self.kept is not None and self.state is self.relay.client_waiting_state:
+            self.cancel_due = False
+            self.cancel_waiting()
+        else:
+            self.cancel_due = is_readable(self.fd)  # it comes with what is read next
+
+    def cancel_waiting(self) -> None:
+        """Answer the request that waits for a server."""
+        self.pool.stop_waiting(self, self.relay.now)
+        self.refuse_request("57014", "canceling statement due to user request")
 
     def refuse_request(self, code: str, message: str) -> None:
         """Answer the request that waits with an error; what follows its end goes on."""
-        if self.kept is None:
-            self.send_data(error_response("ERROR", code, message))
-        else:
-            self.answer_kept(code, message)
-            self.go_on()
-
-    def answer_kept(self, code: str, message: str) -> None:
-        """Take the request that waits out of what was kept, and answer it with an error."""
         data = self.kept
-        assert data is not None
+        self.kept = None
         self.send_data(error_response("ERROR", code, message))
+        if data is None:
+            return
         if data[0] == QUERY or data[0] == FUNCTION_CALL:
             self.send_data(ready_for_query(IDLE))
             end = 1 + int.from_bytes(data[1:5], "big")
@@ -470,6 +469,7 @@ class Client(Reader):
         else:
             self.skipping = True
         self.kept = data
+        self.go_on()
 
 
 def is_readable(fd: int) -> bool:

@@ -114,7 +114,10 @@ class Hearer(Preparer):
         """There is no listening connection."""
         server = self.server
         idle = server is not None and server.ready and server.status == IDLE and not self.held
-        if server is not None and idle and self.kept is not None and self.kept[0] == QUERY:
+        kept = self.kept or b""
+        # The rest of one that is not whole would go to the server.
+        whole = len(kept) >= 5 and kept[0] == QUERY and len(kept) > int.from_bytes(kept[1:5], "big")
+        if server is not None and idle and whole:
             self.refuse_request(code, message)
             if self.server is server and server.ready and self.kept is None:
                 self.settled()

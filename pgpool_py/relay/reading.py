@@ -87,11 +87,9 @@ class Reader(Requester):
         if n > 0:
             self.context.bytes_received += n
             self.request_time = self.relay.now
-            if self.cancel_due:
-                self.kept = piece(0, at + n)
-                self.go_on()
-                return
             self.process(at + n)
+            if self.cancel_due:
+                self.cancel_now()
         elif n == 0:
             self.hung_up = True
             self.end()
@@ -105,8 +103,6 @@ class Reader(Requester):
         """Process what was kept."""
         if self.asked is not None:
             return  # not before it is known what the session is now
-        if self.cancel_due:
-            self.cancel_now()
         data = self.kept
         self.kept = None
         self.awaiting = 0
@@ -118,6 +114,8 @@ class Reader(Requester):
                 self.finish()
         elif self.kept is None and not self.closed and self.out is None:
             self.resume()
+        if self.cancel_due:
+            self.cancel_now()
 
     def process(self, stop: int) -> None:
         """Go through the messages in the shared buffer up to *stop*."""

@@ -99,6 +99,36 @@ def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: Raw
             assert client.ask("show default_tablespace") == "pg_default"
 
 
+@pytest.mark.parametrize("size", [0, 3000, 1_000_000])
+@pytest.mark.parametrize("extended", [False, True])
+def test_cancel_of_half_a_request(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient, size: int, extended: bool
+) -> None:
+    """Its rest is no request of its own, whatever it holds."""
+    rest = wire.query("create table smuggled (n int)")
+    with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
+        client.query("create temp table looked_for (n int)")
+        client.query("select 1")  # it was looked for
+        locker.query("begin; lock table pg_depend in access exclusive mode")
+        client.query("do $$ begin perform 1; end $$")
+        stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+        if extended:
+            beginning = wire.parse("", "select $1::bytea, pg_sleep(3)", [17])
+            value = b"x" * size + rest
+            bound = wire.raw(b"B", b"\0\0" + b"\0\1\0\1" + b"\0\1" + len(value).to_bytes(4, "big") + value + b"\0\0")
+            message = beginning + bound + wire.execute() + wire.sync()
+            cut = len(beginning) + len(bound) - len(rest) - 2
+        else:
+            message = wire.raw(b"Q", b"select pg_sleep(3) --" + b"x" * size + rest + b"\0")
+            cut = len(message) - len(rest) - 1
+        client.send(message[:cut])
+        client.cancel()
+        locker.query("rollback")
+        client.send(message[cut:])
+        assert wire.errors(client.until("Z")) in ([], ["57014"], ["08P01"])
+        assert client.ask("select to_regclass('smuggled')") is None
+
+
 def test_late_cancel_while_the_session_is_looked_at(
     pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
 ) -> None:
