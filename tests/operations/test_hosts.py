@@ -7,6 +7,7 @@ who takes connections and says nothing.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -150,7 +151,10 @@ def _promotion(pooler: Pooler, cluster: Cluster) -> None:
         assert where(idle) == where(waiting) == PRIMARY
         assert where(reader) == STANDBY
         pid = reader.ask("select pg_backend_pid()")
+        gone = rf" primary/\w+@{PRIMARY}:\d+ closing because: server "
+        before = len(re.findall(gone, pooler.log))
         cluster.primary.crash()
+        pooler.wait_for_log(gone, count=before + 1)  # else the query may go to a server that is about to be lost
         waiting.send(wire.query("select 'survived ' || host(inet_server_addr())"))
         wait_taken(waiting)
         pooler.wait_for_log(rf"{STANDBY}:\d+ is a standby, wanted is primary \(target_session_attrs\) \(age=\d+s\)\n")
