@@ -60,7 +60,7 @@ class Catalogs:
     def doubt(self, client: Any) -> None:
         """A transaction of *client* that changed the catalogs is about to end: judge without them."""
         self.changing.add(client)
-        events = self.facts is None or self.facts.ddl or client.makes_events
+        events = self.facts is None or self.facts.runs_with_ddl or client.makes_events
         for place in self.users:
             place.context.facts_stale = True
             place.context.catalogs_changed()

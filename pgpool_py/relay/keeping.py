@@ -154,7 +154,8 @@ class Keeper(Noter):
         if not question.whole:
             owned = in_force({**before, **due}, finding, False, server.defaults, context.user)
             if self.all_back:
-                owned.update(due)  # what it started with is not what the server says yet
+                # What it started with is not what the server says yet.
+                owned.update({name: value for name, value in due.items() if name in self.startup.values})
         else:
             owned = {**due, **actual}
             # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)

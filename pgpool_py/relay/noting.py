@@ -57,6 +57,7 @@ PREPARING = re.compile(rb"\bprepare\b", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 EXECUTE = frozenset((b"execute",))
 TAKERS = 50  # of them are told apart
+RUNS_WITH_DDL = re.compile(rb"\bevent\b|\bwrapper\b", re.IGNORECASE)  # an event trigger, the validator of foreign data
 SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 Values = Sequence[bytes | None] | None
@@ -116,7 +117,7 @@ class Noter(Returner):
             if verdict & FUNCTION or brings_code(text, self.context.scanner_before or self.context.scanner):
                 self.brought = True
             self.makes_settings |= named
-            self.makes_events = self.makes_events or b"event" in text.lower()
+            self.makes_events = self.makes_events or RUNS_WITH_DDL.search(text) is not None
             if SETS.search(text) is not None:
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named

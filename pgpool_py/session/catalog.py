@@ -54,7 +54,7 @@ class DatabaseFacts:
     suspicious: dict[bytes, int]  # name: flags; never empty, as built-in functions are among them
     plain_types: frozenset[int]
     everything_opaque: bool
-    ddl: int  # what any DDL does, by event triggers
+    runs_with_ddl: bool  # code of the database does: event triggers and the like
     fingerprint: bytes
     placeholders: frozenset[bytes]  # custom settings that code of the database may make
     scanner: Scanner = field(repr=False)
@@ -126,7 +126,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
         suspicious=suspicious,
         plain_types=frozenset(oid for name, oid in types if not suspicious.get(name, 0) & _BOUND),
         everything_opaque=everything,
-        ddl=ddl,
+        runs_with_ddl=bool(events),
         fingerprint=_bytes(fingerprint),
         placeholders=frozenset(
             name
