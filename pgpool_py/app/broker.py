@@ -263,7 +263,7 @@ class Broker:
 
     def changes_prepared(self, client: Client, name: bytes) -> PreparedChanges | None:
         """What committing that prepared transaction changes in the catalogs; None: nothing that is known."""
-        return self.places[client.pool].catalogs.prepared_changes(name)
+        return self.places[client.pool].catalogs.take_prepared(name)
 
     def catalogs_settled(self, client: Client) -> None:
         """That transaction has ended: read the catalogs again."""

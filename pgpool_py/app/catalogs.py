@@ -27,8 +27,8 @@ LONGEST_FACTS_INTERVAL = 60.0
 FACTS_SHARE = 0.01  # of one server's time that these looks take at most
 UNREADABLE = (QueryFailed, ValueError, IndexError)  # what comes of reading them; the last two: rows that are no answer
 CHANGED_INTERVAL = 0.3  # seconds between two looks after a client of ours ran DDL, or code that may have
-MANY_PREPARED = 1000  # transactions whose names are remembered
 CHANGED_SHARE = 0.05  # of one server's time, after code that may have
+MANY_PREPARED = 1000  # transactions whose names are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class Catalogs:
             name = UNKNOWN
         self.prepared[name] = PreparedChanges(client.makes, client.makes_settings, client.makes_events)
 
-    def prepared_changes(self, name: bytes) -> PreparedChanges | None:
-        """What committing the prepared transaction of that name changes; None: nothing that is known."""
+    def take_prepared(self, name: bytes) -> PreparedChanges | None:
+        """What the prepared transaction of that name changes, now that it is committed; None: nothing that is known."""
         found = self.prepared.pop(name, None) or self.prepared.get(UNKNOWN)
         if found is None and name == UNKNOWN and self.prepared:
             return PreparedChanges(UNREAD, frozenset(), True)

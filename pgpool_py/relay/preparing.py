@@ -208,9 +208,7 @@ class Preparer(Keeper):
         if statement is not None and self.deviation and self.asks(server, statement, stage):
             return False
         if statement is not None and statement.types is not None and statement.epoch != self.context.epoch:
-            typed = statement.typed(statement.types)
-            statement = self.unnamed = statement.own(statement.epoch)
-            statement.body = typed
+            statement = self.unnamed = statement.own(statement.epoch, statement.types)
         note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
         if statement is None:

@@ -244,9 +244,9 @@ class Names:
             or candidate.epoch != context.epoch
             or candidate.body not in (typed, statement.body)
         ):
-            candidate = self._candidate(statement, settings, typed if statement.epoch != context.epoch else statement.body)
+            candidate = self._candidate(statement, settings, types if statement.epoch != context.epoch else None)
         elif candidate.body != typed and candidate.types != types:
-            candidate = self._candidate(statement, settings, typed)  # its parameters would have other types
+            candidate = self._candidate(statement, settings, types)  # its parameters would have other types
         else:
             answered = candidate.columns is not None
         columns = None if describes else self.described.get(name)
@@ -269,16 +269,14 @@ class Names:
         stage.append(Describe(b"S", there).encode() + FLUSH_MESSAGE)
         return None
 
-    def _candidate(self, statement: Statement, settings: Settings | None, body: bytes) -> Statement:
+    def _candidate(self, statement: Statement, settings: Settings | None, types: bytes | None) -> Statement:
         """What may take the statement's place: the one of all under *settings*, or one of the client's own."""
         context = self.context
         if settings is not None:
-            return context.statement(settings, body)
-        if statement.private and statement.epoch == context.epoch and statement.body == body:
+            return context.statement(settings, statement.typed(types))
+        if statement.private and statement.epoch == context.epoch and statement.body == statement.typed(types):
             return statement
-        own = statement.own(context.epoch)
-        own.body = body
-        return own
+        return statement.own(context.epoch, types)
 
     def types_told(self, note: Note, types: bytes) -> None:
         """The first half of the answer to a Describe of the statement of *note*: the types of its parameters."""
@@ -356,10 +354,9 @@ class Names:
         for name, statement in self.known.items():
             if statement in server.statements or (statement in self.dead and not apart):
                 continue
-            typed = statement.typed(self.typed.get(name))
-            if not statement.private or statement.body != typed:
-                statement = self.known[name] = statement.own(statement.epoch)
-                statement.body = typed
+            types = self.typed.get(name)
+            if not statement.private or statement.body != statement.typed(types):
+                statement = self.known[name] = statement.own(statement.epoch, types)
             self.dead.discard(statement)
             if in_block:
                 stage.append(command(server, set_savepoint(savepoint)))
@@ -483,7 +480,7 @@ class Names:
             self.typed[name] = types
 
     def _not_there(self, server: Any, statement: Statement, there: bytes | None) -> None:
-        """The statement was not parsed under that name; what has taken its place since (`_renewed`) is not there either."""
+        """The statement was not parsed under that name; what has taken its place since (`_checked`) is not there either."""
         if server.statements.pop(statement, None) is None:
             for other, name in list(server.statements.items()):
                 if name == there:

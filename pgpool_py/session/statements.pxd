@@ -15,7 +15,7 @@ cdef class Statement:
     cdef public bytes server_name
     cdef public object effects
 
-    cpdef Statement own(self, long epoch)
+    cpdef Statement own(self, long epoch, bytes types=*)
     cpdef bytes typed(self, bytes types)
 
 @cython.final

@@ -52,9 +52,9 @@ class Statement:
         self.columns: bytes | None = None
         self.effects: Any = None
 
-    def own(self, epoch: int) -> Statement:
-        """The same text with the same meaning, for one client alone."""
-        copy = Statement(self.body, self.settings, epoch)
+    def own(self, epoch: int, types: bytes | None = None) -> Statement:
+        """The same text with the same meaning, for one client alone; *types*: its parameters have these from now on."""
+        copy = Statement(self.typed(types), self.settings, epoch)
         copy.private = True
         copy.verdict = self.verdict
         copy.facts_seen = self.facts_seen

@@ -22,10 +22,8 @@ _INDEXES = re.compile(
 )
 _STORES = re.compile(rb"\s*+(?:analy[sz]e|vacuum|reindex|cluster)\b", re.IGNORECASE)  # and defines nothing
 _MANY = 100
-
-
 _NONE: frozenset[bytes] = frozenset()
-Change = tuple[frozenset[bytes], frozenset[bytes]]
+Change = tuple[frozenset[bytes], frozenset[bytes]]  # the tables that are made, and those that are dropped
 
 
 def private(text: bytes, verdict: int, own: frozenset[bytes]) -> Change | None:

@@ -99,6 +99,13 @@ def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: Raw
             assert client.ask("show default_tablespace") == "pg_default"
 
 
+def hold_up_the_look(client: RawClient, locker: RawClient, admin: RawClient) -> None:
+    """Have the pooler look at the session of *client*, and wait for *locker* to roll back."""
+    locker.query("begin; lock table pg_depend in access exclusive mode")
+    client.query("do $$ begin perform 1; end $$")
+    stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+
+
 @pytest.mark.parametrize("size", [0, 3000, 1_000_000])
 @pytest.mark.parametrize("extended", [False, True])
 def test_cancel_of_half_a_request(
@@ -109,9 +116,7 @@ def test_cancel_of_half_a_request(
     with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
         client.query("create temp table looked_for (n int)")
         client.query("select 1")  # it was looked for
-        locker.query("begin; lock table pg_depend in access exclusive mode")
-        client.query("do $$ begin perform 1; end $$")
-        stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+        hold_up_the_look(client, locker, admin)
         if extended:
             beginning = wire.parse("", "select $1::bytea, pg_sleep(3)", [17])
             value = b"x" * size + rest
@@ -136,9 +141,7 @@ def test_late_cancel_while_the_session_is_looked_at(
     with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
         client.query("create temp table looked_for (n int)")
         client.query("select 1")  # it was looked for
-        locker.query("begin; lock table pg_depend in access exclusive mode")
-        client.query("do $$ begin perform 1; end $$")
-        stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+        hold_up_the_look(client, locker, admin)
         client.cancel()
         locker.query("rollback")
         assert client.ask("select 'untouched'") == "untouched"
@@ -153,9 +156,7 @@ def test_cancel_while_the_session_is_looked_at(
         client.query("create temp table looked_for (n int)")
         client.query("select 1")  # it was looked for
         for message in (wire.query("select pg_sleep(37)"), wire.run("select pg_sleep(37)")):
-            locker.query("begin; lock table pg_depend in access exclusive mode")
-            client.query("do $$ begin perform 1; end $$")
-            stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
+            hold_up_the_look(client, locker, admin)
             client.send(message)
             client.cancel()
             locker.query("rollback")
