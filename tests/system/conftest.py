@@ -24,7 +24,7 @@ ROLES = [
 @pytest.fixture(scope="session")
 def server() -> Iterator[PostgresServer]:
     """A PostgreSQL of the stories' own: they restart it and end its sessions."""
-    with PostgresServer(hba=HBA) as running:
+    with PostgresServer(hba=HBA, settings={"max_prepared_transactions": "2"}) as running:
         with RawClient(Address(running.host, running.port), "postgres", stack.ADMIN) as admin:
             for sql in ROLES:
                 assert not [message for message in admin.query(sql) if message.kind == "E"], sql

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pgpool_py import testing
+from pgwire import RowDescription
 from tests.system.rawclient import Address, RawClient
 
 POOLER = shlex.split(os.environ.get("PGPOOL_PY_STORY_POOLER", ""))
@@ -75,6 +76,14 @@ def wait_no_backend(admin: RawClient, condition: str, what: str = "") -> None:
     """Return once pg_stat_activity has none."""
     sql = f"select count(*) from pg_stat_activity where datname = '{DATABASE}' and {condition}"
     wait_until(lambda: admin.ask(sql) == "0", what or f"none with {condition}")
+
+
+def prepared_statements(console: RawClient) -> list[int]:
+    """How many statements each server connection has, by SHOW SERVERS: none, once it has been reset."""
+    reply = console.query("show servers")
+    columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
+    at = [column.name for column in columns].index(b"prepared_statements")
+    return [int(message.columns[at] or 0) for message in reply if message.kind == "D"]
 
 
 class Pooler(testing.Pooler):

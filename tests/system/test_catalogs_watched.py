@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from pgwire import RowDescription
 from tests.system import stack, wire
 from tests.system.rawclient import RawClient
 
@@ -63,19 +62,13 @@ def test_what_was_read_counts_on_while_no_server_is_to_be_had(start_pooler: Star
     pooler = start_pooler(databases={"one": "pool_size=1"}, settings=settings)
     with pooler.connect("one") as client, pooler.connect("pgbouncer", user=stack.ADMIN) as console:
 
-        def prepared() -> list[bytes | None]:
-            reply = console.query("show servers")
-            columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
-            at = [column.name for column in columns].index(b"prepared_statements")
-            return [message.columns[at] for message in reply if message.kind == "D"]
-
         client.query("create table if not exists plain (n int)")
 
         def is_plain() -> bool:
             client.exchange(wire.run("select 1", name="s"))
             client.query("select count(*) from plain")
             client.exchange(wire.close_statement("s") + wire.sync())
-            return prepared() == [b"1"]
+            return stack.prepared_statements(console) == [1]
 
         stack.wait_until(is_plain, "the table is known, so that reading it leaves the server's statements alone")
         client.query("begin")
@@ -84,7 +77,7 @@ def test_what_was_read_counts_on_while_no_server_is_to_be_had(start_pooler: Star
         client.query("select count(*) from plain")
         client.query("commit")
         client.query("select 2")
-        assert prepared() == [b"1"]
+        assert stack.prepared_statements(console) == [1]
         client.query("drop table plain")
 
 

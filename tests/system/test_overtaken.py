@@ -38,7 +38,7 @@ def pooler(start_pooler: Callable[..., stack.Pooler], direct: Callable[..., RawC
             " for each row execute function over_trigger()",
         ):
             assert wire.errors(owner.query(text)) == [], text
-    pooler = start_pooler(databases={"three": "pool_size=3"})
+    pooler = start_pooler(databases={"three": "pool_size=3"}, settings={"admin_users": stack.ADMIN})
     with pooler.connect("three") as client:
         client.query("select over_function(1), 1 from over_table, over_deferred")
     return pooler
@@ -94,6 +94,35 @@ def test_statement_that_waits_for_a_migration(
         client.leave()
 
 
+def wait_until_read(pooler: stack.Pooler, client: RawClient, reads: str) -> None:
+    """Until what is read from the catalogs counts again: *reads* is plain then."""
+    with pooler.connect("pgbouncer", user=stack.ADMIN) as console:
+
+        def is_plain() -> bool:
+            client.exchange(wire.run("select 1", name="s"))
+            client.query(reads)  # behind a text that was not plain there is a look, and a reset
+            client.exchange(wire.close_statement("s") + wire.sync())
+            return 1 in stack.prepared_statements(console)
+
+        stack.wait_until(is_plain, "the catalogs are read")
+
+
+@pytest.mark.parametrize(("text", "migration"), WAITING.values(), ids=WAITING.keys())
+def test_statement_that_waits_for_a_prepared_migration(
+    pooler: stack.Pooler, admin: RawClient, text: str, migration: tuple[str, ...]
+) -> None:
+    """Preparing the transaction has changed nothing yet: what begins behind that is judged by what is there still."""
+    with pooler.connect("three") as client, pooler.connect("three") as other:
+        migrate(other, *LOCK, *migration[:-1], "prepare transaction 'over'")
+        wait_until_read(pooler, other, "select n from over_deferred")
+        client.send(wire.query(text))
+        stack.wait_backend(admin, "wait_event_type = 'Lock'")
+        migrate(other, "commit prepared 'over'")
+        assert wire.errors(client.until("Z")) == []
+        strangers_see_nothing(pooler)
+        assert client.ask(LOOK) == ALL
+
+
 OPEN = {
     "a deferred trigger": (("insert into over_deferred values (1)",), TRIGGER, ("commit",)),
     "a trigger set off": (("insert into over_deferred values (1)",), TRIGGER, ("set constraints all immediate", "commit")),
@@ -114,12 +143,7 @@ def test_transaction_that_goes_on_behind_a_migration(
     with pooler.connect("three") as client, pooler.connect("three") as other:
         migrate(client, "begin", *before)
         migrate(other, code.format(STATE))
-
-        def is_plain() -> bool:
-            other.query(READS)  # behind a text that was not plain there is a look, and a reset
-            return admin.ask(f"select count(*) from pg_stat_activity where query = '{READS}'") != "0"
-
-        stack.wait_until(lambda: all(is_plain() for _ in range(5)), "the catalogs are read")
+        wait_until_read(pooler, other, READS)
         migrate(client, READS, *after)  # a lock makes PostgreSQL look for what has changed
         strangers_see_nothing(pooler)
         assert client.ask(LOOK) == ALL
