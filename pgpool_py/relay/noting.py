@@ -19,8 +19,8 @@ from pgpool_py.session import flags, two_phase
 from pgpool_py.session.databases import left_alone
 from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.lexemes import LONGEST_NAME
-from pgpool_py.session.look import UNKNOWABLE, UNSEEN, Question, is_custom
-from pgpool_py.session.mentions import amid_data, candidates, makes_code
+from pgpool_py.session.look import NO_RESET, UNKNOWABLE, UNSEEN, Question, is_custom
+from pgpool_py.session.mentions import amid_data, candidates, makes_code, outlives_reset, runs_a_file
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
@@ -58,7 +58,7 @@ NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 EXECUTE = frozenset((b"execute",))
 TAKERS = 50  # of them are told apart
 RUNS_WITH_DDL = re.compile(rb"\bevent\b|\bwrapper\b", re.IGNORECASE)  # an event trigger, the validator of foreign data
-SETS = re.compile(rb"\bset_config\b|\bset\b[^;]{0,200}\.", re.IGNORECASE)  # a custom setting
+SETS = re.compile(rb"\bset(?:_config)?\b", re.IGNORECASE)  # perhaps a custom setting, if a dot follows
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 Values = Sequence[bytes | None] | None
 
@@ -105,6 +105,13 @@ class Noter(Returner):
         if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or any([makes_code(value) for value in present(values)])):
             verdict |= DDL
         made, named = self.made(text, values, verdict) if verdict & JUDGED else NOTHING_MADE
+        if verdict & JUDGED and self.context.watching:
+            said = (text, *present(values))
+            if any([runs_a_file(each) for each in said]):
+                made |= UNREAD
+                verdict |= OPAQUE
+            if verdict & OPAQUE and not server.uncleared and any([outlives_reset(each) for each in said]):
+                server.condemn(NO_RESET, text[:CAUSE])
         if verdict & DDL and not verdict & OPAQUE and (transaction := two_phase.committed(text)) is not None:
             brought = self.relay.broker.changes_prepared(self, transaction)
             if brought is None:
@@ -118,7 +125,8 @@ class Noter(Returner):
                 self.brought = True
             self.makes_settings |= named
             self.makes_events = self.makes_events or RUNS_WITH_DDL.search(text) is not None
-            if SETS.search(text) is not None:
+            sets = SETS.search(text)
+            if sets is not None and b"." in text[sets.end() :]:
                 named |= candidates(text)  # a SET clause defines its settings here and now
                 self.makes_settings |= named
             # Where something is under way, it may fail yet, or be rolled back.
@@ -291,8 +299,8 @@ class Noter(Returner):
         if found.resets_all:
             names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
         self.defined(server, [name for name in names if is_custom(name)])
-        if SEED_NAME in names:
-            server.dirty |= SEED  # set_config; a SET is known by its verdict
+        if SEED_NAME in names or SEED_NAME in found.passing:
+            server.dirty |= SEED  # also where the value ends with the transaction, or that fails
         unread, others = bound_to(found.made, present(values))
         made |= unread
         named |= others

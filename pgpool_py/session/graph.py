@@ -10,7 +10,7 @@ from collections import defaultdict
 from pgpool_py.session import flags, functions
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
 from pgpool_py.session.lexemes import words_of
-from pgpool_py.session.mentions import hides_names, hides_set_names
+from pgpool_py.session.mentions import hides_names, hides_set_names, outlives_reset, runs_a_file
 from pgpool_py.session.reach import completions, reach
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
@@ -66,6 +66,7 @@ class Function:
             self.bits = flags.DYNAMIC if b"set_config" in self.text else 0
         elif self.language != "c" and functions.RUNS_SQL.search(self.text) is not None:
             self.bits = flags.DYNAMIC if hides_names(self.text) else flags.UNREAD
+        self.bits |= _beyond(self.text)
 
 
 class Graph:
@@ -94,6 +95,7 @@ class Graph:
         names: set[bytes] = set()
         bits = READER.scan(text, mode, names) & PASSED_ON
         words = words_of(text)
+        bits |= _beyond(text)
         if not words.isdisjoint(self.given):
             bits |= reach(text, (), self.given, is_code=True)[0]
             named = completions(self.patterns, text, ())
@@ -184,6 +186,11 @@ class Graph:
 def _filled(bits: int) -> int:
     """What reaching *bits* by changing the rows of a table means for that table."""
     return bits & ~flags.WRITES_SEQUENCE | flags.FILLS if bits & flags.WRITES_SEQUENCE else bits
+
+
+def _beyond(text: bytes) -> int:
+    """What the strings in *text*, if it runs them, do beyond what is read in them."""
+    return (flags.LIBRARY if outlives_reset(text) else 0) | (flags.UNREAD if runs_a_file(text) else 0)
 
 
 # Reads bodies before the facts are known: names are collected, so only keywords and KINDS answer.

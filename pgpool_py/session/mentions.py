@@ -168,6 +168,29 @@ _MAKES_CODE = re.compile(
 )
 
 
+# Where a statement may begin, in a text or in a string; what may stand between its words.
+_FIRST = rb"(?:\A|[';$/\n\r]|\b(?:begin|then|else|loop)\b)\s*+"
+_BETWEEN = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*[^*]*+\*/)"
+# A LOAD, also one that is put together: behind the word is a literal, its seam, or a place for it. Words as in `functions.KINDS`.
+_OUTLIVES = re.compile(
+    _FIRST + rb"load" + _BETWEEN + rb"*+(?:e?\\?'|u&|\$|%[\d$*-]*+[sl])"
+    rb"|replication_origin_session|(?:create|copy)_(?:physical|logical)_replication_slot|dblink_(?:dis)?connect"
+    rb"|\bpg_(?:start_|stop_)?backup(?:_start|_stop)?\b",
+    re.IGNORECASE,
+)
+_RUNS_A_FILE = re.compile(_FIRST + rb"(?:create|alter)" + _BETWEEN + rb"++extension\b", re.IGNORECASE)
+
+
+def outlives_reset(text: bytes) -> bool:
+    """Whether *text*, or a string in it, says something of a library, a slot or the like, which no reset ends."""
+    return _OUTLIVES.search(text) is not None
+
+
+def runs_a_file(text: bytes) -> bool:
+    """Whether *text*, or a string in it, runs an extension's script (manual, CREATE EXTENSION), which nobody has seen."""
+    return _RUNS_A_FILE.search(text) is not None
+
+
 def makes_code(text: bytes) -> bool:
     """Whether *text*, which may run anything, says somewhere that it makes what the catalogs have to be read for."""
     return _MAKES_CODE.search(text) is not None

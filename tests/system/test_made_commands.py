@@ -48,6 +48,7 @@ create function made_set(k text, v text) returns text language plpgsql as
   $$ begin return set_config('zz.' || k, v, false); end $$;
 create function made_set_local(k text, v text) returns text language sql as $$ select set_config('zz.' || k, v, true) $$;
 create function made_set_number(n int, v text) returns text language sql as $$ select set_config('zz.p' || n, v, true) $$;
+create function made_load() returns int language plpgsql as $$ begin execute 'load ''auto_explain'''; return 1; end $$;
 create function made_build(a text) returns bigint language plpgsql as $$
   declare q text := 'select count(*) from made_cmds where true'; n bigint;
   begin if a is not null then q := q || ' and c <> ' || quote_literal(a); end if; execute q into n; return n; end $$;
@@ -253,6 +254,37 @@ def test_names_that_nobody_knows_are_held_where_nothing_is_lost(narrow: stack.Po
         for client in (owner, other, owner):
             assert client.ask("select made_set_number(3, 'v')") == "v"
         assert other.ask(asks("zz.p3")) == "undefined"
+
+
+OUTLIVE = {
+    "a library": "do $$ begin load 'auto_explain'; end $$",
+    "a library in a command": "do $$ begin execute 'load ' || quote_literal('auto_explain'); end $$",
+    "a library in a function": "select made_load()",
+    "an origin": "do $$ begin perform pg_replication_origin_session_setup('made_origin'); end $$",
+    "an origin in an argument": "select made_runs('select 1 from pg_replication_origin_session_setup(''made_origin'')')",
+    "a slot": "do $$ begin perform pg_create_physical_replication_slot('made_slot', true, true); end $$",
+    "an extension's script": "create extension if not exists citext",
+    "an extension's script in a DO": "do $$ begin create extension if not exists citext; end $$",
+}
+
+
+@pytest.mark.parametrize("text", OUTLIVE.values(), ids=OUTLIVE)
+def test_what_no_reset_ends_goes_with_its_server(narrow: stack.Pooler, admin: RawClient, text: str) -> None:
+    """Nobody else gets it, whatever the words stand in."""
+    admin.query("select pg_replication_origin_create('made_origin')")
+    with narrow.connect("one", stack.ADMIN) as owner, narrow.connect("one", stack.ADMIN) as other:
+        server = owner.ask("select pg_backend_pid()")
+        assert wire.errors(owner.query(text)) == []
+        assert other.ask("select pg_backend_pid()") != server
+
+
+@pytest.mark.parametrize("said", ["unable to load '' %", "load %", "to create extension %"])
+def test_words_of_it_in_a_message_keep_no_server(narrow: stack.Pooler, said: str) -> None:
+    """Who only speaks of loading a library, or of creating an extension, has done neither."""
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        server = owner.ask("select pg_backend_pid()")
+        assert wire.errors(owner.query(f"do $$ begin raise notice '{said}', 1; end $$")) == []
+        assert other.ask("select pg_backend_pid()") == server
 
 
 def test_a_seed_is_its_owners_while_there_are_servers(pooler: stack.Pooler) -> None:

@@ -202,6 +202,8 @@ def test_settings_in_a_long_bound_value(pooler: stack.Pooler) -> None:
         "select run('select setseed(0.5)')",
         "select run('select set' || 'seed(0.5)')",
         "select set_config('seed', '0.5', false)",
+        "select set_config('seed', '0.5', true)",
+        "begin; set local \"seed\" = 0.5; rollback",
         "select run('set se' || 'ed = 0.5')",
     ],
 )
