@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import socket
 import struct
@@ -47,7 +48,7 @@ _NAMES = """
     keeps_server kept last_server leaving names noticed number out overturns parse_note passing peer pool prepared
     query_count query_start reading relay request_time server settings skipping stage start startup state subscription
     tail takers temporaries tls told touched transaction_count transaction_start transaction_time transient unnamed
-    user value_at value_since values wait_start wait_time wrote
+    unnamed_told user value_at value_since values wait_start wait_time wrote
 """
 _KNOWN = frozenset(_NAMES.split())
 
@@ -225,6 +226,7 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int, arrival: Arrival | N
         statement = context.statement(context.table.get(_bytes(settings)), bytes.fromhex(text))
         if name is None:
             client.unnamed = statement
+            client.unnamed_told = None if told is None else (bytes.fromhex(told), -math.inf)
         else:
             client.names = client.names or Names(context)
             client.names.known[bytes.fromhex(name)] = statement.own(NO_EPOCH)
@@ -435,12 +437,13 @@ def _record(client: Client, place: Place, arrival: int | None) -> dict[str, Any]
 def _statements(client: Client) -> Iterator[tuple[str | None, str, dict[str, str], str | None]]:
     if client.unnamed is not None:
         unnamed: Statement = client.unnamed
-        yield None, unnamed.typed(unnamed.types).hex(), _hex(unnamed.settings.values), None
+        told = client.unnamed_told[0].hex() if client.unnamed_told is not None else None
+        yield None, unnamed.typed(unnamed.types).hex(), _hex(unnamed.settings.values), told
     names = client.names
     for name, statement in (names.known if names is not None else {}).items():
         assert names is not None
-        told, body = names.described.get(name), statement.typed(names.typed.get(name))
-        yield name.hex(), body.hex(), _hex(statement.settings.values), told.hex() if told is not None else None
+        columns, body = names.described.get(name), statement.typed(names.typed.get(name))
+        yield name.hex(), body.hex(), _hex(statement.settings.values), columns.hex() if columns is not None else None
 
 
 def _hex(values: dict[bytes, bytes]) -> dict[str, str]:

@@ -5,12 +5,14 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, SKIP, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
+cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, OWED_DESCRIBE, SKIP, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
 cdef long SETTINGS, TOUCHES, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
 
 cdef class Preparer(Keeper):
     cdef public object names
     cdef public Statement unnamed
+    cdef public object unnamed_told
+    cdef bint unnamed_misled
     cdef tuple parse_note
     cdef public dict clearing
 
@@ -26,8 +28,9 @@ cdef class Preparer(Keeper):
     cdef bint asks(self, Server server, Statement statement, list stage) except -1
     cdef bint asks_columns(self, bytes name, int start, int stop)
     cdef tuple misled(self)
+    cdef forget_unnamed(self)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)
-    cdef bint place_unnamed(self, Server server, list stage) except -1
+    cdef bint place_unnamed(self, Server server, bint describes, list stage) except -1
     @cython.locals(bits=cython.long)
     cpdef long statement_bits(self)

@@ -20,10 +20,10 @@ from pgpool_py.session.defaults import Completed
 from pgpool_py.session.effects import Effects
 from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.mentions import candidates
-from pgpool_py.session.naming import FLUSH_MESSAGE, Names
+from pgpool_py.session.naming import FLUSH_MESSAGE, Names, told_columns
 from pgpool_py.session.notes import REFUSAL, TYPES, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
-from pgpool_py.session.statement_texts import names_statements
+from pgpool_py.session.statement_texts import names_statements, read_later
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
 from pgwire.codes import Frontend
@@ -33,6 +33,7 @@ DESCRIBE = int(Frontend.DESCRIBE)
 OWED_QUERY = int(Owed.QUERY)
 OWED_PARSE = int(Owed.PARSE)
 OWED_CLOSE = int(Owed.CLOSE)
+OWED_DESCRIBE = int(Owed.DESCRIBE)
 SKIP = int(Action.SKIP)
 IN_TRANSACTION_FAILED = ord("E")
 SETTINGS = flags.SETTINGS
@@ -44,6 +45,8 @@ VALUES = flags.VALUES
 READS_STATEMENTS = flags.READS_STATEMENTS
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 AWAITS_KNOWLEDGE = awaiting.KNOWLEDGE
+DESCRIBE_UNNAMED = b"D\0\0\0\6S\0"
+TOLD_LONG_AGO = 0.5  # seconds, after which DDL past the pooler may have come between
 COLUMNS_CHANGED = "cached plan must not change result type"
 
 
@@ -51,7 +54,8 @@ class Preparer(Keeper):
     """A client as the owner of prepared statements.
 
     `names`          those with a name; None: it never had one
-    `unnamed`        the one without
+    `unnamed`        the one without; `unnamed_told`: the columns that the client was told of it (RowDescription's body, empty:
+                     none) and when, None: it did not ask; `unnamed_misled`: they are others now
     `parse_note`     the last note of a Parse without a name, which mostly fits the next one
     `clearing`       the portals bound to what ends prepared statements: that one of the client's, or None for DEALLOCATE ALL and
                      DISCARD; nothing goes out behind their Execute
@@ -61,6 +65,8 @@ class Preparer(Keeper):
         Keeper.__init__(self, relay, fd, pool, context)
         self.names: Names | None = None
         self.unnamed: Any = None
+        self.unnamed_told: Any = None
+        self.unnamed_misled = False
         self.parse_note: Any = None
         self.clearing: dict[bytes, bytes | None] | None = None
 
@@ -151,8 +157,8 @@ class Preparer(Keeper):
 
     def misled(self) -> tuple[int, None, str, str]:
         """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
-        assert self.names is not None
-        self.names.misled = False
+        if self.names is not None:
+            self.names.misled = False
         return REFUSAL, None, "0A000", COLUMNS_CHANGED
 
     def types_told(self, note: Any, types: bytes) -> None:
@@ -162,13 +168,29 @@ class Preparer(Keeper):
             self.names.types_told(note, types)
 
     def columns_told(self, note: Any, body: bytes | None) -> None:
-        if note[0] == TYPES:
-            return
         try:
-            if self.names is not None:
+            if note[0] == TYPES:
+                self.unnamed_columns_told(note, body)
+            elif self.names is not None:
                 self.names.columns_told(note, body)
         except (PeerViolation, ValueError) as violation:
             self.doubt(violation)
+
+    def forget_unnamed(self) -> None:
+        """The statement without a name is another now, or none: nothing was told of it."""
+        self.unnamed_told = None
+        self.unnamed_misled = False
+
+    def unnamed_columns_told(self, note: Any, body: bytes | None) -> None:
+        """The answer to a Describe of the statement without a name: the client's, or the pooler's, with what it was told."""
+        if note[2] is not self.unnamed:
+            return
+        if note[3] is not None:
+            self.unnamed_misled = told_columns(body) != told_columns(note[3] or None)
+            if self.unnamed_misled:
+                self.plan_changed()
+                return
+        self.unnamed_told = (body or b"", self.relay.now)
 
     def setting_in_force(self, note: Any, row: bytes) -> None:
         try:
@@ -202,22 +224,35 @@ class Preparer(Keeper):
         if verdict & CHANGES:
             self.context.facts_stale = True
 
-    def place_unnamed(self, server: Server, stage: list[bytes]) -> bool:
-        """Make the server's unnamed statement this client's; False: `awaiting` what must be known for that."""
+    def place_unnamed(self, server: Server, describes: bool, stage: list[bytes]) -> bool:
+        """Make the server's unnamed statement this client's; False: `awaiting` what must be known for that, its columns too, if
+        they may have changed since the client was told; *describes*: it asks for them itself."""
         statement = self.unnamed
-        if statement is not None and self.deviation and self.asks(server, statement, stage):
-            return False
-        if statement is not None and statement.types is not None and statement.epoch != self.context.epoch:
-            statement = self.unnamed = statement.own(statement.epoch, statement.types)
+        told = None
+        if statement is not None:
+            if self.deviation and self.asks(server, statement, stage):
+                return False
+            changed = statement.epoch != self.context.epoch
+            if self.unnamed_told is not None and not describes and server.status != IN_TRANSACTION_FAILED:
+                columns, at = self.unnamed_told
+                told = columns if changed or self.relay.now - at > TOLD_LONG_AGO else None
+            if changed and (statement.types is not None or self.unnamed_told is not None):
+                statement = self.unnamed = statement.own(self.context.epoch, statement.types)
         note = (UNNAMED, None, statement, statement, server.unnamed)
         server.unnamed = statement
         if statement is None:
             server.expected.add(OWED_CLOSE + SKIP, note)
             stage.append(b"C\0\0\0\6S\0")
-        else:
-            parse_there(server, statement, b"", self.deviation, note, stage)
-            server.here = None
-        return True
+            return True
+        parse_there(server, statement, b"", self.deviation, note, stage)
+        server.here = None
+        if told is None or read_later(statement.body):
+            return True
+        server.expected.add(OWED_DESCRIBE + SKIP, (TYPES, None, statement, told))
+        stage.append(DESCRIBE_UNNAMED + FLUSH_MESSAGE)
+        server.ready = False
+        self.awaiting = AWAITS_KNOWLEDGE
+        return False
 
     def deallocated(self, note: Any) -> None:
         if self.names is not None and self.server is not None:

@@ -29,7 +29,7 @@ cdef class Requester(Hearer):
     cdef int on_query(self, Server server, int pos, long long end, int stop) except -1
     @cython.locals(
         context=SessionContext, whole=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int,
-        statement=Statement, name=bytes, extra=bytes, portal=bytes, stage=list, size=cython.int,
+        statement=Statement, name=bytes, extra=bytes, there=bytes, message=bytes, size=cython.int,
     )
     cdef int on_bind(self, Server server, int pos, long long end, int stop) except -1
     @cython.locals(context=SessionContext, verdict=cython.long, target=bytes)

@@ -256,21 +256,23 @@ class Requester(Hearer):
         server.ready = False
         if self.clearing is not None:
             self.clearing.pop(piece(pos + 5, portal_end), None)
+        there: Any = None
         if not name:
-            if server.unnamed is not statement and not self.place_unnamed(server, self.staged(pos)):
+            if server.unnamed is not statement and not self.place_unnamed(server, False, self.staged(pos)):
                 return self.keep(server, pos, stop)
+            if statement is not None and self.unnamed_misled and server.status != IN_TRANSACTION_FAILED:
+                there, note = context.new_name(), self.misled()
         elif names is not None and statement is not None:
-            portal = piece(pos + 5, portal_end + 1)
-            stage = self.staged(pos)
-            there = self.placed(server, name, False, stage)
+            there = self.placed(server, name, False, self.staged(pos))
             if there is None:
                 return self.keep(server, pos, stop)
             statement = names.known[name]
             note = self.misled() if names.misled else (REPEATED, name, statement, None)
             context.bind_count += 1
+        if there is not None:
             size = end - pos - 1 + len(there) - (name_end - portal_end - 1)
-            stage.append(b"B" + size.to_bytes(4, "big") + portal + there + b"\0")
-            self.start = name_end + 1
+            message = b"B" + size.to_bytes(4, "big") + piece(pos + 5, portal_end + 1) + there + b"\0"
+            self.instead(pos, name_end + 1, message)
         if statement is not None and (statement.verdict or self.blind):
             if self.blind and statement.verdict & TRANSACTION_END:
                 self.ends_transaction(statement.body[: statement.body.find(b"\0")])
@@ -343,6 +345,8 @@ class Requester(Hearer):
                 return INCOMPLETE
             return self.broken_off(server, pos, "invalid Parse message")
         unnamed = name_end == pos + 5
+        if unnamed and self.unnamed_told is not None:
+            self.forget_unnamed()
         if not whole:
             # Too long to remember: it lives on this server only, so the client stays there.
             self.keeps_server |= KEEPS_UNNAMED if unnamed else KEEPS_NAMED
@@ -421,14 +425,15 @@ class Requester(Hearer):
                 server.expected.add(OWED_CLOSE, (UNNAMED, None, None, self.unnamed, server.unnamed))
                 self.unnamed = None
                 server.unnamed = None
+                self.forget_unnamed()
             else:
                 if server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
                     return self.wait(server, pos, stop)
-                if server.unnamed is not self.unnamed and not self.place_unnamed(server, self.staged(pos)):
+                if server.unnamed is not self.unnamed and not self.place_unnamed(server, True, self.staged(pos)):
                     return self.keep(server, pos, stop)
                 statement = self.unnamed
-                asks = statement is not None and statement.types is None
-                server.expected.add(OWED_DESCRIBE, (TYPES, None, statement, None) if asks else None)
+                self.unnamed_misled = False
+                server.expected.add(OWED_DESCRIBE, (TYPES, None, statement, None) if statement is not None else None)
         elif names is not None and (names.must_wait(server)):
             return self.wait(server, pos, stop)
         elif names is not None and names.has(name):

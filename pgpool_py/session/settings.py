@@ -114,12 +114,18 @@ class SettingsTable:
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self._limit:
-                self._known.clear()
+                self._start_afresh()
             telling = {name: value for name, value in values.items() if name.lower() not in MEANINGLESS}
             meaning = None if len(telling) == len(values) else self.get(telling)
             found = self._known[key] = Settings(dict(values), meaning)
             self.timed = self.timed or bool(found.idle_timeout)
         return found
+
+    def _start_afresh(self) -> None:
+        """Let go of all maps. Each leads to those that came in force behind it, and so would keep all that ever were."""
+        for settings in (self.empty, *self._known.values()):
+            settings.differences.clear()
+        self._known.clear()
 
     def with_value(self, settings: Settings, name: bytes, value: bytes) -> Settings:
         """The map that differs from *settings* in one value."""

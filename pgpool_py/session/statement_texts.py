@@ -24,6 +24,8 @@ _READ_LATER = re.compile(
     rb"|CREATE\s++(?:UNIQUE\s++)?(?:DATABASE|INDEX|SUBSCRIPTION|TABLESPACE))\b)",
     re.IGNORECASE,
 )
+# What a Parse fixes by the moment, or by what only one session has: literals of the time, the columns of a FETCH.
+_OF_THE_MOMENT = re.compile(rb"'[^']{0,60}\b(?:now|today|tomorrow|yesterday)\b|\A" + BLANK + rb"FETCH\b", re.IGNORECASE)
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 
@@ -56,3 +58,8 @@ def names_statements(verdict: int, text: bytes) -> bool:
 def read_later(body: bytes) -> bool:
     """Whether a text gets all its meaning when it is executed. Nothing must run ahead of some of these in their transaction."""
     return _READ_LATER.match(body) is not None and b"\\" not in body
+
+
+def is_of_the_moment(body: bytes) -> bool:
+    """Whether what a text says depends on when, and beside which cursor, it is parsed: then no two clients' is the same."""
+    return _OF_THE_MOMENT.search(body) is not None

@@ -239,6 +239,20 @@ def test_parse_in_aborted_block_is_25p02(pooler: stack.Pooler) -> None:
         assert wire.kinds(client.exchange(wire.parse("s", "select 'known'"), wire.sync())) == "1Z"
 
 
+def test_parse_behind_the_rollback_leaves_nothing_to_others(pooler: stack.Pooler, admin: RawClient) -> None:
+    """In the same batch, of a text that the server has: it has it once, under no name that anybody forgets."""
+    count = "select count(*) from pg_prepared_statements where statement like '%behind_rollback'"
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        for name in ("s1", "s2"):
+            client.exchange(wire.parse(name, "select 1 as behind_rollback"), wire.sync())
+        for _ in range(3):
+            client.query("begin; select 1/0")
+            batch = wire.run("rollback")[: -len(wire.sync())] + wire.close_statement("s2")
+            batch += wire.parse("s2", "select 1 as behind_rollback") + execute("s2")
+            assert wire.errors(client.exchange(batch)) == []
+        assert other.ask(count) == "0"
+
+
 def test_bind_in_aborted_block_is_25p02(client: RawClient) -> None:
     """Bind of a good name in a failed transaction: PostgreSQL's 25P02, and later it works."""
     client.exchange(wire.parse("s", "select 'good'"), wire.sync())
@@ -441,6 +455,33 @@ def test_columns_that_change_while_a_statement_is_parsed(
         assert wire.errors(other.until("Z")) == []
 
 
+@pytest.mark.parametrize("past", [False, True], ids=["through the pooler", "past it"])
+def test_changed_columns_of_the_statement_without_a_name(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], past: bool
+) -> None:
+    """asyncpg without a cache, and others, ask for its columns, and bind it in a further batch: it then reads no others."""
+    with direct() as owner, pooler.connect("two") as client, pooler.connect("two") as other:
+        owner.query("drop table if exists unnamed; create table unnamed (a int, b text); insert into unnamed values (1, 'x')")
+        reply = client.exchange(wire.parse("", "select * from unnamed"), wire.describe_statement(""), wire.sync())
+        assert wire.kinds(reply) == "1tTZ"
+        swap = "alter table unnamed alter a type text, alter b type int using 7"
+        if past:
+            owner.query(swap)
+            owner.query("select pg_sleep(0.6)")
+        else:
+            other.query(swap)
+        other.query("begin")
+        assert wire.errors(client.exchange(execute(""))) == ["0A000"]
+        assert wire.errors(client.exchange(execute(""))) == ["0A000"]
+        other.query("rollback")
+        assert wire.errors(client.exchange(execute(""))) == ["0A000"]
+        assert wire.errors(client.exchange(wire.parse("", "select * from unnamed") + execute(""))) == []
+        reply = client.exchange(wire.parse("", "select * from unnamed"), wire.describe_statement(""), wire.sync())
+        for _ in range(2):
+            assert rows(client.exchange(execute(""))) == [[b"1", b"7"]]
+        owner.query("drop table unnamed")
+
+
 def test_columns_that_change_past_the_pooler(
     start_pooler: Callable[..., stack.Pooler], direct: Callable[..., RawClient]
 ) -> None:
@@ -533,6 +574,40 @@ def test_asyncpg_values_keep_their_types(pooler: stack.Pooler) -> None:
         await two.execute("drop table kept_types")
         await one.close()
         await two.close()
+
+    asyncio.run(run())
+
+
+def test_fetch_has_the_columns_of_its_own_cursor(pooler: stack.Pooler) -> None:
+    """asyncpg prepares it as everything else; another client's cursor of that name has other columns."""
+
+    async def run() -> None:
+        clients = [await asyncpg.connect(pooler.uri("two")) for _ in range(2)]
+        for client, query, expected in (
+            (clients[0], "select 7 as n, 'x'::text as t", [{"n": 7, "t": "x"}]),
+            (clients[1], "select 'other'::text as only", [{"only": "other"}]),
+            (clients[0], "select 7 as n, 'x'::text as t", [{"n": 7, "t": "x"}]),
+        ):
+            async with client.transaction():
+                await client.execute(f"declare c cursor for {query}")
+                assert [dict(row) for row in await client.fetch("fetch 10 from c")] == expected
+        for client in clients:
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_literals_of_the_time_are_of_ones_own_parse(pooler: stack.Pooler) -> None:
+    """PostgreSQL fixes 'now' when it parses a statement: not when another client has parsed the same text."""
+    read = "select 'now'::timestamptz"
+
+    async def run() -> None:
+        times = []
+        for _ in range(3):
+            client = await asyncpg.connect(pooler.uri("one"))
+            times.append((await client.fetchval("select clock_timestamp()"), await client.fetchval(read)))
+            await client.close()
+        assert all(before <= fixed for before, fixed in times), times
 
     asyncio.run(run())
 

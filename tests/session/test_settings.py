@@ -1,0 +1,24 @@
+"""Maps of settings: one object for equal ones, and none that outlives its use."""
+
+from __future__ import annotations
+
+import gc
+
+from pgpool_py.session.settings import Settings, SettingsTable, difference
+
+
+def alive() -> int:
+    gc.collect()
+    return sum(isinstance(each, Settings) for each in gc.get_objects())
+
+
+def test_maps_that_followed_each_other_do_not_keep_each_other() -> None:
+    """Two clients that share a server and set a value for each request: each map leads to the next one."""
+    table = SettingsTable(limit=50)
+    before = alive()
+    in_force = table.empty
+    for number in range(1000):
+        wanted = table.get({b"application_name": b"request %d" % number})
+        assert difference(in_force, wanted)
+        in_force = wanted
+    assert alive() - before < 150
