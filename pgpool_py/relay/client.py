@@ -425,8 +425,10 @@ class Client(Reader):
         server = self.server
         if server is not None:
             if self.differing or self.asked is not None:
-                # Not for the pooler's own question, but for what it has said meanwhile, which may not be read yet.
-                self.cancel_due = self.kept is not None or bool(self.query_start) or is_readable(self.fd)
+                # Not for the pooler's own question, nor for what has ended though its ReadyForQuery is held back, but for what
+                # it has said meanwhile, which may not be read yet.
+                runs = bool(self.query_start) and not self.held
+                self.cancel_due = self.kept is not None or runs or is_readable(self.fd)
                 return False
             return not self.held and not server.ready
         if self.state is self.relay.client_waiting_state and self.kept is not None:

@@ -100,9 +100,15 @@ def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: Raw
 
 
 def hold_up_the_look(client: RawClient, locker: RawClient, admin: RawClient) -> None:
-    """Have the pooler look at the session of *client*, and wait for *locker* to roll back."""
+    """Have the pooler look at the session of *client*, and wait for *locker* to roll back; the reply is read."""
+    hold_up_ready(client, locker, admin)
+    client.until("Z")
+
+
+def hold_up_ready(client: RawClient, locker: RawClient, admin: RawClient) -> None:
+    """The same, of a client that listens: its ReadyForQuery comes only then."""
     locker.query("begin; lock table pg_depend in access exclusive mode")
-    client.query("do $$ begin perform 1; end $$")
+    client.send(wire.query("do $$ begin perform 1; end $$"))
     stack.wait_backend(admin, "wait_event = 'relation' and query like '%pg_my_temp_schema%'")
 
 
@@ -145,6 +151,19 @@ def test_late_cancel_while_the_session_is_looked_at(
         client.cancel()
         locker.query("rollback")
         assert client.ask("select 'untouched'") == "untouched"
+        assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
+def test_late_cancel_of_a_listener(pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient) -> None:
+    """The same, where its ReadyForQuery waits for that look: what it was for has ended all the same."""
+    with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
+        client.query("listen news; create temp table looked_for (n int)")
+        client.query("select 1")  # it was looked for
+        hold_up_ready(client, locker, admin)
+        client.cancel()
+        locker.query("rollback")
+        assert wire.errors(client.until("Z")) == []
         assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
 
 
