@@ -182,7 +182,7 @@ class Subscription:
         self.covered = True
         if not client.keeps_server:
             self.placed = False
-        if self.source.opened and not self.doomed and not self.source.table.heard.issuperset(self.channels):
+        if not self.doomed and self.source.table.refuses(self, self.channels):
             self.missed("the listening connection cannot listen to all its channels")
         self.own(server)  # also where it began to listen only now: nothing of its own is on its way from there any more
         ready = ready_for_query(IDLE) if client.held else b""

@@ -103,6 +103,10 @@ class Listeners(Generic[Who]):
         """Whether the server listens to each of *channels*, or has refused it."""
         return all(channel in self.heard or channel not in self._by_channel for channel in channels)
 
+    def refuses(self, who: Who, channels: Iterable[bytes]) -> bool:
+        """Whether the server has refused one of *channels*, which *who* wants."""
+        return any(who not in self._by_channel.get(channel, ()) for channel in channels)
+
     @property
     def pending(self) -> bool:
         """Whether the server listens to other channels than it should."""

@@ -342,3 +342,29 @@ def test_another_encoding_is_listened_to_elsewhere(source: Source, client: Clien
     source.hear(b"news", b"lost")
     assert client.sent == [READY, b"1", b"2"]
     assert not source.members
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_connection_opens_at_the_end_of_a_transaction(
+    source: Source, client: Client, listener: Subscription, refused: bool
+) -> None:
+    """That of another encoding, which has not answered yet: it has refused nothing, and the first one still listens."""
+    other = Source()
+    other.opened = False
+    client.relay.broker.listening_connection = lambda client: other
+    server = client.take()
+    client.told = {b"client_encoding": b"LATIN1"}
+    client.end_transaction()
+    source.answer()
+    server.dirty = flags.OPAQUE
+    client.end_transaction()
+    other.opened = True
+    other.table.next_query()
+    if refused:
+        other.table.refused()
+    client.found(b"news")
+    assert client.sent == [READY, READY]
+    assert [code for code, _ in client.ends] == (["57P01"] if refused else [])
+    if not refused:
+        source.hear(b"news", b"1")
+        assert client.sent[2:] == [b"1"]

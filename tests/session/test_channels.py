@@ -100,6 +100,14 @@ class TestListeners:
         assert table.heard == {b"good"}
         assert table.decided([b"good", b"\xff"])
         assert table.of(b"\xff") == ()
+        assert (table.refuses("a", [b"good"]), table.refuses("b", [b"\xff"])) == (False, True)
+
+    def test_name_that_is_not_answered_yet_is_not_refused(self) -> None:
+        table = Listeners[str]()
+        table.add("a", b"news")
+        assert not table.refuses("a", [b"news"])
+        table.next_query()
+        assert not table.refuses("a", [b"news"])
 
 
 class TestMailbox:
