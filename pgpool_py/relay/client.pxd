@@ -4,7 +4,7 @@ from pgpool_py.relay.reading cimport Reader
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext
 
-cdef int IDLE, QUERY, FUNCTION_CALL, KEEPS_HELD, AWAITS_CLEARING, AWAITS_READY, AWAITS_CHANNELS, AWAITS_END
+cdef int IDLE, QUERY, FUNCTION_CALL, OWN_QUERY, KEEPS_HELD, AWAITS_CLEARING, AWAITS_READY, AWAITS_CHANNELS, AWAITS_END
 cdef long OPAQUE, RESET, OBJECTS, LOOKED, CLEANUP, DEVIATING
 
 cdef class Client(Reader):

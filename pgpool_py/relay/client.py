@@ -18,10 +18,12 @@ from pgpool_py.relay.upkeep import NOTHING, UNKNOWN
 from pgpool_py.session import flags
 from pgpool_py.session.settings import is_tracked
 from pgwire.codes import Frontend
+from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
 QUERY = int(Frontend.QUERY)
 FUNCTION_CALL = int(Frontend.FUNCTION_CALL)
+OWN_QUERY = int(Owed.QUERY + Action.SKIP)
 OPAQUE = flags.OPAQUE
 RESET = flags.RESET
 OBJECTS = flags.OBJECTS
@@ -424,7 +426,7 @@ class Client(Reader):
         """Act on a cancel request; True when it must go to the server that is held."""
         server = self.server
         if server is not None:
-            if self.differing or self.asked is not None:
+            if server.expected.head() == OWN_QUERY:
                 # Not for the pooler's own question, nor for what has ended though its ReadyForQuery is held back, but for what
                 # it has said meanwhile, which may not be read yet.
                 runs = bool(self.query_start) and not self.held
@@ -437,7 +439,7 @@ class Client(Reader):
 
     def cancel_now(self) -> None:
         server = self.server
-        if self.asked is not None or self.differing:
+        if not self.cancel_due or (server is not None and server.expected.head() == OWN_QUERY):
             return
         if server is not None and not server.ready:
             self.cancel_due = False

@@ -56,6 +56,8 @@ cdef class Connection(Member):
     cpdef difference_known(self, bint failed, bytes error)
     cpdef difference_done(self, bint failed)
     cpdef looked(self, list rows, bytes error)
+    cpdef own_listen_failed(self)
+    cpdef cancel_now(self)
     cpdef answered(self)
     cpdef bytes parameter_changed(self, bytes name, bytes value)
     cpdef bytes notified(self, bytes message)

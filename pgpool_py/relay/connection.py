@@ -191,6 +191,12 @@ class Connection(Member):
     def looked(self, rows: list[bytes], error: bytes | None) -> None:
         """The question about the session's state was answered; the shared buffer is in use."""
 
+    def own_listen_failed(self) -> None:
+        """The server does not listen to the client's channels."""
+
+    def cancel_now(self) -> None:
+        """Carry out the cancel that is due, if there is by now what it was for."""
+
     def answered(self) -> None:
         """The server said something while the client was `awaiting`."""
 

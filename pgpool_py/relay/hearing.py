@@ -132,6 +132,10 @@ class Hearer(Preparer):
             self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
         self.subscription.learned(server, channels)
 
+    def own_listen_failed(self) -> None:
+        if self.subscription is not None:
+            self.subscription.placed = False
+
     def notified(self, message: bytes) -> bytes:
         channel = message[9 : message.find(b"\0", 9)]
         if self.subscription is not None and self.subscription.hears(channel):

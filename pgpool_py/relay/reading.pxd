@@ -21,7 +21,6 @@ cdef class Reader(Requester):
 
     @cython.locals(at=cython.int, n=cython.int, server=Server, waits=cython.bint)
     cpdef on_event(self, int events)
-    cpdef cancel_now(self)
     @cython.locals(data=bytes)
     cpdef go_on(self)
     @cython.locals(

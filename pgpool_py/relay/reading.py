@@ -96,9 +96,6 @@ class Reader(Requester):
         elif n == -2:
             self.drop("client unexpected eof")
 
-    def cancel_now(self) -> None:
-        """Carry out the cancel that is due, if there is by now what it was for."""
-
     def go_on(self) -> None:
         """Process what was kept."""
         if self.asked is not None:

@@ -57,6 +57,8 @@ UPKEEP = "upkeep"
 # The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
 CLEARED = "cleared"
 UNMIXED, MIXED, CLEARING = range(3)
+# The note of a LISTEN to a client's channels.
+PLACED = "placed"
 
 
 class Upkeep(Connection):
@@ -287,7 +289,12 @@ class Upkeep(Connection):
                 self.close("DISCARD SEQUENCES failed")  # what went out behind it may read what others left
                 return
             self.sequence_mixed = UNMIXED if self.step_error is None else MIXED
-            self.step_error = None
+            self.went_ahead()
+            return
+        if note == PLACED:
+            if self.step_error is not None and self.client is not None:
+                self.client.own_listen_failed()
+            self.went_ahead()
             return
         if not isinstance(note, int):
             return
@@ -323,6 +330,12 @@ class Upkeep(Connection):
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
             self.close("server_check_query failed")
         self.step_error = None
+
+    def went_ahead(self) -> None:
+        """A query ahead of what the client has said was answered: a cancel that came meanwhile is for that."""
+        self.step_error = None
+        if self.client is not None:
+            self.client.cancel_now()
 
     def say_connect_query(self) -> None:
         """A full reset has undone what it left, if there is one."""

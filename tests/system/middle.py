@@ -17,12 +17,14 @@ from tests.system.rawclient import Address
 
 
 class Middle(Between):
-    """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once."""
+    """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once; `stalls`
+    what must happen before it is asked."""
 
     def __init__(self, server: Address) -> None:
         super().__init__((server.host, server.port))
         self.address = Address(self.host, self.port)
         self.answers: dict[bytes, bytes] = {}
+        self.stalls: dict[bytes, threading.Event] = {}
         # What becomes of a message of the server's login; by default nothing.
         self.login: Callable[[wire.Message], bytes] = whole
         self.asked: list[bytes] = []  # the bodies of all messages to servers, after their logins
@@ -45,6 +47,8 @@ class Middle(Between):
                     started = True
                 for message in wire.split(buffer) if started else ():
                     self.asked.append(message.body)
+                    for stall in [event for piece, event in self.stalls.items() if piece in message.body]:
+                        stall.wait(10)
                     asked = next((piece for piece in self.answers if piece in message.body), None)
                     if asked is None:
                         quiet.asked(message)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
-from tests.system.rawclient import RawClient
+from tests.system.middle import Middle
+from tests.system.rawclient import Address, RawClient
 
 
 def test_cancel_stops_running_query(pooler: stack.Pooler, admin: RawClient) -> None:
@@ -165,6 +167,29 @@ def test_late_cancel_of_a_listener(pooler: stack.Pooler, direct: Callable[..., R
         locker.query("rollback")
         assert wire.errors(client.until("Z")) == []
         assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
+
+
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
+def test_cancel_while_channels_are_placed(
+    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, sender: RawClient
+) -> None:
+    """The pooler's own LISTEN ahead of a block is not hit, and what the client has said behind it is cancelled."""
+    with Middle(Address(server.host, server.port)) as middle:
+        pooler = start_pooler(target=middle.address)
+        with pooler.connect("one") as client:
+            client.query("listen news")
+            listen = b'LISTEN "news"'
+            released = middle.stalls[listen] = threading.Event()
+            middle.asked.clear()
+            client.send(wire.query("begin; select pg_sleep(38)"))
+            stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
+            client.cancel()
+            released.set()
+            assert wire.errors(client.until("Z")) == ["57014"]
+            client.query("rollback")
+            sender.query("notify news, 'x'")
+            assert client.until("A")[-1].body.endswith(b"news\0x\0")
+        pooler.end_now()
 
 
 def test_cancel_while_the_session_is_looked_at(
