@@ -426,13 +426,13 @@ class Client(Reader):
         """Act on a cancel request; True when it must go to the server that is held."""
         server = self.server
         if server is not None:
-            if server.expected.head() == OWN_QUERY:
-                # Not for the pooler's own question, nor for what has ended though its ReadyForQuery is held back, but for what
-                # it has said meanwhile, which may not be read yet.
-                runs = bool(self.query_start) and not self.held
-                self.cancel_due = self.kept is not None or runs or is_readable(self.fd)
-                return False
-            return not self.held and not server.ready
+            if not server.ready and server.expected.head() != OWN_QUERY:
+                return True
+            # Not for the pooler's own question, nor for what has ended though its ReadyForQuery is held back, but for what
+            # it has said meanwhile, which may wait for the listening connection, or not be read yet.
+            runs = bool(self.query_start) and not self.held
+            self.cancel_due = self.kept is not None or runs or is_readable(self.fd)
+            return False
         if self.state is self.relay.client_waiting_state and self.kept is not None:
             self.cancel_waiting()
         return False
@@ -445,10 +445,10 @@ class Client(Reader):
             self.cancel_due = False
             self.relay.broker.cancel_server(server)
         elif server is None and self.kept is not None and self.state is self.relay.client_waiting_state:
-            self.cancel_due = False
             self.cancel_waiting()
         else:
-            self.cancel_due = is_readable(self.fd)  # it comes with what is read next
+            # It waits still, or comes with what is read next.
+            self.cancel_due = self.kept is not None or is_readable(self.fd)
 
     def cancel_waiting(self) -> None:
         """Answer the request that waits for a server."""
@@ -459,6 +459,7 @@ class Client(Reader):
         """Answer the request that waits with an error; what follows its end goes on."""
         data = self.kept
         self.kept = None
+        self.cancel_due = False
         self.send_data(error_response("ERROR", code, message))
         if data is None:
             return

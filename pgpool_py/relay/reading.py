@@ -54,7 +54,7 @@ class Reader(Requester):
     `skipping`     an error of the pooler's own has answered its request, which has not ended yet
     `ending`       it says no more; `hung_up`: without a Terminate
     `query_start`, `transaction_start`    0.0 while nothing runs
-    `cancel_due`   a cancel request came for what it has said while a question of the pooler's own was under way
+    `cancel_due`   a cancel request came for what it has said and the server is not at yet
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:

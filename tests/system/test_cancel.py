@@ -192,6 +192,31 @@ def test_cancel_while_channels_are_placed(
         pooler.end_now()
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
+@pytest.mark.parametrize("status", ["I", "T"], ids=["at its beginning", "in a block"])
+def test_cancel_while_the_listening_connection_is_asked(
+    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, status: str
+) -> None:
+    """What waits for that is cancelled, and nothing that comes later."""
+    with Middle(Address(server.host, server.port)) as middle:
+        pooler = start_pooler(target=middle.address)
+        with pooler.connect("one") as client:
+            client.query("listen news")
+            if status == "T":
+                client.query("begin")
+            listen = b'LISTEN "other"'
+            released = middle.stalls[listen] = threading.Event()
+            client.send(wire.query("listen other; select pg_sleep(39)"))
+            stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
+            client.cancel()
+            released.set()
+            assert wire.errors(client.until("Z")) == ["57014"]
+            client.query("rollback")
+            assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
+            assert client.ask("select string_agg(c, ' ') from pg_listening_channels() c") == "news"
+        pooler.end_now()
+
+
 def test_cancel_while_the_session_is_looked_at(
     pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
 ) -> None:
