@@ -145,7 +145,8 @@ class ListeningConnections:
             self._uncount(pool)
             raise
 
-    async def _log_in(self, place: Place, encoding: bytes) -> ServerLogin:
+    async def _log_in(self, place: Place, encoding: bytes, again: bool = True) -> ServerLogin:
+        """A connection to listen with; *again*: once more, if it is lost after its login."""
         config = self.broker.config
         target = place.target(config)
         parameters = {**target.parameters, "client_encoding": encoding.decode("ascii", "replace")}
@@ -154,8 +155,10 @@ class ListeningConnections:
         try:
             async with asyncio.timeout(config.pgbouncer.server_connect_timeout or None):
                 await ask(login.sock, STAY)
-        except BaseException:
+        except BaseException as error:
             login.sock.close()
+            if again and isinstance(error, ConnectionError):
+                return await self._log_in(place, encoding, again=False)
             raise
         return login
 

@@ -26,12 +26,14 @@ class QueryFailed(Exception):
 
 
 class Rows:
-    """Collects the rows of one Query from the server's bytes, as they come; `wrong` says what in them is no answer."""
+    """Collects the rows of one Query from the server's bytes, as they come; `wrong` says what in them is no answer, `fatal` that
+    the server has ended the session, whether it has answered or not."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.reported: dict[bytes, bytes] = {}
         self.error: ErrorResponse | None = None
+        self.fatal: ErrorResponse | None = None
         self.wrong = ""
         self.done = False
         self._data = bytearray()
@@ -56,15 +58,18 @@ class Rows:
         del self._data[:at]
 
     def _understand(self, kind: int, body: bytes) -> None:
-        if self.done and kind not in _UNASKED:
+        error = ErrorResponse.decode(body) if kind == Backend.ERROR_RESPONSE else None
+        if error is not None and error.is_fatal:
+            self.error = self.fatal = error
+        elif self.done and kind not in _UNASKED:
             self.wrong = "an answer too many"
         elif kind == Backend.DATA_ROW:
             self.rows.append(DataRow.decode(body).values)
         elif kind == Backend.PARAMETER_STATUS:
             status = ParameterStatus.decode(body)
             self.reported[status.name] = status.value
-        elif kind == Backend.ERROR_RESPONSE:
-            self.error = self.error or ErrorResponse.decode(body)
+        elif error is not None:
+            self.error = self.error or error
         elif kind == Backend.READY_FOR_QUERY:
             self.done = True
             if body != b"I":
@@ -78,14 +83,15 @@ class Rows:
 
 
 async def ask(sock: socket.socket, text: str, reported: dict[bytes, bytes] | None = None) -> list[Row]:
-    """The rows of *text* on a connection that is idle and registered nowhere. PeerViolation where they are none.
+    """The rows of *text* on a connection that is idle and registered nowhere. PeerViolation where they are none, ConnectionError
+    where the connection has ended.
 
     Settings that the server reports meanwhile are put into *reported*.
     """
     rows = Rows()
     try:
         await stream.send_all(sock, Query(text.encode()).encode())
-        while not rows.done:
+        while not rows.done and rows.fatal is None:
             data = await stream.receive(sock, 65536)
             if not data:
                 raise ConnectionResetError("server closed the connection")
@@ -96,4 +102,6 @@ async def ask(sock: socket.socket, text: str, reported: dict[bytes, bytes] | Non
             reported.update(rows.reported)
     if rows.wrong:
         raise malformed(rows.wrong)
+    if rows.fatal is not None:
+        raise ConnectionResetError(rows.fatal.message)
     return rows.result()

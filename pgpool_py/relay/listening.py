@@ -151,7 +151,7 @@ class ListeningConnection(Connection):
                 answered.extend(self.query_ended())
             elif kind == ERROR_RESPONSE:
                 error = ErrorResponse.decode(data[at + 5 : end])
-                if error.severity in ("FATAL", "PANIC"):
+                if error.is_fatal:
                     self.lost(error.message or "server conn crashed?")
                     return
                 self._failed = True

@@ -135,6 +135,11 @@ class ErrorFields(Message):
         return self.text("V") or self.text("S")
 
     @property
+    def is_fatal(self) -> bool:
+        """Whether it ends the session."""
+        return self.severity in ("FATAL", "PANIC")
+
+    @property
     def code(self) -> str:
         """The SQLSTATE."""
         return self.text("C")
