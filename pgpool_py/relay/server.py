@@ -133,8 +133,12 @@ class Server(Upkeep):
             self.lost()
 
     def flushed(self) -> None:
-        if self.client is not None:
-            self.client.resume()
+        client = self.client
+        if client is None:
+            return
+        client.resume()
+        if self.ready and self.tail is None and not self.passing:
+            client.settled()  # it was answered before it had taken everything: a copy that failed
 
     def scan(self, stop: int) -> None:
         """Go through the messages in the shared buffer up to *stop*."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import psycopg
 import pytest
 
+from pgpool_py.testing import PostgresServer
+from pgwire import RowDescription
+from tests.fixtures.between import Between, Pump
 from tests.system import stack, wire
-from tests.system.rawclient import WAYS_OUT, RawClient
+from tests.system.rawclient import WAYS_OUT, Address, RawClient
 
 
 @pytest.fixture
@@ -92,6 +98,66 @@ def test_data_after_error_takes_no_server(client: RawClient, pooler: stack.Poole
         assert other.ask("select 'free'") == "free"
     client.send(wire.copy_fail("never mind"))
     assert client.ask("select 'in step'") == "in step"
+
+
+@pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="SHOW SOCKETS tells when the pooler has bytes to send")
+def test_error_while_bytes_are_unsent_frees_the_server(
+    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, admin: RawClient
+) -> None:
+    """A server that fails the COPY, and reads slowly, is given back once it has taken what was sent, though its client idles."""
+    with Gates((server.host, server.port)) as gates:
+        settings = {"tcp_socket_buffer": 32768, "query_wait_timeout": 5, "admin_users": stack.ADMIN}
+        pooler = start_pooler(settings, target=Address(gates.host, gates.port))
+        with pooler.connect("one") as client, pooler.connect("pgbouncer", user=stack.ADMIN) as console:
+            client.query("create table if not exists copied (n int)")
+            start_copy_in(client)
+            gates.answers.clear()
+            client.send(wire.copy_data(b"not a number\n"))
+            stack.wait_backend(admin, "query = 'copy copied from stdin' and state = 'idle'")
+            gates.questions.clear()
+            while not unsent(console):
+                client.send(wire.copy_data(b"1\n" * 2000))
+                stack.wait_taken(client)
+            gates.answers.set()
+            assert wire.kinds(client.until("Z")) == "EZ"
+            gates.questions.set()
+            with pooler.connect("one") as other:
+                assert other.ask("select 'free'") == "free"
+            assert client.ask("select 'in step'") == "in step"
+
+
+class Gates(Between):
+    """Between a pooler and PostgreSQL; bytes go on while the gate of their direction is open."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(target)
+        self.questions = threading.Event()
+        self.answers = threading.Event()
+        self.questions.set()
+        self.answers.set()
+
+    def pumps(self, client: socket.socket, server: socket.socket) -> Iterator[Pump]:
+        yield partial(self._pass, client, server, self.questions)
+        yield partial(self._pass, server, client, self.answers)
+
+    @staticmethod
+    def _pass(source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
+        try:
+            while data := source.recv(65536):
+                gate.wait(10)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def unsent(console: RawClient) -> bool:
+    """Whether the pooler has bytes for a server that the kernel has not taken."""
+    reply = console.query("show sockets")
+    columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
+    names = [column.name for column in columns]
+    sockets = [dict(zip(names, message.columns, strict=True)) for message in reply if message.kind == "D"]
+    return any(each[b"type"] == b"S" and each[b"send_remain"] != b"0" for each in sockets)
 
 
 def test_copy_fail_after_error_is_swallowed(client: RawClient) -> None:
