@@ -477,6 +477,8 @@ def _pass_on(error: ServerConnectError, pool: Any, actions: Iterable[Action]) ->
 def _why_closed(server: Server, now: float) -> str:
     """Why a pool did not take a server back."""
     pool = server.pool
+    if server.ends:
+        return "server conn crashed?"
     if pool.paused:
         return "pause mode"
     if server.close_needed:

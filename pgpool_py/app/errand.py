@@ -166,6 +166,9 @@ class Errand(Connection):
         if not self.outcome.done():
             self.outcome.set_exception(ErrandFailed(message, sqlstate))
 
+    def misses_nothing(self) -> bool:
+        return True
+
     def server_gone(self, told: bool) -> None:
         self.fail_with("server conn crashed?")
 

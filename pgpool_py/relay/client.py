@@ -146,7 +146,16 @@ class Client(Reader):
         self.keeps_server &= ~KEEPS_HELD
         self.settled()
 
+    def misses_nothing(self) -> bool:
+        server = self.server
+        if server is None or not server.ready or server.status != IDLE or server.out is not None or not self.context.pooling:
+            return False
+        if self.kept is not None or self.asked is not None or self.passing or self.held or self.differing:
+            return False  # something is under way
+        return not (self.keeps_server & ~KEEPS_HELD or server.dirty & LOOKED or self.question is not None)
+
     def keeps_idly(self) -> bool:
+        """Whether this client asks nothing, and would rather lose its server than be told of that."""
         server = self.server
         if server is None or not server.ready or server.status != IDLE:
             return False  # with the server an open transaction is lost, which it must be told
@@ -405,10 +414,10 @@ class Client(Reader):
     def server_gone(self, told: bool) -> None:
         forgoes = self.keeps_idly()
         self.server = None
-        if forgoes:
-            self.forgo()
-        elif told:
+        if told:
             self.drop("server conn crashed?")
+        elif forgoes:
+            self.forgo()
         else:
             self.refuse("08006", "server conn crashed?")
 

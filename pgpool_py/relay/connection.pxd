@@ -64,7 +64,7 @@ cdef class Connection(Member):
     cpdef undo(self, list dropped, bint refused)
     cpdef reset_all(self, bint statements)
     cpdef deallocated(self, object note)
-    cpdef bint keeps_idly(self)
+    cpdef bint misses_nothing(self)
     cpdef server_gone(self, bint told)
     cpdef server_closing(self, str reason)
     cpdef bytes own_names(self, bytes message, object note)

@@ -217,8 +217,8 @@ class Connection(Member):
     def deallocated(self, note: Any) -> None:
         """The client's DEALLOCATE of one statement was carried out, whose Execute has left *note*."""
 
-    def keeps_idly(self) -> bool:
-        """Whether this client asks nothing, and would rather lose its server than be told of that."""
+    def misses_nothing(self) -> bool:
+        """The server says that it ends, and owes nothing: whether this client needs nothing that is on it."""
         return False
 
     def server_gone(self, told: bool) -> None:

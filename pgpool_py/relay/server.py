@@ -12,6 +12,7 @@ from typing import Any
 
 from pgpool_py.relay._io import byte, find_zero, piece, u32
 from pgpool_py.relay.interest import GONE, WRITE
+from pgpool_py.relay.replies import ready_for_query
 from pgpool_py.relay.upkeep import UPKEEP, Upkeep
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import TAGS, Completed
@@ -276,10 +277,10 @@ class Server(Upkeep):
             self.difference_answered = False
             client.difference_done(self.difference_failed)
         elif self.ready and pos == stop:
-            if client is not None:
-                client.settled()
-            elif self.told_fatal:
+            if self.told_fatal:
                 self.lost()
+            elif client is not None:
+                client.settled()
             elif self.is_left():
                 self.settled()
         elif client is None and (expected.copying_in or expected.failed) and not self.step:
@@ -316,7 +317,8 @@ class Server(Upkeep):
         """Note an error; the message to send instead, or None to send it as it is."""
         expected = self.expected
         body = piece(pos + 5, end)
-        if b"SFATAL\0" in body or b"VFATAL\0" in body or b"VPANIC\0" in body:
+        fields = b"\0" + body
+        if b"\0SFATAL\0" in fields or b"\0VFATAL\0" in fields or b"\0VPANIC\0" in fields:
             self.told_fatal = True
         head = expected.head()
         if head < 0:
@@ -325,7 +327,7 @@ class Server(Upkeep):
                 words = b" ".join([field[1:] for field in body.split(b"\0") if field[:1] == b"M"])
                 self.doubt(f"an error that answers nothing: {words.decode(errors='replace')}")
                 return None
-            return b"" if self.client is not None and self.client.keeps_idly() else None
+            return self.on_end(pos, end)
         if self.client is not None:
             self.client.undone()
         if head == OWED_QUERY + SKIP:
@@ -335,6 +337,18 @@ class Server(Upkeep):
         elif self.client is not None and b"RRevalidateCachedQuery\0" in body:
             self.client.plan_changed()
         return None
+
+    def on_end(self, pos: int, end: int) -> bytes | None:
+        """It ends, and owed nothing: as after `on_error`."""
+        client = self.client
+        if client is None:
+            return None
+        if client.misses_nothing():
+            # The client gives it back, and the pool closes it.
+            self.told_fatal = False
+            self.ends = self.close_needed = True
+            return b""
+        return ready_for_query(IDLE) + piece(pos, end) if client.held else None
 
     def others_change_catalogs(self, made: int, named: frozenset[bytes]) -> None:
         """Others change the catalogs: what is under way here was judged by what there was before (see `Noter.overtaken`)."""

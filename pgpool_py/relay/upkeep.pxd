@@ -15,6 +15,7 @@ cdef class Upkeep(Connection):
     cdef public int status
     cdef public bint ready
     cdef public bint told_fatal
+    cdef public bint ends
     cdef public long dirty
     cdef public str uncleared
     cdef public bytes cause

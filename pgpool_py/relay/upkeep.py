@@ -79,6 +79,7 @@ class Upkeep(Connection):
         self.status = IDLE
         self.ready = True
         self.told_fatal = False
+        self.ends = False  # it has said FATAL, and its client need not know
         # session: what is in force here
         self.dirty = 0
         self.uncleared = ""  # what is on it that no reset ends: why it is closed when its client lets go

@@ -249,6 +249,16 @@ def test_a_lie_to_auth_query_lets_nobody_in(asking: stack.Pooler, middle: Middle
     assert "Traceback" not in news and "internal error" not in news, news
 
 
+def test_a_server_that_ends_behind_auth_query_has_answered_it(asking: stack.Pooler, middle: Middle) -> None:
+    """Its answer counts, and the next question goes to another server."""
+    ends = wire.raw(b"E", b"SFATAL\0VFATAL\0C57P01\0Mgone\0\0")
+    row = wire.raw(b"D", b"\0\2\0\0\0\6forged\0\0\0\1x")
+    middle.answers[b"/* look up */"] = wire.raw(b"1") + wire.raw(b"2") + row + DONE + READY + ends
+    assert let_in(asking)
+    assert not middle.answers, "the server has ended"
+    assert let_in(asking)
+
+
 def let_in(pooler: stack.Pooler) -> bool:
     try:
         with pooler.connect("looked_up", "forged") as client:

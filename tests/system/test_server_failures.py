@@ -112,6 +112,81 @@ def test_terminated_in_transaction_ends_session(pooler: stack.Pooler, admin: Raw
         assert other.ask("select 'next'") == "next"
 
 
+ENDS = wire.raw(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
+LAST = "/* and then the server ends */"
+
+
+def done(tag: str) -> bytes:
+    """The answer to a command, and right behind it that the server ends."""
+    return wire.raw(b"C", wire.text(tag)) + wire.raw(b"Z", b"I") + ENDS
+
+
+@pytest.fixture
+def middle(server: PostgresServer) -> Iterator[Middle]:
+    """Between pooler and PostgreSQL: says in the server's name that it ends."""
+    with Middle(Address(server.host, server.port)) as between:
+        yield between
+
+
+@pytest.fixture
+def behind(middle: Middle) -> Iterator[stack.Pooler]:
+    """A pooler whose servers are reached that way."""
+    with stack.Pooler(middle.address, {}, {"one": "pool_size=1", "own": "pool_mode=session pool_size=1"}) as pooler:
+        yield pooler
+        pooler.end_now()
+
+
+OWN = pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="the executable under test passes FATAL on, and goes on")
+
+
+@OWN
+def test_ended_right_behind_an_answer_is_unseen(behind: stack.Pooler, middle: Middle) -> None:
+    """Nothing of its client is on it, and nobody else gets it: as if it had been idle already."""
+    with behind.connect("one") as client, behind.connect("one") as other:
+        client.query("begin")
+        other.send(wire.query("select 'waited'"))
+        stack.wait_taken(other)
+        middle.answers[LAST.encode()] = done("COMMIT")
+        assert wire.kinds(client.query(f"commit {LAST}")) == "CZ"
+        assert wire.values(other.until("Z")) == [b"waited"]
+        assert client.ask("select 'still here'") == "still here"
+    assert "server conn crashed?" in behind.log
+
+
+@OWN
+@pytest.mark.parametrize(
+    ("database", "before", "last", "tag"),
+    [
+        ("one", "create temp table mine (i int)", "select 1", "SELECT 1"),
+        ("one", "select 1", "set work_mem = '7MB'", "SET"),
+        ("one", "listen news", "select 1", "SELECT 1"),
+        ("own", "select 1", "select 1", "SELECT 1"),
+    ],
+    ids=["a pin", "a look due", "a listener", "session mode"],
+)
+def test_ended_right_behind_an_answer_is_told_once(
+    behind: stack.Pooler, middle: Middle, database: str, before: str, last: str, tag: str
+) -> None:
+    """Who may have lost something gets the answer, the server's own words, and the end of the connection."""
+    client = behind.connect(database)
+    assert wire.errors(client.query(before)) == []
+    middle.answers[LAST.encode()] = done(tag)
+    client.send(wire.query(f"{last} {LAST}"))
+    messages = list(client.messages())
+    assert (wire.kinds(messages), wire.errors(messages)) == ("CZE", ["57P01"])
+    client.vanish()
+    with behind.connect(database) as other:
+        assert other.ask("select 'next'") == "next"
+
+
+def test_an_error_that_ends_like_a_fatal_one_ends_nothing(pooler: stack.Pooler) -> None:
+    """What counts is the field, not the message's last word."""
+    with pooler.connect("one") as client:
+        pid = client.ask("select pg_backend_pid()")
+        assert wire.errors(client.query("do $$ begin raise 'STATUSFATAL'; end $$")) == ["P0001"]
+        assert client.ask("select pg_backend_pid()") == pid
+
+
 def test_terminated_while_others_wait(pooler: stack.Pooler, admin: RawClient) -> None:
     """Those who wait for the terminated server are served by its successor, each with its own answer."""
     holder = pooler.connect("one")
