@@ -20,20 +20,22 @@ _MAY_SET_FROM = 15  # the version of PostgreSQL from which on GRANT SET ON PARAM
 
 
 def defaults_query(server_version: bytes) -> str:
-    """What asks for rows (name, value, forbidden): what a session starts with, and whether its own user may not set that.
+    """What asks for rows (name, value, forbidden): what a session starts with, and whether the role it starts in may not set that.
 
-    Names are as the server spells them; *server_version* as it reports it.
+    Names are as the server spells them; *server_version* as it reports it. The role, which no function lists, is mostly none, but
+    ALTER ROLE may say another.
     """
     major = re.match(rb"\d+", server_version)
     if major is not None and int(major[0]) >= _MAY_SET_FROM:
-        may_set = "pg_catalog.has_parameter_privilege(session_user, s.name, 'SET')"
+        may_set = "pg_catalog.has_parameter_privilege(current_user, s.name, 'SET')"
     else:
-        may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user)"
+        may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)"
     return (
         "SELECT s.name, pg_catalog.current_setting(s.name),"
         f" CASE WHEN s.context OPERATOR(pg_catalog.=) 'superuser' THEN NOT {may_set} END"
         " FROM pg_catalog.pg_show_all_settings() s WHERE s.context OPERATOR(pg_catalog.=) ANY"
         " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
+        " UNION ALL SELECT 'role', pg_catalog.current_setting('role'), NULL"
     )
 
 

@@ -196,10 +196,10 @@ def in_force(
         spelled = known[0] if known else name
         is_default = known is not None and known[1] == value
         if name == ROLE:
-            is_default = value == b"none"
+            is_default = value == (known[1] if known else b"none")
         elif name == AUTHORIZATION:
             is_default = value == user
-        if whole and known is not None and not is_custom(name):
+        if whole and known is not None and name != ROLE and not is_custom(name):
             continue  # `session` has it if it was set
         if value is None or is_default:
             result.pop(spelled, None)

@@ -246,13 +246,17 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
                 (encoding if name == b"client_encoding" else rest).append(b"RESET " + quoted(name))
         who_differs = any(old.values.get(name) != new.values.get(name) for name in (ROLE, AUTHORIZATION))
         if rest or who_differs:
-            if ROLE in old.values:
-                first.append(b"RESET ROLE")
+            # PostgreSQL takes the role back along with the authorization, to none: which is not what each session starts with.
             if AUTHORIZATION in old.values:
                 first.append(b"RESET SESSION AUTHORIZATION")
-            for name in (AUTHORIZATION, ROLE):
-                if name in new.values:
-                    last.append(_set(name, new.values[name]))
+            if not old.values.keys().isdisjoint((AUTHORIZATION, ROLE)):
+                first.append(b"RESET ROLE")
+            if AUTHORIZATION in new.values:
+                last.append(_set(AUTHORIZATION, new.values[AUTHORIZATION]))
+            if ROLE in new.values:
+                last.append(_set(ROLE, new.values[ROLE]))
+            elif last:
+                last.append(b"RESET ROLE")
         known = [b"BEGIN; " + b"; ".join(steps) + b"; COMMIT" for steps in (encoding, first + rest + last) if steps]
         if len(old.differences) >= 256:
             old.differences.clear()

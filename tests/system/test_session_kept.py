@@ -45,6 +45,47 @@ def test_settings_follow_their_owner(pooler: stack.Pooler, make: str, look: str,
             assert owner.ask(look) == value
 
 
+@pytest.fixture
+def starts_as_group(server: PostgresServer, admin: RawClient) -> Iterator[stack.Pooler]:
+    """A pooler where each session of story_other starts in the role of a group (ALTER ROLE ... SET role)."""
+    admin.query(f"create role story_group; grant story_group to {stack.OTHER}; alter role {stack.OTHER} set role = story_group")
+    try:
+        with stack.Pooler(Address(server.host, server.port)) as pooler:
+            yield pooler
+    finally:
+        admin.query(f"alter role {stack.OTHER} reset role; drop role story_group")
+
+
+NO_ROLE = ("set role none", "do $$ begin set role none; end $$", f"set session authorization {stack.OTHER}")
+
+
+@pytest.mark.parametrize("make", NO_ROLE)
+def test_no_role_is_kept_where_sessions_start_with_one(starts_as_group: stack.Pooler, make: str) -> None:
+    """SET ROLE NONE is its client's own: nobody else's, and not lost on another server; RESET ROLE leads to the group."""
+    pooler, who = starts_as_group, "select current_user"
+    with pooler.connect("one", stack.OTHER) as owner, pooler.connect("one", stack.OTHER) as other:
+        assert wire.errors(owner.query(make)) == []
+        for _ in range(2):
+            assert other.ask(who) == "story_group"
+            assert owner.ask(who) == stack.OTHER
+        owner.query("reset role")
+        assert other.ask(who) == owner.ask(who) == "story_group"
+        with pooler.connect("one", stack.OTHER, role="none") as third:
+            assert [client.ask(who) for client in (third, other, third)] == [stack.OTHER, "story_group", stack.OTHER]
+
+
+def test_settings_of_a_superuser_that_starts_with_less(starts_as_group: stack.Pooler, admin: RawClient) -> None:
+    """What only the superuser may set, who has taken no role for that, is neither lost nor seen."""
+    admin.query(f"alter role {stack.OTHER} superuser")
+    pooler, look = starts_as_group, "select current_user || current_setting('log_min_messages')"
+    with pooler.connect("one", stack.OTHER) as owner, pooler.connect("one", stack.OTHER) as other:
+        assert wire.errors(owner.query("set role none") + owner.query("set log_min_messages = 'error'")) == []
+        for _ in range(2):
+            assert other.ask(look) == "story_groupwarning"
+            assert owner.ask(look) == "story_othererror"
+    admin.query(f"alter role {stack.OTHER} nosuperuser")
+
+
 def test_rolled_back_settings_are_not_kept(pooler: stack.Pooler) -> None:
     """What PostgreSQL took back is gone, savepoints and failed texts included."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
