@@ -20,7 +20,7 @@ _MAY_SET_FROM = 15  # the version of PostgreSQL from which on GRANT SET ON PARAM
 
 
 def defaults_query(server_version: bytes) -> str:
-    """What asks for rows (name, value, forbidden): what a session starts with, and whether the role it starts in may not set that.
+    """What asks for rows (name, value, forbidden): what a session starts with, and whether the role it has then may not set that.
 
     Names are as the server spells them; *server_version* as it reports it. The role, which no function lists, is mostly none, but
     ALTER ROLE may say another.
