@@ -284,7 +284,8 @@ class Preparer(Keeper):
     def unnamed_was(self, server: Server, own: Any, there: Any) -> None:
         """The statements without a name, the client's and the server's, were these before what was sent since."""
         ended = False
-        for i, (code, note) in enumerate(server.expected.owed()):
+        for i in range(server.expected.size()):  # no further than to the next of them: there may be thousands of entries
+            code, note = server.expected.entry(i)
             if code & 7 == OWED_QUERY:
                 # It ends the server's; the client's, too, if it was his.
                 ended = True

@@ -235,7 +235,7 @@ class Requester(Hearer):
                 if names.must_wait(server):
                     return self.wait(server, pos, stop)
                 statement = names.get(name)
-        elif server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
+        elif server.expected.owed_ready and not server.expected.marked:
             return self.wait(server, pos, stop)
         if statement is not None:
             if statement.facts_seen != context.facts_seen:
@@ -389,6 +389,7 @@ class Requester(Hearer):
             ):
                 before = self.parse_note = (UNNAMED, None, statement, self.unnamed, server.unnamed)
             server.expected.add(OWED_PARSE, before)
+            server.expected.marked = True  # what is behind it in its batch means this one
             self.unnamed = statement
             server.unnamed = statement
             self.keeps_server &= ~KEEPS_UNNAMED
@@ -427,7 +428,7 @@ class Requester(Hearer):
                 server.unnamed = None
                 self.forget_unnamed()
             else:
-                if server.expected.owed_ready and not server.expected.in_batch(self.parse_note):
+                if server.expected.owed_ready and not server.expected.marked:
                     return self.wait(server, pos, stop)
                 if server.unnamed is not self.unnamed and not self.place_unnamed(server, True, self.staged(pos)):
                     return self.keep(server, pos, stop)

@@ -21,6 +21,7 @@ cdef class Expected:
     cdef public bint copying_in
     cdef public int owed_ready
     cdef public bint fake_due
+    cdef public bint marked
     cdef public list dropped
     cdef public object note
 
@@ -29,10 +30,8 @@ cdef class Expected:
     cpdef object head_note(self)
     @cython.locals(kind=cython.int)
     cpdef int add(self, int code, object note)
-    cpdef list owed(self)
+    cpdef tuple entry(self, int i)
     cpdef replace_note(self, int i, object note)
-    @cython.locals(i=cython.int, kind=cython.int)
-    cpdef bint in_batch(self, object note)
     @cython.locals(kind=cython.int)
     cpdef bint lacks_sync(self) noexcept
     cpdef object pop(self)

@@ -101,6 +101,7 @@ class Expected:
     `owed_ready`  how many ReadyForQuery are owed
     `suspect`     a copy failed that may have left one ReadyForQuery more than is known: the pooler must be the next to ask
     `fake_due`    the head is a FAKE entry: answer it and `pop`
+    `marked`      the caller's mark on what has gone out since the last request that is owed a ReadyForQuery; the next one ends it
     `note`        the note of the entry that the last `answer` was about
     `dropped`     (code, note) of the entries that the last error made the server skip, oldest first; the caller takes them
     """
@@ -119,6 +120,7 @@ class Expected:
         self.suspect = False
         self.owed_ready = 0
         self.fake_due = False
+        self.marked = False
         self.dropped: list[tuple[int, object]] = []
         self.note: object = None
 
@@ -154,6 +156,7 @@ class Expected:
             return 0
         if kind == QUERY or kind == SYNC or kind == FUNCTION_CALL:
             self.owed_ready += 1
+            self.marked = False
             if kind == SYNC:
                 self.failed = False
         elif code & _ACTION == FAKE and self._head == self._end:
@@ -165,25 +168,13 @@ class Expected:
         self._end += 1
         return 1
 
-    def owed(self) -> list[tuple[int, object]]:
-        """(code, note) of every entry, oldest first."""
-        return [(self._codes[i], self._notes[i]) for i in range(self._head, self._end)]
+    def entry(self, i: int) -> tuple[int, object]:
+        """(code, note) of the entry at *i*, counted from the oldest."""
+        return self._codes[self._head + i], self._notes[self._head + i]
 
     def replace_note(self, i: int, note: object) -> None:
-        """Give the entry that `owed` has at *i* another note."""
+        """Give the entry at *i*, counted from the oldest, another note."""
         self._notes[self._head + i] = note
-
-    def in_batch(self, note: object) -> bool:
-        """Whether an entry since the last one that ends a request carries *note*."""
-        i = self._end - 1
-        while i >= self._head:
-            kind = self._codes[i] & _KIND
-            if kind == SYNC or kind == QUERY or kind == FUNCTION_CALL:
-                return False
-            if self._notes[i] is note:
-                return True
-            i -= 1
-        return False
 
     def lacks_sync(self) -> bool:
         """Whether what went out last belongs to a batch whose Sync did not; of a server that is at work."""

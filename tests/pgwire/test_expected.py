@@ -346,18 +346,28 @@ def test_ready_needs_its_own_service(expected: Expected) -> None:
 # --- notes ---
 
 
-def test_notes_of_the_batch_at_hand_and_of_all_that_is_owed() -> None:
-    """A batch begins behind the last Sync, whatever of it was answered; a note can be put in another's place."""
+def test_notes_of_all_that_is_owed() -> None:
+    """Counted from the oldest; a note can be put in another's place."""
     expected = Expected()
     first, second, third = object(), object(), object()
     for code, note in ((Owed.PARSE, first), (Owed.SYNC, None), (Owed.PARSE, second), (Owed.BIND, third)):
         expected.add(int(code), note)
-    assert (expected.in_batch(first), expected.in_batch(second), expected.in_batch(third)) == (False, True, True)
     expected.answer(int(Backend.PARSE_COMPLETE))
     expected.replace_note(1, first)
-    assert expected.owed() == [(Owed.SYNC, None), (Owed.PARSE, first), (Owed.BIND, third)]
-    assert expected.in_batch(first)
-    assert not expected.in_batch(second)
+    owed = [expected.entry(i) for i in range(expected.size())]
+    assert owed == [(Owed.SYNC, None), (Owed.PARSE, first), (Owed.BIND, third)]
+
+
+@pytest.mark.parametrize("last", [SYNC, QUERY, QUERY + SKIP, FUNCTION_CALL])
+def test_a_mark_lasts_to_the_end_of_its_batch(expected: Expected, last: int) -> None:
+    """Whatever of the batch, or of what was before, is answered meanwhile."""
+    sent(expected, QUERY, PARSE)
+    expected.marked = True
+    sent(expected, BIND, EXECUTE)
+    answers(expected, COMPLETE, READY, PARSED)
+    assert expected.marked
+    sent(expected, last)
+    assert not expected.marked
 
 
 def test_a_batch_lacks_its_sync_until_that_was_sent() -> None:
