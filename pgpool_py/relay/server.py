@@ -219,7 +219,8 @@ class Server(Upkeep):
                 # The reset meets a stray ReadyForQuery, if there is one, and the server is closed: no client is.
                 expected.suspect = False
                 self.dirty |= RESET
-            if answer == PASS and client is not None:
+            if client is not None and (answer == PASS or (kind == ERROR_RESPONSE and self.told_fatal)):
+                # Whoever asked, what ends the session is the client's.
                 if replaced is not None:
                     client.send_range(start, pos)
                     client.send_data(replaced)
@@ -278,7 +279,7 @@ class Server(Upkeep):
             client.difference_done(self.difference_failed)
         elif self.ready and pos == stop:
             if self.told_fatal:
-                self.lost()
+                self.lost()  # though it answered before that: it is nobody's any more
             elif client is not None:
                 client.settled()
             elif self.is_left():

@@ -187,6 +187,33 @@ def test_an_error_that_ends_like_a_fatal_one_ends_nothing(pooler: stack.Pooler) 
         assert client.ask("select pg_backend_pid()") == pid
 
 
+@pytest.mark.skipif(stack.IS_PEER, reason="the executable under test asks nothing of its own in a session")
+@pytest.mark.parametrize("question", ["the look", "the difference"])
+def test_terminated_while_it_answers_the_pooler(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient, question: str
+) -> None:
+    """Whoever asked, the session is over, and its client is told so in the server's words."""
+    with direct(stack.ADMIN) as locker, pooler.connect("one") as other:
+        client = pooler.connect("one")
+        stack.wait_no_backend(admin, "wait_event = 'relation'")  # from now on this needs no lock itself: the catalogs are cached
+        if question == "the look":
+            client.query("create temp table looked_for (n int)")
+            client.query("select 1")  # it was looked for
+            locker.query("begin; lock table pg_depend in access exclusive mode")
+            client.query("do $$ begin perform 1; end $$")
+        else:
+            client.query("set default_tablespace = 'pg_default'")
+            other.query("select 1")
+            locker.query("begin; lock table pg_tablespace in access exclusive mode")
+            client.send(wire.query("select 'never'"))
+        stack.wait_backend(admin, "wait_event = 'relation'")
+        terminate(admin, "wait_event = 'relation'")
+        locker.query("rollback")
+        assert wire.errors(client.messages()) == ["57P01"]
+        client.vanish()
+        assert other.ask("select 'next'") == "next"
+
+
 def test_terminated_while_others_wait(pooler: stack.Pooler, admin: RawClient) -> None:
     """Those who wait for the terminated server are served by its successor, each with its own answer."""
     holder = pooler.connect("one")
