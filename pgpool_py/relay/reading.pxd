@@ -26,6 +26,7 @@ cdef class Reader(Requester):
     @cython.locals(
         pos=cython.int, kind=cython.int, length=cython.longlong, end=cython.longlong, whole=cython.bint, done=cython.int,
         server=Server, context=SessionContext, extra=bytes, portal=bytes,
+        zero=cython.int,
     )
     cdef process(self, int stop)
     cdef Server acquire(self, int pos, int stop)

@@ -105,7 +105,11 @@ class Reader(Requester):
         self.awaiting = 0
         if data is not None:
             load(0, data)
-            self.process(len(data))
+            try:
+                self.process(len(data))
+            except Exception as error:
+                # As in `Relay.drain`, but the event at hand may be another connection's, or none of the relay's at all.
+                self.relay.broker.internal_error(self, error)
         if self.ending:
             if not self.closed:
                 self.finish()
@@ -162,14 +166,11 @@ class Reader(Requester):
                 continue
 
             if server is None:
-                if (kind == SYNC or kind == FLUSH) and length != 4:
-                    self.violation("invalid message format")
-                    return
-                if kind == SYNC:
+                if kind == SYNC and length == 4:
                     self.send_data(ready_for_query(IDLE))
                     pos = self.start = end
                     continue
-                if kind == FLUSH or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
+                if (kind == FLUSH and length == 4) or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
                     # Copy messages after an error: ignored, as the manual has it.
                     pos = self.start = end
                     continue
@@ -212,7 +213,10 @@ class Reader(Requester):
                 server.ready = False
                 context.query_count += 1
                 self.query_count += 1
-                if self.clearing and whole and (portal := piece(pos + 5, find_zero(pos + 5, end))) in self.clearing:
+                if (
+                    self.clearing and whole and (zero := find_zero(pos + 5, end)) > 0
+                    and (portal := piece(pos + 5, zero)) in self.clearing
+                ):  # fmt: skip
                     done = self.execute_clearing(server, portal, pos, end, stop)
                 else:
                     server.expected.add(OWED_EXECUTE, None)
@@ -222,9 +226,8 @@ class Reader(Requester):
                 done = self.on_parse(server, pos, end, stop)
             elif kind == DESCRIBE or kind == CLOSE:
                 done = self.on_describe_or_close(server, kind, pos, end, stop)
-            elif kind == FLUSH and length != 4:
-                # The server would skip all up to the next Sync.
-                done = self.broken_off(server, pos, "invalid message format")
+            elif kind == FLUSH and length != 4 and not server.expected.copying_in:
+                done = self.unreadable(server)
             elif kind == COPY_DATA or kind == FLUSH:
                 pass
             elif kind == COPY_DONE or kind == COPY_FAIL:
@@ -288,7 +291,7 @@ class Reader(Requester):
         """Whether a client may send such a message now."""
         return (
             kind == QUERY or kind == PARSE or kind == BIND or kind == DESCRIBE or kind == EXECUTE or kind == CLOSE
-            or kind == FUNCTION_CALL
+            or kind == FUNCTION_CALL or kind == SYNC or kind == FLUSH
         )  # fmt: skip
 
     # --- ahead of a message ---

@@ -19,6 +19,7 @@ cdef class Requester(Hearer):
     cdef int keep(self, Server server, int pos, int stop) except -1
     cdef int wait(self, Server server, int pos, int stop) except -1
     cdef int broken_off(self, Server server, int pos, str message) except -1
+    cdef int unreadable(self, Server server) except -1
     @cython.locals(data=bytes)
     cdef forward(self, Server server, int pos)
     cdef list staged(self, int pos)

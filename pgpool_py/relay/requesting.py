@@ -96,6 +96,12 @@ class Requester(Hearer):
         self.violation(message)
         return KEPT
 
+    def unreadable(self, server: Server) -> int:
+        """A message of the extended protocol that PostgreSQL cannot read goes out as it is; what follows is skipped to a Sync."""
+        server.ready = False
+        server.expected.add(OWED_CLOSE, None)
+        return SENT
+
     def forward(self, server: Server, pos: int) -> None:
         """Send what stands ahead (`stage`) and then the buffer up to *pos* to the server, in one write."""
         if self.stage is None:
@@ -137,6 +143,8 @@ class Requester(Hearer):
             verdict = context.scanner.look(raw(pos + 5, end - 1), end - pos - 6, 0, None)
         else:
             verdict = UNKNOWN | TRANSACTION_END
+        if verdict and whole and find_zero(pos + 5, end) != end - 1:
+            verdict = 0  # PostgreSQL cannot read it: nothing is to be put in its place
         if verdict & LISTEN or self.subscription is not None:
             extra = self.listening(server, piece(pos + 5, end - 1) if whole and end - pos > 5 else b"", verdict)
             if extra is None:
@@ -222,9 +230,9 @@ class Requester(Hearer):
         portal_end = find_zero(pos + 5, end if whole else stop)
         name_end = find_zero(portal_end + 1, end if whole else stop) if portal_end >= 0 else -1
         if name_end < 0:
-            if not whole and stop - pos < HOLD:
-                return INCOMPLETE
-            return self.broken_off(server, pos, "invalid Bind message")
+            if whole:
+                return self.unreadable(server)
+            return INCOMPLETE if stop - pos < HOLD else self.broken_off(server, pos, "invalid Bind message")
         name = piece(portal_end + 1, name_end)
         statement = self.unnamed
         names = self.names
@@ -341,9 +349,9 @@ class Requester(Hearer):
             return self.wait(server, pos, stop)
         name_end = find_zero(pos + 5, end if whole else stop)
         if name_end < 0:
-            if not whole and stop - pos < HOLD:
-                return INCOMPLETE
-            return self.broken_off(server, pos, "invalid Parse message")
+            if whole:
+                return self.unreadable(server)
+            return INCOMPLETE if stop - pos < HOLD else self.broken_off(server, pos, "invalid Parse message")
         unnamed = name_end == pos + 5
         if unnamed and self.unnamed_told is not None:
             self.forget_unnamed()
@@ -410,8 +418,10 @@ class Requester(Hearer):
         return SENT
 
     def on_describe_or_close(self, server: Server, kind: int, pos: int, end: int, stop: int) -> int:
-        if end > stop or end - pos < 7:
+        if end > stop:
             return self.broken_off(server, pos, f"invalid {'Describe' if kind == DESCRIBE else 'Close'} message")
+        if find_zero(pos + 6, end) != end - 1:
+            return self.unreadable(server)
         server.ready = False
         if not self.context.pooling or byte(pos + 5) != 83:  # not S: a portal
             if kind == CLOSE:

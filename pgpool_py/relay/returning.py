@@ -44,7 +44,7 @@ class Returner(Pinner):
     def way_back(self, server: Server, executed: bytes) -> list[bytes]:
         """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
         assert self.going_back is not None
-        texts = self.going_back.pop(executed[: executed.find(b"\0")], [])
+        texts = self.going_back.pop(executed.partition(b"\0")[0], [])
         if not self.going_back:
             self.going_back = None
         return [command(server, text) for text in texts]
