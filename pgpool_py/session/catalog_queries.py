@@ -56,7 +56,7 @@ CUSTOM_DEFAULTS_QUERY = (
 #   type      detail: oid
 #   unnamed   text: functions that run without being named
 #   event     text: a function that runs with DDL, or checks what it says of foreign data
-#   names     text: code, or quoted names, that name reaches
+#   names     text: code, or quoted names, that name reaches; behind "=": functions of an aggregate, as its definition has them
 #   relation  the same, where name is a relation's, or a function's that can be written as a column's
 #   filled    text: the same, but only whoever changes rows of the table name reaches it
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
@@ -98,7 +98,7 @@ select distinct 'names', p.proname::text, '', quote_ident(t.typname)
   join pg_type t on t.oid = u.oid
  where p.oid >= 16384 and u.oid >= 16384
 union all
-select 'names', p.proname::text, '', concat_ws(' ', quote_ident(f.proname), quote_ident(t.typname))
+select 'names', p.proname::text, '', concat_ws(' ', '= ' || quote_ident(f.proname), quote_ident(t.typname))
   from pg_aggregate a join pg_proc p on p.oid = a.aggfnoid
   cross join unnest(array[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
                           a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[]) u(oid)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from pgpool_py.session.code import Code, TooMuchError, between
 from pgpool_py.session.expressions import SPREADING, Evaluator, by_type
-from pgpool_py.session.lexemes import STRINGS, Token, comma, split, words_of
+from pgpool_py.session.lexemes import STRINGS, Token, comma, is_called, split, words_of
 from pgpool_py.session.made_texts import ANY_OPEN, GIVEN, MAKES, MARK, MARKS, READ, UNKNOWN, UNREAD, Made, argument, judge
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.variables import Variable, variables
@@ -120,7 +120,7 @@ class _Reader:
         for at, word in enumerate(self.code.words):
             if word == b"execute" and not self.is_sql and not self.is_clause(at):
                 self.read_execute(at + 1)
-            elif self.code.name(at) == b"set_config":
+            elif self.code.name(at) == b"set_config" and (is_called(self.code.words, at) or self.goes_on(at)):
                 self.read_set_config(at + 1)
         return Commands(
             bits=self.bits,
@@ -153,6 +153,10 @@ class _Reader:
         while code.name(at) and code.word(at + 1) == b".":
             at += 2
         return bool(code.name(at)) and code.word(at + 1) == b"("
+
+    def goes_on(self, at: int) -> bool:
+        """Whether the code ends with the word there, or a comment behind it, and may be a piece of a text: SQL is read whole."""
+        return not self.is_sql and [kind for kind, _ in self.code.tokens[at + 1 : at + 2]] in ([], ["unclosed"])
 
     def found(self, bits: int, made: Made) -> None:
         """Something that is *made* like that runs, or is the name of a setting."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pgpool_py.session import flags
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
-from pgpool_py.session.lexemes import lexemes
+from pgpool_py.session.lexemes import TEXT_TYPES, is_called, lexemes
 from pgpool_py.session.made_texts import MAKES
 from pgpool_py.session.mentions import candidates, crowded, hides_names, hides_set_names
 from pgpool_py.session.reach import is_unsure
@@ -194,8 +194,10 @@ class Reader:
             self._reset(tokens[1:])
         elif lead in (("w", b"listen"), ("w", b"unlisten")):
             self.listens = self.listens or tokens[-1] != ("o", b"*")
-        for i, token in enumerate(tokens):
-            if token[1] == b"set_config" and token[0] in "wq":
+        named = [i for i, token in enumerate(tokens) if token[1] == b"set_config" and token[0] in "wq"]
+        words = _words(tokens) if named else []
+        for i in named:
+            if is_called(words, i):
                 self._set_config(tokens[i + 1 : i + 1 + _CALL])
 
     def _set(self, rest: list[_Token]) -> None:
@@ -281,7 +283,7 @@ class Reader:
             return
         (kind, name), cast = arguments[0][0], arguments[0][1:]
         passing = arguments[2] == [("w", b"true")]
-        plain = not cast or (cast[:2] == [("o", b":")] * 2 and cast[2:] in ([("w", b"text")], [("w", b"varchar")]))
+        plain = not cast or (cast[:2] == [("o", b":")] * 2 and _words(cast[2:]) in TEXT_TYPES)
         if plain and kind == "s":
             (self.passing if passing else self.names).add(name.lower())
         elif plain and kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind
@@ -289,6 +291,11 @@ class Reader:
         else:
             self.made = True
             self.made_lasting = self.made_lasting or not passing
+
+
+def _words(tokens: list[_Token]) -> list[bytes]:
+    """The words and signs among *tokens*, by their places."""
+    return [value if kind in "wo" else b"" for kind, value in tokens]
 
 
 def _name(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:

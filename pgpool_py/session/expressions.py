@@ -12,6 +12,7 @@ from pgpool_py.session.lexemes import (
     BARS,
     LONGEST_NAME,
     STRINGS,
+    TEXT_TYPES,
     Token,
     arithmetic,
     closes,
@@ -247,7 +248,7 @@ def _without_cast(tokens: Sequence[Token], own: frozenset[bytes]) -> tuple[Seque
         known = by_type(type_, own)
         if known is not None:
             return [], known
-        if type_ not in ([b"text"], [b"varchar"]):
+        if type_ not in TEXT_TYPES:
             return [], UNKNOWN
         end = i
     return tokens[:end], None

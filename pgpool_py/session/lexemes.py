@@ -11,6 +11,7 @@ from functools import lru_cache
 
 Token = tuple[str, bytes]  # its kind, one of the groups of the pattern below, and what stands there
 STRINGS = ("string", "estring", "dollar")
+TEXT_TYPES = ([b"text"], [b"varchar"], [b"character", b"varying"])  # what is cast to these stays as it is
 LONGEST_NAME = 63  # bytes of an identifier; PostgreSQL cuts longer ones
 _REMEMBERED = 4096  # bytes of a text whose tokens are: several ask for them, and texts come again
 
@@ -123,6 +124,19 @@ def split(tokens: Sequence[Token], separator: Separator) -> list[list[Token]]:
         parts[-1].append(tokens[i])
         i += 1
     return parts
+
+
+def is_called(words: Sequence[bytes], at: int) -> bool:
+    """Whether the function whose name stands *at*, one of several arguments, is called there, or by an aggregate (SFUNC = f).
+
+    Else it is a column's name or an alias, perhaps with a column of its own: `f(...) AS f`, `FROM f(...) f(f)`, as PostgreSQL
+    prints code. *words* are words and signs by their places.
+    """
+    if words[at + 1 : at + 2] == [b"("]:
+        return words[at + 3 : at + 4] != [b")"]
+    while words[at - 1 : at] == [b"."]:
+        at -= 2
+    return words[at - 1 : at] == [b"="]
 
 
 def opens(kind: str, value: bytes) -> int:

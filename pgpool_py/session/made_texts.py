@@ -36,8 +36,9 @@ _INDEX = re.compile(rb"\s*+create\s++(?:unique\s++)?index\b", re.IGNORECASE)
 _STRING = re.compile(rb"'[^']*+'")
 _BEFORE = 40  # bytes in front of a name that say what it is
 _SET_OF_MARK = re.compile(
-    rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*(?:\Z|[\x80-\x84])", re.IGNORECASE
+    rb"(?:\A|;)\s*set\s+(?:session\s+)?\"?[\x80-\x84]|\bset_config\"?\s*[\x80-\x84]", re.IGNORECASE
 )
+_SET_CONFIG_OPEN = re.compile(rb"\bset_config\"?\s*\Z", re.IGNORECASE)
 # What ends with the transaction, or belongs to a function or a role, and leaves nothing but a definition.
 _PASSING_SET_OF_MARK = re.compile(
     rb"(?:\A|;)\s*(?:set\s+local|reset)\s+\"?[\x80-\x84]|\A\s*(?:create|alter)\b[^;]*\bset\s+[\w.\"]*[\x80-\x84]", re.IGNORECASE
@@ -111,7 +112,8 @@ def judge(made: Made) -> tuple[int, bool]:
         text, local = _LOCAL_SET_CONFIG.subn(b" ", text)
         if local or _PASSING_SET_OF_MARK.search(text) is not None:
             bits |= UNREAD
-        if hides_names(text) or _SET_OF_MARK.search(text) is not None or (_SET_OPEN.search(text) is not None and not i):
+        is_open = (_SET_CONFIG_OPEN if i else _SET_OPEN).search(text) is not None
+        if is_open or hides_names(text) or _SET_OF_MARK.search(text) is not None:
             bits |= MAKES
         if (
             _JOINED.search(text) is not None

@@ -47,6 +47,11 @@ READABLE = {
     "a default": "execute 'select ' || coalesce(quote_literal(t), 'null')",
     "lines": "execute 'select 1' || chr(10) || E'\\n from t'",
     "parts": "execute concat('select ', quote_literal(t), ' from t')",
+    "an alias": "perform set_config('app.a', t, true) as set_config",
+    "an alias of rows": "perform set_config from set_config('app.b', t, true) set_config(set_config)",
+    "an alias at the end": "execute 'select set_config(''app.a'', $1, true) as set_config' using t",
+    "a setting of that type": "perform set_config(('app.a'::character varying)::text, t, false)",
+    "a variable of that name": "declare set_config text; begin set_config := t",
     "a long literal": "execute 'select 1 as " + "a" * 5_000 + "'",
     "dollars": "execute $q$ select 'a' from $q$ || quote_ident(t)",
 }
@@ -109,6 +114,8 @@ NAMES = {
     "by set in a class": "execute format('set app.%I = 1', t)",
     "by a number": "execute 'set app.p' || n || ' = 1'",
     "in the end": "declare q text := 'select set_config'; begin q := q || '(' || quote_literal(t) || ', 1, true)'; execute q",
+    "by set_config of what an aggregate has": "create aggregate a(text, bool) (sfunc = pg_catalog.set_config, stype = text)",
+    "by set_config of nothing": "perform set_config()",
     "behind a comment": "execute 'select set_config/* of course */(''app.x'', ''1'', false)'",
 }
 ALL = {READ: READABLE, GIVEN: ARGUMENTS, UNREAD: NOBODYS, MAKES: NAMES}
@@ -215,6 +222,29 @@ UNSEEN = (
     "select run('x' /* no end",
 )
 
+CALLED_NOWHERE = (
+    "select set_config('app.tenant', 'x', true) as set_config",
+    "select set_config from set_config('app.tenant', 'x', true)",
+    "select t.set_config from (select set_config('app.tenant', 'x', true)) t order by set_config",
+    "select set_config from set_config('app.tenant'::text, 'x'::text, true) set_config(set_config)",
+    "select \"set_config\" from set_config('app.tenant'::character varying, 'x', false) where set_config = 'x'",
+)
+CALLED = (
+    "select set_config(t.name, 'x', false) as set_config from t",
+    "select 1 as set_config, set_config /* here */ (t.name, 'x', false) from t",
+    "select distinct on (a) set_config(t.name, 'x', false) from t",
+    "select set_config(case when t.end then 'app.x' end, 'x', false)",
+    "select set_config(array['app.x', 'app.y'][1], 'x', false)",
+    "create aggregate a(text, bool) (sfunc = set_config, stype = text, initcond = 'app.x')",
+    "create aggregate a(text, bool) (stype = text, sfunc = pg_catalog . \"set_config\")",
+    "select set_config(t.name, 'x'",
+)
+
+
+def quoted(text: str) -> str:
+    """A literal of it."""
+    return "'" + text.replace("'", "''") + "'"
+
 
 @pytest.mark.parametrize("text", SEEN)
 def test_what_is_handed_over_as_a_literal_was_seen(text: str) -> None:
@@ -242,6 +272,30 @@ def test_only_arguments_that_run_must_be_seen() -> None:
     assert reach(b"select set_ctx('tenant', current_tenant(a, b)) from t", (), given)[0] == READ
     assert reach(b"select set_ctx(k, 'x') from t", (), given)[0] == UNREAD
     assert reach(b"select set_ctx(v => 'x', k => k) from t", (), given)[0] == UNREAD
+
+
+@pytest.mark.parametrize("piece", ["set_config", "set_config -- ", "set_config /* ", "set_config (", "set_config('app.x'"])
+def test_a_piece_of_a_command_may_go_on(piece: str) -> None:
+    """Where it ends: what follows the name of the function stands somewhere else."""
+    literal = "select " + piece
+    assert reach(f"select run({quoted(literal)} || c) from cmds".encode(), (), RUN)[0] & MAKES
+
+
+@pytest.mark.parametrize("text", CALLED_NOWHERE)
+def test_a_column_or_an_alias_is_no_call(text: str) -> None:
+    """PostgreSQL names the result of a function after it, and says so where it prints code."""
+    for found in (effects(text.encode(), flags.SETTINGS), effects(text.encode(), flags.UNKNOWN)):
+        assert not found.unknowable
+        assert b"app.tenant" in found.passing | found.names | found.candidates
+    assert commands(text.encode(), is_sql=True).bits == READ
+
+
+@pytest.mark.parametrize("text", CALLED)
+def test_what_may_be_a_call_is_one(text: str) -> None:
+    """However it is written, and also where something else calls it."""
+    text = f"set app.other = 1; {text}"
+    assert effects(text.encode(), flags.SETTINGS).unknowable
+    assert effects(text.encode(), flags.UNKNOWN).unknowable
 
 
 def test_a_do_says_what_it_puts_together() -> None:

@@ -48,6 +48,10 @@ create function made_set(k text, v text) returns text language plpgsql as
   $$ begin return set_config('zz.' || k, v, false); end $$;
 create function made_set_local(k text, v text) returns text language sql as $$ select set_config('zz.' || k, v, true) $$;
 create function made_set_number(n int, v text) returns text language sql as $$ select set_config('zz.p' || n, v, true) $$;
+create view made_printed as select set_config('zz.printed', 'v', false);
+create view made_selected as select set_config from set_config('zz.selected', 'v', true);
+create table made_ruled (a text);
+create rule made_rule as on insert to made_ruled do also select set_config('zz.rule', new.a, false);
 create function made_load() returns int language plpgsql as $$ begin execute 'load ''auto_explain'''; return 1; end $$;
 create function made_build(a text) returns bigint language plpgsql as $$
   declare q text := 'select count(*) from made_cmds where true'; n bigint;
@@ -59,7 +63,8 @@ do $$ declare r record; begin
     execute 'drop function ' || r.f || ' cascade';
   end loop;
 end $$;
-drop table made_cmds, made_parts, made_log
+drop view made_printed, made_selected;
+drop table made_cmds, made_parts, made_log, made_ruled
 """
 WAYS = {
     "a function": ("select made_mk('fn')", "zz.fn"),
@@ -199,6 +204,11 @@ NAMED = {
         "zz.array",
         "v",
     ),
+    "under its own name": ("select set_config('zz.own'::character varying, 'v', false) as set_config", [], "zz.own", "v"),
+    "under its own name, of rows": ("select t.set_config from (select set_config('zz.rows', 'v', true)) t", [], "zz.rows", ""),
+    "by a view": ("select * from made_printed", [], "zz.printed", "v"),
+    "by a view of rows": ("select * from made_selected", [], "zz.selected", ""),
+    "by a rule": ("insert into made_ruled values ('v')", [], "zz.rule", "v"),
 }
 
 
