@@ -20,7 +20,7 @@ from pgpool_py.session.databases import left_alone
 from pgpool_py.session.effects import Effects, effects, local_names
 from pgpool_py.session.lexemes import LONGEST_NAME
 from pgpool_py.session.look import NO_RESET, UNKNOWABLE, UNSEEN, Question, is_custom
-from pgpool_py.session.mentions import amid_data, candidates, makes_code, outlives_reset, runs_a_file
+from pgpool_py.session.mentions import amid_data, assigned, candidates, makes_code, mentioned, outlives_reset, runs_a_file
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
 from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
 from pgpool_py.session.statements import SessionContext, Statement
@@ -313,9 +313,7 @@ class Noter(Returner):
             question.unknowable |= found.unknowable or bool(made & DYNAMIC)
             question.unread |= bool(made)
             if found.whole:
-                question.candidates |= found.candidates
-                for value in present(values):
-                    question.candidates |= candidates(value)
+                ask_for(question, found, values)
             self.question = question
         else:
             bits &= ~SETTINGS
@@ -339,17 +337,20 @@ class Noter(Returner):
         unread, others = bound_to(found.made, present(values))
         made |= unread
         named |= others
-        if found.unknowable or made:
+        question: Question = self.question or Question(timeout=True)
+        if found.whole:
+            ask_for(question, found, values)
+        if found.unknowable or made or question.unread:
             server.condemn(UNKNOWABLE if found.unknowable else UNSEEN, self.cause)  # nobody knows which to look for
         elif found.whole or named:
-            names = found.candidates | named
+            names = named | question.candidates
             if found.whole:
                 names |= self.context.placeholders
             if server.placeholders is not None:
                 names -= server.placeholders
             if names:
-                self.question = self.question or Question(timeout=True)
-                self.question.names |= names
+                self.question = question
+                question.names |= names
 
     def overhear(self, server: Server, piece: bytes) -> None:
         """A piece of a long message goes out, which may do anything: which custom settings does it name?"""
@@ -381,6 +382,15 @@ class Noter(Returner):
             self.context.see(custom)
             if not self.context.keeping:
                 self.touched |= frozenset(custom)
+
+
+def ask_for(question: Question, found: Effects, values: Values) -> None:
+    """Add to the question the names in a text that may do anything, and in what is bound to it."""
+    question.candidates |= found.candidates
+    question.mention(found.mentioned)
+    for value in present(values):
+        question.candidates |= assigned(value)
+        question.mention(mentioned(value))
 
 
 def effects_of(text: bytes, verdict: int, statement: Statement | None) -> Effects:

@@ -24,7 +24,6 @@ oid indexes.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -132,7 +131,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
             name
             for maker, text in makers
             if suspicious.get(maker, 0) & (flags.SETTINGS | flags.OPAQUE)
-            for name in candidates(text, sys.maxsize)
+            for name in candidates(text)
         )
         | {name for maker, names in graph.named if suspicious.get(maker, 0) for name in names if b"." in name},
         scanner=Scanner(suspicious, not everything, ddl, _code_facts(graph, suspicious, everywhere), upkeep),

@@ -3,8 +3,8 @@
 Off the hot path: asked only for texts whose verdict has SETTINGS, LISTEN, CLEANUP or OPAQUE. It gathers names, never
 values: values are read from the server afterwards (`look`), which alone knows what was rolled back and how a value is spelled.
 
-Where a name cannot be known from the text the answer is `whole`: everything must be looked at. Then `candidates` are the
-names of custom settings that the text mentions (`mentions`).
+Where a name cannot be known from the text the answer is `whole`: everything must be looked at. Then `candidates` and
+`mentioned` are the names of custom settings that it may be about (`mentions`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pgpool_py.session import flags
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
 from pgpool_py.session.lexemes import TEXT_TYPES, is_called, lexemes
 from pgpool_py.session.made_texts import MAKES
-from pgpool_py.session.mentions import candidates, crowded, hides_names, hides_set_names
+from pgpool_py.session.mentions import assigned, hides_names, hides_set_names, mentioned
 from pgpool_py.session.reach import is_unsure
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
 
@@ -37,7 +37,8 @@ class Effects:
     `parameters`  parameters, from 0, whose value is a name given to set_config
     `listens`     the text has LISTEN or UNLISTEN of a channel
     `whole`       anything may have changed
-    `candidates`  with `whole`: custom names the text mentions
+    `candidates`  with `whole`: custom names that the text gives to SET and set_config
+    `mentioned`   with `whole`: custom names that any words with dots in it may be; some MOST_MENTIONED of them
     `unknowable`  custom settings may have been made whose names nobody can know
     `made`        what its set_configs of names make that stand nowhere in full; `lasting`: not all end with the transaction
     `single`      the text is one statement
@@ -50,6 +51,7 @@ class Effects:
     listens: bool = False
     whole: bool = False
     candidates: frozenset[bytes] = frozenset()
+    mentioned: frozenset[bytes] = frozenset()
     unknowable: bool = False
     made: Commands = NOTHING_MADE
     lasting: bool = False
@@ -80,16 +82,16 @@ def local_names(text: bytes, verdict: int) -> frozenset[bytes]:
 def effects(text: bytes, verdict: int) -> Effects:
     """Return what *text*, without its closing zero byte, does to settings; *verdict* is that of the scan."""
     if verdict & flags.OPAQUE:
-        named = candidates(text)
         # Where even the ends of strings are unknown nothing can be read closely.
         unsure = is_unsure(text)
         made = NOTHING_MADE if unsure else commands(text, is_sql=True)
         hides = hides_names(text) if unsure else hides_set_names(text)
         return Effects(
             whole=True,
-            candidates=named | {name for name in made.settings if b"." in name},
+            candidates=assigned(text) | {name for name in made.settings if b"." in name},
+            mentioned=mentioned(text),
             listens=bool(re.search(rb"listen", text, re.IGNORECASE)),
-            unknowable=hides or crowded(named) or bool(made.bits & MAKES),
+            unknowable=hides or bool(made.bits & MAKES),
             made=made,
             single=False,
         )
@@ -97,7 +99,8 @@ def effects(text: bytes, verdict: int) -> Effects:
     count = 0
     read = statements(text)
     if read is None:
-        return Effects(whole=True, candidates=candidates(text), listens=True, unknowable=True, single=False)
+        named = assigned(text)
+        return Effects(whole=True, candidates=named, mentioned=mentioned(text), listens=True, unknowable=True, single=False)
     for tokens, _ in read:
         if tokens:
             count += 1
@@ -115,7 +118,8 @@ def effects(text: bytes, verdict: int) -> Effects:
         parameters=tuple(reader.parameters),
         listens=reader.listens,
         whole=whole,
-        candidates=candidates(text) if whole else frozenset(),
+        candidates=assigned(text) if whole else frozenset(),
+        mentioned=mentioned(text) if whole else frozenset(),
         unknowable=unknowable,
         made=made,
         lasting=reader.made_lasting,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pgpool_py.session.mentions import candidates
+from pgpool_py.session.mentions import MOST_MENTIONED, candidates
 from pgpool_py.session.settings import AUTHORIZATION, OF_A_TRANSACTION, ROLE, literal
 from pgwire.errors import malformed
 
@@ -76,6 +76,13 @@ class Question:
     def hidden(self) -> str:
         """By what settings may have been made that nobody can ask for; empty if by nothing."""
         return UNKNOWABLE if self.unknowable else UNSEEN if self.unread else ""
+
+    def mention(self, names: frozenset[bytes]) -> None:
+        """Take in what a text mentions (`mentions.mentioned`); where that is too much to ask for, there may be other settings."""
+        if len(names) < MOST_MENTIONED and (len(self.candidates) < MOST_MENTIONED or names <= self.candidates):
+            self.candidates |= names
+        else:
+            self.unread = True
 
     def leave_out_nonsense(self, encoding: bytes) -> None:
         """Leave out names that are none in the session's *encoding*: they come of a text that PostgreSQL refused to read."""

@@ -8,8 +8,8 @@ they are.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from pgpool_py.session import flags
 
@@ -31,26 +31,31 @@ NUMBERED = re.compile(rb"\\[xuU0-7]")
 _CONTINUED = re.compile(rb"'[^\S\n\r]*+(?:--[^\n\r]*+)?[\n\r]\s*+(?:--[^\n\r]*+[\n\r]\s*+)*+'")
 _DEEPEST = 3  # strings in strings
 _NO_START = b"$0123456789"  # of a word
-_CANDIDATES = 200  # names asked for at most
+MOST_MENTIONED = 2000  # names that are asked for only because they are words with dots: 3 ms of a server's time
+_MOST_AMID_DATA = 200  # names in one piece of it
 _LONGEST = 63  # bytes of an identifier; PostgreSQL cuts longer ones
 _LONG_NAME = 256  # longer ones are no names
 
 
-def candidates(text: bytes, limit: int = _CANDIDATES) -> frozenset[bytes]:
-    """Custom names that *text* mentions, anywhere in it; some *limit* of them, see `crowded`."""
-    found = _mentioned(text, limit)
-    for reading in _readings(text):
-        found |= _mentioned(reading, limit)
-    return found
+def candidates(text: bytes) -> frozenset[bytes]:
+    """Custom names that *text* mentions, anywhere in it."""
+    return assigned(text) | mentioned(text, sys.maxsize)
 
 
-def _mentioned(text: bytes, limit: int) -> frozenset[bytes]:
-    dotted = (name for match in _DOTTED.finditer(text) for name in _named(match[0].split(b".")))
-    return _custom(chain(_set_names(text), dotted), limit)
+def assigned(text: bytes) -> frozenset[bytes]:
+    """Those that it gives to SET and set_config."""
+    return _custom(name for reading in _readings(text) for name in _set_names(reading))
+
+
+def mentioned(text: bytes, limit: int = MOST_MENTIONED) -> frozenset[bytes]:
+    """Those that any words with dots in it may be, which are mostly data; some *limit* of them."""
+    words = (match[0].split(b".") for reading in _readings(text) for match in _DOTTED.finditer(reading))
+    return _custom((name for each in words for name in _named(each)), limit)
 
 
 def _readings(text: bytes) -> Iterator[bytes]:
-    """What a string in *text* says if it is one with escapes, also one in another, or is continued on another line."""
+    """*text*, and what a string in it says if it is one with escapes, also one in another, or is continued on another line."""
+    yield text
     for _ in range(_DEEPEST):
         if b"\\" not in text and _CONTINUED.search(text) is None:
             return
@@ -63,8 +68,8 @@ def unescaped(text: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), text)
 
 
-def _custom(names: Iterable[list[bytes]], limit: int) -> frozenset[bytes]:
-    """Those of *names*, given as their parts, that can be custom settings', as PostgreSQL knows them."""
+def _custom(names: Iterable[list[bytes]], limit: int = sys.maxsize) -> frozenset[bytes]:
+    """Those of *names*, given as their parts, that can be custom settings', as PostgreSQL knows them; some *limit* of them."""
     found: set[bytes] = set()
     for parts in names:
         # As set_config reads it, and as SET does.
@@ -108,11 +113,6 @@ def _named(words: list[bytes]) -> Iterator[list[bytes]]:
         name = [start] if start else []
 
 
-def crowded(names: frozenset[bytes]) -> bool:
-    """Whether there may have been more of them than are asked for."""
-    return len(names) >= _CANDIDATES
-
-
 # A setting's name that is made at run time, or hidden behind comments.
 _HIDDEN_IN_SET_CONFIG = (
     rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\\\x80-\xff]{0,250}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
@@ -150,8 +150,8 @@ def amid_data(piece: bytes, makers: frozenset[bytes], unread: frozenset[bytes]) 
     bits = flags.DYNAMIC if _names_any(lower, makers) else flags.UNREAD if _names_any(lower, unread) else 0
     if bits == flags.DYNAMIC or (b"set" not in lower and b"do" not in lower and b'u&"' not in lower):
         return frozenset(), bits
-    named = _custom(_set_names(piece), _CANDIDATES)
-    if hides_names(piece) or crowded(named) or _DO.search(piece) is not None:
+    named = _custom(_set_names(piece), _MOST_AMID_DATA)
+    if hides_names(piece) or len(named) >= _MOST_AMID_DATA or _DO.search(piece) is not None:
         bits |= flags.DYNAMIC
     return named, bits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.session import effects, flags, mentions, reach
+from pgpool_py.session import effects, flags, look, mentions, reach
 
 SPELLINGS = {
     b"set app.tenant = 1": b"app.tenant",
@@ -48,8 +48,37 @@ def test_names_are_found_however_they_are_spelled(text: bytes) -> None:
     """In a DO, or bound to code, that nobody reads: the name as PostgreSQL knows it."""
     found = effects.effects(b"do $$ begin " + text + b"; end $$", flags.UNKNOWN)
     assert found.whole
-    assert SPELLINGS[text] in found.candidates
+    assert SPELLINGS[text] in found.candidates | found.mentioned
     assert not found.unknowable
+
+
+def test_words_with_dots_are_asked_for_however_many_there_are() -> None:
+    """Within reason: columns, and hosts in data, hide no names."""
+    hosts = [b"host%d.example.org" % i for i in range(mentions.MOST_MENTIONED - 1)]
+    found = effects.effects(b"select run('" + b" ".join(hosts) + b"')", flags.UNKNOWN)
+    assert found.mentioned.issuperset(hosts)
+    assert not found.unknowable
+    question = look.Question()
+    question.mention(found.mentioned)
+    assert question.candidates.issuperset(hosts)
+    assert not question.unread
+
+
+def test_more_words_with_dots_than_are_asked_for_are_settings_unseen() -> None:
+    """In one text, or in all of a transaction; what SET has is always asked for."""
+    hosts = b" ".join(b"host%d.example.org" % i for i in range(mentions.MOST_MENTIONED))
+    found = effects.effects(b"do 'begin perform ''" + hosts + b"''; set app.tenant = 1; end'", flags.UNKNOWN)
+    assert found.candidates == {b"app.tenant"}
+    assert not found.unknowable
+    one, other = look.Question(), look.Question()
+    one.mention(found.mentioned)
+    assert one.unread
+    for i in range(mentions.MOST_MENTIONED):
+        other.mention(frozenset((b"host.n%d" % i,)))
+    other.mention(frozenset((b"host.n0",)))
+    assert not other.unread
+    other.mention(frozenset((b"host.n",)))
+    assert other.unread
 
 
 @pytest.mark.parametrize("text", MADE.values(), ids=MADE)

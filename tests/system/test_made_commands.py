@@ -26,6 +26,7 @@ create function made_mk(k text) returns text language plpgsql as $$ begin return
 create function made_run(a text) returns text language plpgsql as $$
   declare r text; begin execute 'select ' || a into r; return r; end $$;
 create function made_runs(a text) returns text language plpgsql as $$ declare r text; begin execute a into r; return r; end $$;
+create function made_does(a text) returns int language plpgsql as $$ begin execute a; return 1; end $$;
 create function made_loop() returns int language plpgsql as $$
   declare r record; n int := 0;
   begin for r in select c from made_cmds loop execute 'select ' || r.c; n := n + 1; end loop; return n; end $$;
@@ -264,6 +265,55 @@ def test_names_that_nobody_knows_are_held_where_nothing_is_lost(narrow: stack.Po
         for client in (owner, other, owner):
             assert client.ask("select made_set_number(3, 'v')") == "v"
         assert other.ask(asks("zz.p3")) == "undefined"
+
+
+MANY = " ".join(f"host{i}.example.org" for i in range(300))
+# More than the pooler asks for.
+TOO_MANY = " ".join(f"h{i}.org" for i in range(2500))
+
+
+def test_many_words_with_dots_cost_no_server(narrow: stack.Pooler) -> None:
+    """Data, or the columns of many tables, beside code that nobody has read, or while nobody knows what code there is."""
+    with narrow.connect("one") as one, narrow.connect("one") as two:
+        server = one.ask("select pg_backend_pid()")
+        for client in (one, two, one, two):
+            assert client.ask(f"select made_count('made_cmds'), '{MANY}'") == "1"
+            for text in ("begin", "create table made_new (a int)", f"select '{MANY}'", "rollback"):
+                assert wire.errors(client.query(text)) == []
+        assert two.ask("select pg_backend_pid()") == server
+
+
+@pytest.mark.parametrize("words", [MANY, TOO_MANY], ids=["many", "too many"])
+def test_a_name_among_many_words_with_dots_is_not_overlooked(narrow: stack.Pooler, words: str) -> None:
+    """Neither in a text nor in what is bound; where they are too many, nobody else gets the server."""
+    ways = [
+        wire.query(f"select '{words}', made_does('reset zz.crowd')"),
+        wire.run("select made_does($1)", [f"select '{words}'; reset zz.crowd".encode()]),
+        wire.query(f"do $$ begin perform '{words}'; set zz.crowd = 'v'; end $$"),
+    ]
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        for way in ways:
+            assert wire.errors(owner.exchange(way)) == []
+            for _ in range(2):
+                assert other.ask(asks("zz.crowd")) == "undefined"
+        assert owner.ask(asks("zz.crowd")) == "v"
+
+
+@pytest.mark.parametrize("words", [MANY, TOO_MANY], ids=["many", "too many"])
+def test_names_are_found_where_nothing_is_kept(start_pooler: Callable[..., stack.Pooler], functions: None, words: str) -> None:
+    """With session_state = reset a setting stays defined all the same: whoever never touched it gets another server."""
+    del functions
+    pooler = start_pooler({"session_state": "reset"})
+    ways = [
+        wire.run("select made_does($1)", [b"set zz.bound = 'v'"]),
+        wire.query(f"select '{words}', made_does('reset zz.bound')"),
+        wire.run("select made_does($1)", [f"select '{words}'; reset zz.bound".encode()]),
+    ]
+    for way in ways:
+        with pooler.connect("one") as owner, pooler.connect("one") as other:
+            assert other.ask(asks("zz.bound")) == "undefined"
+            assert wire.errors(owner.exchange(way)) == []
+            assert other.ask(asks("zz.bound")) == "undefined"
 
 
 OUTLIVE = {
