@@ -105,6 +105,8 @@ class Keeper(Noter):
         """The question goes to the server."""
         self.asked = question
         question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
+        # Where nothing is kept nobody knows what is in force.
+        question.hindered = server.in_force.hindering or not self.context.keeping
         server.rows = []
         server.query(question.text(), LOOK)
 

@@ -5,7 +5,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, OWED_DESCRIBE, SKIP, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
+cdef int DESCRIBE, OWED_QUERY, OWED_PARSE, OWED_CLOSE, OWED_DESCRIBE, SKIP, IDLE, IN_TRANSACTION_FAILED, REFUSAL, CLEARING
 cdef long SETTINGS, TOUCHES, CHANGES, UNSETTABLE, READS_VALUES, VALUES, READS_STATEMENTS, NAMES_STATEMENTS
 
 cdef class Preparer(Keeper):

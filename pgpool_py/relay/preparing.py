@@ -23,6 +23,7 @@ from pgpool_py.session.mentions import candidates
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names, told_columns
 from pgpool_py.session.notes import REFUSAL, TYPES, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
+from pgpool_py.session.settings import SET_AT_ONCE
 from pgpool_py.session.statement_texts import names_statements, read_later
 from pgpool_py.session.statements import SessionContext
 from pgwire import PeerViolation
@@ -35,6 +36,7 @@ OWED_PARSE = int(Owed.PARSE)
 OWED_CLOSE = int(Owed.CLOSE)
 OWED_DESCRIBE = int(Owed.DESCRIBE)
 SKIP = int(Action.SKIP)
+IDLE = ord("I")
 IN_TRANSACTION_FAILED = ord("E")
 SETTINGS = flags.SETTINGS
 TOUCHES = flags.SETTINGS | flags.OPAQUE
@@ -92,7 +94,8 @@ class Preparer(Keeper):
     def clear_sequences(self, server: Server) -> bytes:
         """A server forgets all sequence values."""
         server.sequence_mixed = CLEARING
-        return self.own(server, sequences.DISCARD, CLEARED)
+        hindered = server.in_force.hindering and server.status == IDLE
+        return self.own(server, SET_AT_ONCE + sequences.DISCARD if hindered else sequences.DISCARD, CLEARED)
 
     def failing(self) -> bytes:
         """A text that fails on the server, so that the transaction does too; the error is then put in our words."""

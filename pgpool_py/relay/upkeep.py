@@ -17,7 +17,7 @@ from typing import Any
 from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.look import NO_RESET, NOTHING_LEFT, Finding, describe, in_force, question_of_start, read
-from pgpool_py.session.settings import IDLE_TIMEOUT, TEMP_BUFFERS, seconds
+from pgpool_py.session.settings import AT_ONCE, IDLE_TIMEOUT, SET_AT_ONCE, TEMP_BUFFERS, seconds
 from pgwire import DataRow, PeerViolation
 from pgwire.expected import Action, Expected, Owed
 
@@ -183,6 +183,9 @@ class Upkeep(Connection):
             self.stay()
         else:
             self.begin_reset()
+            if self.context.pooling and self.context.watching:
+                # DISCARD ALL is a transaction as its session has set them, which may mean that it has to wait for others'.
+                self.query(b"SET SESSION CHARACTERISTICS AS TRANSACTION " + AT_ONCE, None)
             if self.dirty & SEEDED and self.context.watching:
                 # DISCARD ALL leaves random()'s seed: nobody is to foretell what others draw. If this fails, the reset did.
                 self.query(b"SELECT pg_catalog.setseed(%r)" % random.uniform(-1, 1), None)
@@ -245,7 +248,7 @@ class Upkeep(Connection):
 
     def check(self, text: bytes) -> None:
         """Run server_check_query; the server then goes back to its pool, or is closed."""
-        self.own_query(STEP_CHECK, text)
+        self.own_query(STEP_CHECK, SET_AT_ONCE + text if text and self.in_force.hindering else text)
 
     def timed_out(self) -> None:
         """The deadline of own work has passed."""

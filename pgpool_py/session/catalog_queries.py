@@ -1,8 +1,8 @@
 """The two query texts that read a database's catalogs, for PostgreSQL 12 to 18 and any user.
 
 Each is one Query message of several statements, so that the settings end with it, whatever happens: names
-and operators resolve in pg_catalog alone, and a lock held by a migration (deparsing a view locks what it
-reads) fails the reading instead of holding it up.
+and operators resolve in pg_catalog alone, no transaction is waited for as a serializable one may wait, and a lock
+held by a migration (deparsing a view locks what it reads) fails the reading instead of holding it up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 _SETTINGS = """\
+set transaction isolation level read committed, not deferrable;
 set local search_path = pg_catalog;
 set local lock_timeout = '500ms';
 set local statement_timeout = 0;

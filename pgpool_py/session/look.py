@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, OF_A_TRANSACTION, ROLE, literal
+from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, ROLE, SET_AT_ONCE, literal
 from pgwire.errors import malformed
 
 Row = tuple[bytes | None, ...]
@@ -70,6 +70,7 @@ class Question:
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there
+    hindered: bool = False  # the settings in force may be hindering; so they may if the names, or the look, say so
     timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
 
     @property
@@ -110,6 +111,8 @@ class Question:
                 b"SELECT 't', 'statement_timeout', pg_catalog.current_setting('statement_timeout');"
                 b" SET LOCAL statement_timeout = 0; " + query
             )
+        if self.hindered or self.whole or not self.names.isdisjoint((ISOLATION, DEFERRABLE)):
+            query = SET_AT_ONCE + query
         return query
 
 
