@@ -105,6 +105,22 @@ class Client(Reader):
                     return
             self.go_on()
 
+    def cleared(self, failed: bool) -> None:
+        server = self.server
+        if server is None:
+            return
+        if not server.ready:
+            self.cancel_now()  # for what went out behind it
+        elif failed and server.status == IDLE:
+            # It may read, so it has waited: for nothing on this server.
+            if not self.keeps_server:
+                server.client = None
+                self.server = None
+                self.forgo()
+            server.close("DISCARD SEQUENCES failed")
+            if self.server is None:
+                self.go_on()
+
     def difference_known(self, failed: bool, error: bytes | None) -> None:
         server = self.server
         if server is None:

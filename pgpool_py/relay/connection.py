@@ -191,11 +191,14 @@ class Connection(Member):
     def looked(self, rows: list[bytes], error: bytes | None) -> None:
         """The question about the session's state was answered; the shared buffer is in use."""
 
-    def own_listen_failed(self) -> None:
-        """The server does not listen to the client's channels."""
+    def placed_channels(self, failed: bool) -> None:
+        """LISTEN to the client's channels was answered; if it *failed* the server does not listen to them."""
 
     def cancel_now(self) -> None:
         """Carry out the cancel that is due, if there is by now what it was for."""
+
+    def cleared(self, failed: bool) -> None:
+        """DISCARD SEQUENCES was answered; the shared buffer is in use, unless the server is closed now."""
 
     def answered(self) -> None:
         """The server said something while the client was `awaiting`."""

@@ -132,9 +132,10 @@ class Hearer(Preparer):
             self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
         self.subscription.learned(server, channels)
 
-    def own_listen_failed(self) -> None:
-        if self.subscription is not None:
+    def placed_channels(self, failed: bool) -> None:
+        if failed and self.subscription is not None:
             self.subscription.placed = False
+        self.cancel_now()  # for what went out behind it
 
     def notified(self, message: bytes) -> bytes:
         channel = message[9 : message.find(b"\0", 9)]

@@ -6,7 +6,7 @@ from pgpool_py.session.statements cimport SessionContext, Statement
 
 cdef int DESCRIBE, CLOSE
 cdef int OWED_QUERY, OWED_PARSE, OWED_BIND, OWED_DESCRIBE, OWED_CLOSE, OWED_EXECUTE, OWED_FUNCTION_CALL
-cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, REFUSAL, MIXED, UNSETTLED
+cdef int BEGINNING, HOLD, IN_TRANSACTION_FAILED, REFUSAL, CLEARING, MIXED, UNSETTLED
 cdef int SENT, KEPT, INCOMPLETE, AWAITS_READY, AWAITS_CLEARING, KEEPS_UNNAMED, KEEPS_NAMED
 cdef long OPAQUE, STATEMENT, PIN, CLEANUP, CHANGES, UNSETTABLE, NOTED, LISTEN, BACK, UNKNOWN, DYNAMIC
 cdef long TRANSACTION_END, MEETS_OTHERS, READS_VALUES, VALUES, NAMES_STATEMENTS
@@ -46,6 +46,7 @@ cdef class Requester(Hearer):
     cdef int on_describe_or_close(self, Server server, int kind, int pos, long long end, int stop) except -1
     @cython.locals(context=SessionContext, whole=cython.bint, extra=bytes, verdict=cython.long)
     cdef int on_function_call(self, Server server, int pos, long long end, int stop) except -1
+    cdef bint must_clear(self, Server server, int pos) except -1
     cdef bint names_unsure(self, Server server)
     cdef bytes beginning(self, int start, int stop)
     cdef note_long(self, Server server, long verdict, int start, int stop)

@@ -16,7 +16,7 @@ from pgpool_py.relay._io import byte, find_zero, piece, raw, u32
 from pgpool_py.relay.hearing import Hearer
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
 from pgpool_py.relay.server import Server
-from pgpool_py.relay.upkeep import MIXED
+from pgpool_py.relay.upkeep import CLEARING, MIXED
 from pgpool_py.relay.upkeep import UNKNOWN as UNKNOWN_STATEMENT
 from pgpool_py.session import flags
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
@@ -145,6 +145,10 @@ class Requester(Hearer):
             verdict = UNKNOWN | TRANSACTION_END
         if verdict and whole and find_zero(pos + 5, end) != end - 1:
             verdict = 0  # PostgreSQL cannot read it: nothing is to be put in its place
+        if verdict & READS_VALUES and server.sequence_mixed and context.pooling:
+            # What it may read depends on how the requests before end.
+            if server.expected.owed_ready or self.must_clear(server, pos):
+                return self.keep(server, pos, stop) if self.differing else self.wait(server, pos, stop)
         if verdict & LISTEN or self.subscription is not None:
             extra = self.listening(server, piece(pos + 5, end - 1) if whole and end - pos > 5 else b"", verdict)
             if extra is None:
@@ -164,9 +168,6 @@ class Requester(Hearer):
             ):
                 return self.keep(server, pos, stop)
             if context.pooling:
-                if verdict & READS_VALUES and server.sequence_mixed == MIXED and server.expected.owed_ready:
-                    # What it may read depends on how the requests before end.
-                    return self.keep(server, pos, stop) if self.differing else self.wait(server, pos, stop)
                 if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                     return self.wait(server, pos, stop)
                 extra = self.before(server, verdict, text)
@@ -250,6 +251,8 @@ class Requester(Hearer):
                 context.judge(statement)
             verdict = statement.verdict
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
+                return self.wait(server, pos, stop)
+            if verdict & READS_VALUES and server.sequence_mixed and self.must_clear(server, pos):
                 return self.wait(server, pos, stop)
             if verdict & LISTEN or self.subscription is not None:
                 extra = self.listening(server, statement.body, verdict)
@@ -356,6 +359,8 @@ class Requester(Hearer):
         if unnamed and self.unnamed_told is not None:
             self.forget_unnamed()
         if not whole:
+            if context.watching and server.sequence_mixed and self.must_clear(server, pos):
+                return self.wait(server, pos, stop)
             # Too long to remember: it lives on this server only, so the client stays there.
             self.keeps_server |= KEEPS_UNNAMED if unnamed else KEEPS_NAMED
             extra = self.before(server, UNKNOWN, b"") if context.watching else None
@@ -382,6 +387,8 @@ class Requester(Hearer):
                 return SENT
         if verdict:
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
+                return self.wait(server, pos, stop)
+            if verdict & READS_VALUES and server.sequence_mixed and self.must_clear(server, pos):
                 return self.wait(server, pos, stop)
             extra = self.before(server, verdict, statement.body)
             if extra is not None:
@@ -471,6 +478,9 @@ class Requester(Hearer):
             return INCOMPLETE
         verdict = call_verdict(u32(pos + 5)) if end - pos >= 9 else UNKNOWN
         if verdict:
+            if verdict & READS_VALUES and server.sequence_mixed and context.pooling and context.watching:
+                if self.must_clear(server, pos):
+                    return self.wait(server, pos, stop)
             extra = self.before(server, verdict, b"") if context.pooling and context.watching else None
             if extra is not None:
                 self.staged(pos).append(extra)
@@ -480,6 +490,12 @@ class Requester(Hearer):
         server.ready = False
         server.expected.add(OWED_FUNCTION_CALL, None)
         return SENT
+
+    def must_clear(self, server: Server, pos: int) -> bool:
+        """Whether a text that may read sequence values must wait: others' are being removed from the server, which may fail."""
+        if server.sequence_mixed == MIXED and server.ready and server.status != IN_TRANSACTION_FAILED:
+            self.staged(pos).append(self.clear_sequences(server))
+        return server.sequence_mixed == CLEARING
 
     def names_unsure(self, server: Server) -> bool:
         """Whether requests under way decide what a text that may name statements finds."""

@@ -5,6 +5,7 @@ Any insert may call nextval unseen, and nothing is added to an insert for it. So
     nobody else's   a server that comes to another client has `MIXED` values. Where a pool has readers, DISCARD SEQUENCES goes
                     ahead of the first message (`Reader.take`); where it was not known to have any, ahead of the first text that
                     may read, in the middle of a transaction if need be: a value may be lost, and PostgreSQL says so (55000).
+                    Who may read waits for that to be done (`Requester.must_clear`); for all others it may as well have failed.
     its own         an application that reads in one transaction what another one left is a reader (`sequence_readers`). Its
                     clients hold their server after whatever may have called nextval, until others need it (`holding`). After
                     the read they hold it still, but give it up first.
@@ -44,7 +45,7 @@ def before(client: Any, server: Server, verdict: int, text: bytes) -> bytes | No
         reader = verdict & flags.READS_SEQUENCE
         named = reader and (not verdict & flags.OPAQUE or NAMED.search(text) is not None)
         if server.sequence_mixed == MIXED:
-            ahead = discard(client, server)
+            ahead = discard(server)
         if named and (begins or context.reads_sequences) and not client.wrote:
             context.sequence_reader(application(client))
         if named or (reader and not begins):
@@ -61,15 +62,10 @@ def before(client: Any, server: Server, verdict: int, text: bytes) -> bytes | No
     return ahead
 
 
-def discard(client: Any, server: Server) -> bytes | None:
-    """What makes a server forget all sequence values, wherever in a transaction it is; None in a failed one."""
-    if cannot_clear(server):
-        return None
-    if server.ready:
-        cleared: bytes = client.clear_sequences(server)
-        return cleared
-    # In the middle of a batch; whether it will be carried out is not known, so the server counts as what it was.
-    return command(server, DISCARD)
+def discard(server: Server) -> bytes | None:
+    """What makes a server forget all sequence values in the middle of a batch, and fails it if that fails; None where the
+    transaction has failed. Whether it will be carried out is not known, so the server counts as what it was."""
+    return None if cannot_clear(server) else command(server, DISCARD)
 
 
 def cannot_clear(server: Server) -> bool:

@@ -57,7 +57,6 @@ cdef class Upkeep(Connection):
     cpdef timed_out(self)
     cdef own_row(self, bytes row)
     cdef own_done(self, object note)
-    cdef went_ahead(self)
     cdef say_connect_query(self)
     cdef starts_anew(self)
     cpdef starts(self, object finding)

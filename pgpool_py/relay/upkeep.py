@@ -288,17 +288,17 @@ class Upkeep(Connection):
             else:
                 self.client.looked(rows, self.step_error)
             return
-        if note == CLEARED:
-            if self.step_error is not None and self.status == IDLE:
-                self.close("DISCARD SEQUENCES failed")  # what went out behind it may read what others left
+        if note == CLEARED or note == PLACED:
+            failed = self.step_error is not None
+            self.step_error = None
+            if note == CLEARED:
+                self.sequence_mixed = MIXED if failed else UNMIXED
+            if self.client is None:
                 return
-            self.sequence_mixed = UNMIXED if self.step_error is None else MIXED
-            self.went_ahead()
-            return
-        if note == PLACED:
-            if self.step_error is not None and self.client is not None:
-                self.client.own_listen_failed()
-            self.went_ahead()
+            if note == CLEARED:
+                self.client.cleared(failed)
+            else:
+                self.client.placed_channels(failed)
             return
         if not isinstance(note, int):
             return
@@ -334,12 +334,6 @@ class Upkeep(Connection):
         elif step == STEP_CHECK and self.step_error is not None and b"C57014\0" not in self.step_error:
             self.close("server_check_query failed")
         self.step_error = None
-
-    def went_ahead(self) -> None:
-        """A query ahead of what the client has said was answered: a cancel that came meanwhile is for that."""
-        self.step_error = None
-        if self.client is not None:
-            self.client.cancel_now()
 
     def say_connect_query(self) -> None:
         """A full reset has undone what it left, if there is one."""

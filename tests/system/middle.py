@@ -17,14 +17,15 @@ from tests.system.rawclient import Address
 
 
 class Middle(Between):
-    """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once; `stalls`
-    what must happen before it is asked."""
+    """Between a pooler and PostgreSQL; `answers` has, by a piece of what is asked, what is said instead of asking, once;
+    `questions` what is asked instead, `stalls` what must happen before it is asked."""
 
     def __init__(self, server: Address) -> None:
         super().__init__((server.host, server.port))
         self.address = Address(self.host, self.port)
         self.answers: dict[bytes, bytes] = {}
         self.stalls: dict[bytes, threading.Event] = {}
+        self.questions: dict[bytes, bytes] = {}
         # What becomes of a message of the server's login; by default nothing.
         self.login: Callable[[wire.Message], bytes] = whole
         self.asked: list[bytes] = []  # the bodies of all messages to servers, after their logins
@@ -52,7 +53,8 @@ class Middle(Between):
                     asked = next((piece for piece in self.answers if piece in message.body), None)
                     if asked is None:
                         quiet.asked(message)
-                        server.sendall(whole(message))
+                        other = next((piece for piece in self.questions if piece in message.body), None)
+                        server.sendall(whole(message) if other is None else self.questions.pop(other))
                     else:
                         quiet.wait()  # a server answers one after the other, whatever it says
                         client.sendall(self.answers.pop(asked))

@@ -10,7 +10,8 @@ import pytest
 from pgpool_py.session.statements import SEQUENCE_TRIAL
 from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
-from tests.system.rawclient import RawClient
+from tests.system.middle import Middle
+from tests.system.rawclient import Address, RawClient
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test shows sequence values of others")
 
@@ -230,3 +231,94 @@ def test_held_values_give_way_to_temporary_tables(pooler: stack.Pooler) -> None:
         assert wire.errors(other.query("create temp table scratch (a int)")) == []
         assert client.ask("select 1") == "1"
         assert wire.errors(other.query("insert into scratch values (1)")) == []
+
+
+@pytest.fixture(scope="module")
+def middle(server: PostgresServer) -> Iterator[Middle]:
+    """Where DISCARD SEQUENCES is held up, or fails."""
+    with Middle(Address(server.host, server.port)) as between:
+        yield between
+
+
+@pytest.fixture(scope="module")
+def behind(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> stack.Pooler:
+    """A pooler whose servers are behind it; who holds one gives it up."""
+    return start_pooler({"pin_pool_size": 0}, target=middle.address)
+
+
+DISCARD = b"DISCARD SEQUENCES"
+FAILED = wire.raw(b"E", b"SERROR\0VERROR\0CXX000\0Mnot now\0\0") + wire.raw(b"Z", b"I")
+HELD_UP = 4711  # an advisory lock
+
+
+@pytest.mark.parametrize("sql", ["select pg_sleep(30)", "begin; select pg_sleep(30)", "select lastval(), pg_sleep(30)"])
+def test_cancel_is_not_for_the_removal(behind: stack.Pooler, middle: Middle, admin: RawClient, sql: str) -> None:
+    """A cancel that comes while others' values are being removed ends what waits for that, and no session."""
+    with behind.connect("one") as client, behind.connect("one") as other:
+        client.ask("select 1")
+        other.ask("insert into first (note) values ('x') returning id")
+        admin.query(f"select pg_advisory_lock({HELD_UP})")
+        middle.questions[DISCARD] = wire.query(f"select pg_advisory_xact_lock({HELD_UP}); discard sequences")
+        client.send(wire.query(sql.replace("lastval()", "nextval('first_id_seq'), lastval()")))
+        stack.wait_backend(admin, f"query like '%pg_advisory_xact_lock({HELD_UP})%' and wait_event = 'advisory'")
+        client.cancel()
+        admin.query(f"select pg_advisory_unlock({HELD_UP})")
+        assert wire.errors(client.until("Z")) == ["57014"]
+        client.query("rollback")
+        assert client.ask("select 'alive'") == "alive"
+
+
+def by_parse(sql: str) -> bytes:
+    return wire.parse("", sql) + wire.bind("", "") + wire.execute() + wire.sync()
+
+
+LONG = f"select lastval() /* {'x' * 40_000} */"
+READERS = {
+    "a Query": wire.query("select lastval()"),
+    "a Query that ends a transaction": wire.query("select 1; commit; select lastval()"),
+    "unread code": wire.query(UNREAD),
+    "a batch": by_parse("select lastval()"),
+    "a plain statement and a reader": BATCH_READER + wire.sync(),
+    "a FunctionCall": wire.function_call(2559, []),
+    "a long Query": wire.query(LONG),
+    "a long Parse": by_parse(LONG),
+    "plain text, and behind it a reader": wire.query("select 1") + wire.query("select lastval()"),
+}
+
+
+@pytest.mark.parametrize("how", READERS)
+def test_removal_that_fails_shows_nobody_elses_value(behind: stack.Pooler, middle: Middle, how: str) -> None:
+    """Who may read is not answered by the server on which others' values are still; and keeps its session."""
+    with behind.connect("one") as client, behind.connect("one") as other:
+        client.query("set application_name = 'unharmed'")
+        other.ask("insert into first (note) values ('x') returning id")
+        middle.answers[DISCARD] = FAILED
+        reply = client.exchange(READERS[how], ready=2 if how.startswith("plain text") else 1)
+        assert DISCARD not in middle.answers
+        assert wire.errors(reply) == [UNDEFINED]
+        assert client.ask("show application_name") == "unharmed"
+
+
+def test_removal_that_fails_is_nothing_to_others(behind: stack.Pooler, middle: Middle) -> None:
+    """Who reads no sequence is answered as ever."""
+    with behind.connect("one") as client, behind.connect("one") as other:
+        server = client.ask("select pg_backend_pid()")
+        for request in (wire.query("select pg_backend_pid()"), by_parse("select pg_backend_pid()")):
+            other.ask("insert into first (note) values ('x') returning id")
+            middle.answers[DISCARD] = FAILED
+            reply = client.exchange(request)
+            assert (DISCARD in middle.answers, wire.errors(reply), wire.values(reply)) == (False, [], [str(server).encode()])
+
+
+def test_removal_that_fails_in_a_block_fails_the_block(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> None:
+    """The first reader of a pool in the middle of a transaction: nothing of what it says may run, nor what begins another."""
+    behind = start_pooler(target=middle.address, databases={"plain": "pool_size=1"})
+    settle_as_plain(behind, "plain")
+    with behind.connect("plain") as client:
+        client.query("begin")
+        middle.questions[DISCARD] = wire.query("select 1/0")
+        reply = client.query("commit; select lastval()")
+        assert DISCARD not in middle.questions
+        assert (wire.errors(reply), reply[-1].body) == (["25P02"], b"E")
+        client.query("rollback")
+        assert wire.errors(client.query("select lastval()")) == [UNDEFINED]
