@@ -22,7 +22,8 @@ from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session import flags
 from pgpool_py.session.catalog_queries import CUSTOM_DEFAULTS_QUERY
-from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, literal, seconds
+from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, seconds
+from pgpool_py.session.spelling import answered, literal
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
 from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
 from pgpool_py.sockets import SocketOptions
@@ -88,7 +89,7 @@ class Place:
 
     def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take in the settings of a new server, as (name, value), or (name, value, whether its user may not set it)."""
-        defaults = {name.lower(): (name, value or b"") for name, value, *_ in rows if name is not None}
+        defaults = {name.lower(): (name, answered(value) or b"") for name, value, *_ in rows if name is not None}
         self.context.forbidden = frozenset([row[0] for row in rows if row[0] is not None and row[2:] == (b"t",)])
         if defaults != self.defaults:
             self.defaults = defaults

@@ -195,13 +195,16 @@ class Client(Reader):
             if not server.dirty & DEVIATING:
                 server.dirty |= OPAQUE
             own = self.startup.values.get(name) if self.all_back and server.in_force is not self.settings else None
-            if own is not None and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:
+            if own is not None and own.isascii() and own != value and server.defaults.get(name.lower(), (b"", value))[1] == value:
                 # What the client started with, not what the server did, is in force when it looks again.
                 self.told = self.context.reported(server.reported, name, own)
                 return b"" if own == before else parameter_status(name, own)
         elif is_tracked(name):
-            self.settings = self.context.table.with_value(self.settings, name, value)
-            server.in_force = self.settings
+            if value.isascii() or server.reported.get(b"client_encoding") == server.reported.get(b"server_encoding"):
+                self.settings = self.context.table.with_value(self.settings, name, value)
+                server.in_force = self.settings
+            else:
+                server.dirty |= RESET  # values are kept in the database's encoding, and here nobody asks for it
         return None
 
     # --- giving a server back ---

@@ -93,9 +93,6 @@ class Keeper(Noter):
             question.names.update([name for name in server.defaults if is_custom(name)])
             if server.placeholders is not None:
                 question.names |= server.placeholders
-        if b"client_encoding" in question.names:
-            # What stands in other encodings is spelled anew.
-            question.names.update([name.lower() for name, value in server.in_force.values.items() if not value.isascii()])
         question.timeout = (
             question.whole or b"statement_timeout" in question.names or b"statement_timeout" in server.in_force.values
         )

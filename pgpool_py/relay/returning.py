@@ -77,14 +77,10 @@ class Returner(Pinner):
             conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
         alone = quiet and server.status == IDLE
         try:
-            found = completed(text, start, conforming == b"on", encoding, alone)
-            own = self.startup.values.get(ENCODING) or server.defaults.get(ENCODING, (b"", b""))[1]
-            if found is not None and encoding != own and not all([value.isascii() for _, value in start.values()]):
-                raise Unclear
+            return completed(text, start, conforming == b"on", encoding, alone)
         except Unclear:
             server.dirty |= OPAQUE  # the look finds it at the end of the transaction
             return None
-        return found
 
     def own_start(self, server: Server) -> dict[bytes, tuple[bytes, bytes]]:
         """What the client started with, as far as it is not what the server did."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pgpool_py.session.spelling import asked
+
 _SETTINGS = """\
 set transaction isolation level read committed, not deferrable;
 set local search_path = pg_catalog;
@@ -21,10 +23,10 @@ _MAY_SET_FROM = 15  # the version of PostgreSQL from which on GRANT SET ON PARAM
 
 
 def defaults_query(server_version: bytes) -> str:
-    """What asks for rows (name, value, forbidden): what a session starts with, and whether the role it has then may not set that.
+    """What asks for rows (name, value, forbidden): what a session starts with, and whether its role may not set that.
 
-    Names are as the server spells them; *server_version* as it reports it. The role, which no function lists, is mostly none, but
-    ALTER ROLE may say another.
+    Names are as the server spells them; *server_version* as it reports it. The role itself, which no function lists, is none
+    where ALTER ROLE does not say another.
     """
     major = re.match(rb"\d+", server_version)
     if major is not None and int(major[0]) >= _MAY_SET_FROM:
@@ -32,7 +34,7 @@ def defaults_query(server_version: bytes) -> str:
     else:
         may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)"
     return (
-        "SELECT s.name, pg_catalog.current_setting(s.name),"
+        f"SELECT s.name, {asked(b's.name').decode()},"
         f" CASE WHEN s.context OPERATOR(pg_catalog.=) 'superuser' THEN NOT {may_set} END"
         " FROM pg_catalog.pg_show_all_settings() s WHERE s.context OPERATOR(pg_catalog.=) ANY"
         " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
@@ -43,7 +45,7 @@ def defaults_query(server_version: bytes) -> str:
 # What a new server has of custom settings, which that function does not list: those of ALTER ROLE and ALTER DATABASE, and any of
 # the names in the array that stands between the two halves.
 CUSTOM_DEFAULTS_QUERY = (
-    "SELECT n, v FROM (SELECT n, pg_catalog.current_setting(n, true) v FROM"
+    f"SELECT n, v FROM (SELECT n, {asked(b'n').decode()} v FROM"
     " (SELECT pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) n"
     " FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c"
     " UNION SELECT pg_catalog.unnest(ARRAY[",

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 from pgpool_py.session.effects import Reader, statements
 from pgpool_py.session.lexemes import lexemes
-from pgpool_py.session.settings import AUTHORIZATION, ROLE, literal, quoted
+from pgpool_py.session.settings import AUTHORIZATION, ROLE
+from pgpool_py.session.spelling import exactly, literal, quoted
 
 # Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
 _LISTS = frozenset((b"search_path", b"temp_tablespaces", b"local_preload_libraries", b"session_preload_libraries"))
@@ -82,12 +83,12 @@ def statement(name: bytes, value: bytes, local: bool) -> bytes:
     (A SELECT of set_config would forbid a SET TRANSACTION ISOLATION LEVEL behind it.)
     """
     if name.lower() not in _LISTS:
-        values = literal(value)
+        values = exactly(value)
     elif _LIST.fullmatch(value):
         elements = [e[1:-1].replace(b'""', b'"') if e[:1] == b'"' else e for e in _ELEMENTS.findall(value)]
-        values = b", ".join(map(literal, elements))
+        values = b", ".join(map(exactly, elements))
     else:
-        call = b"pg_catalog.set_config(" + literal(name) + b", " + literal(value) + (b", true)" if local else b", false)")
+        call = b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + (b", true)" if local else b", false)")
         return b"DO LANGUAGE plpgsql " + literal(b"BEGIN PERFORM " + call + b"; END")
     return (b"SET LOCAL " if local else b"SET ") + quoted(name) + b" = " + values
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, ROLE, SET_AT_ONCE, literal
+from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, ROLE, SET_AT_ONCE
+from pgpool_py.session.spelling import answered, asked, literal
 from pgwire.errors import malformed
 
 Row = tuple[bytes | None, ...]
@@ -46,7 +47,7 @@ _HELD = (
 )
 _STATEMENTS = b" UNION ALL SELECT 'n', p.name, '' FROM pg_catalog.pg_prepared_statement() p WHERE NOT p.from_sql"
 _SESSION = (
-    b" UNION ALL SELECT 's', s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
+    b" UNION ALL SELECT 's', s.name, " + asked(b"s.name") + b" FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
 )
 # Fails where something is left that would pin a client: asked after the reset of a server that was pinned.
@@ -94,7 +95,7 @@ class Question:
         """The query, without its closing zero byte."""
         names = self.names | {ROLE, AUTHORIZATION} if self.whole else self.names
         query = (
-            b"SELECT 'v', n, pg_catalog.current_setting(n, true) FROM pg_catalog.unnest(ARRAY["
+            b"SELECT 'v', n, " + asked(b"n") + b" FROM pg_catalog.unnest(ARRAY["
             + b", ".join(literal(name) for name in sorted(names))
             + b"]::pg_catalog.text[]) n"
         )
@@ -147,9 +148,9 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         if name in OF_A_TRANSACTION:
             continue
         if kind == b"v":
-            finding.values[name] = value
+            finding.values[name] = answered(value)
         elif kind == b"s":
-            finding.session[name] = value or b""
+            finding.session[name] = answered(value) or b""
         elif kind == b"t":
             timeout = value
         elif kind == b"p":

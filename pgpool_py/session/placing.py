@@ -14,6 +14,7 @@ from pgpool_py.session.inline import command
 from pgpool_py.session.look import is_custom
 from pgpool_py.session.notes import IN_FORCE
 from pgpool_py.session.settings import AS_OF_SESSION, OF_A_TRANSACTION, detour, excursion
+from pgpool_py.session.spelling import answered, asked
 from pgpool_py.session.statement_texts import read_later
 from pgpool_py.session.statements import Statement
 from pgwire import DataRow
@@ -28,7 +29,7 @@ FAILED, IN_BLOCK = ord("E"), ord("T")
 # Asked within the transaction in which a statement is parsed: all settings that are in force. The first row says that it was
 # answered.
 _SETTINGS_IN_FORCE = (
-    b"SELECT '', '' UNION ALL SELECT s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_show_all_settings() s"
+    b"SELECT '', '' UNION ALL SELECT s.name, " + asked(b"s.name") + b" FROM pg_catalog.pg_show_all_settings() s"
     b" WHERE s.source OPERATOR(pg_catalog.=) 'session'"
 )
 
@@ -50,7 +51,7 @@ def told(server: Any, note: tuple[int, None, Statement | None, dict[bytes, bytes
     _, _, statement, values = note
     name, value = DataRow.decode(row).values
     if name and name not in OF_A_TRANSACTION and not is_custom(name):
-        values[name] = value or b""
+        values[name] = answered(value) or b""
     settings = server.context.table.get(values)
     if statement is None:
         server.here = settings

@@ -4,7 +4,8 @@ Because equal maps are the same object, "does this server already have what this
 path of a transaction. `EMPTY` is what a server has right after login and after DISCARD ALL: the defaults.
 
 Names are as the server reports them (`DateStyle`, `TimeZone`), or as the client spelled them when the server does not report
-them; values are the server's canonical text where it was learned, else the client's. Nothing here reads SQL.
+them; values are the server's canonical text where it was learned, else the client's, in the database's encoding: a client's may
+lack letters. Nothing here reads SQL.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from pgpool_py.session.spelling import exactly, literal, quoted
 
 # Reported by every server that has them, settable by any client: the set that is followed per client
 # (pgbouncer-compatible default plus what newer servers report).
@@ -36,6 +39,7 @@ def is_tracked(name: bytes) -> bool:
     return name.lower().decode("ascii", "replace") in TRACKED
 
 
+ENCODING = b"client_encoding"
 # Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
 ROLE = b"role"
 AUTHORIZATION = b"session_authorization"
@@ -159,27 +163,8 @@ def deviation(names: Iterable[bytes]) -> int:
     return result
 
 
-def literal(value: bytes) -> bytes:
-    """*value* as a literal, safe whatever standard_conforming_strings, backslash_quote and the encoding are (manual, 4.1.2).
-
-    Not in ASCII, a backslash may be half a letter (SJIS, BIG5, GBK ...): then nothing is escaped. A dollar never is one.
-    """
-    if value.isascii():
-        return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
-    number = 0
-    while b"$p%d" % number in value:
-        number += 1
-    tag = b"$p%d$" % number
-    return tag + value + tag
-
-
-def quoted(name: bytes) -> bytes:
-    """The setting's name for RESET: each dotted part a quoted identifier."""
-    return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
-
-
 def _set(name: bytes, value: bytes) -> bytes:
-    return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", false)"
+    return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + b", false) IS NULL"
 
 
 def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
@@ -194,9 +179,7 @@ def detour(current: Settings, there: Settings, defaults: Mapping[bytes, tuple[by
         if before is not None:
             go.append(_set_here(name, wanted))
             back.append(_set_here(name, before))
-    texts = b"SELECT " + b", ".join(go), b"SELECT " + b", ".join(back)
-    # Both are read in the encoding of the moment, which may not have the other's letters.
-    return texts if go and texts[0].isascii() and texts[1].isascii() else None
+    return (b"SELECT " + b", ".join(go), b"SELECT " + b", ".join(back)) if go else None
 
 
 def excursion(
@@ -210,8 +193,7 @@ def excursion(
         value = there.values.get(name, default)
         if value is not None and lower not in _LEFT_ALONE and b"." not in lower:
             wanted[name] = value
-    text = b"SELECT " + b", ".join([_set_here(name, wanted[name]) for name in sorted(wanted)])
-    return text if wanted and text.isascii() else None
+    return b"SELECT " + b", ".join([_set_here(name, wanted[name]) for name in sorted(wanted)]) if wanted else None
 
 
 _LEFT_ALONE = OF_A_TRANSACTION | {ROLE, AUTHORIZATION}
@@ -230,7 +212,8 @@ def _differing(
 
 
 def _set_here(name: bytes, value: bytes) -> bytes:
-    return b"pg_catalog.set_config(" + literal(name) + b", " + literal(value) + b", true)"
+    # What it returns, the client's encoding may not have the letters for.
+    return b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + b", true) IS NULL"
 
 
 def difference(old: Settings, new: Settings) -> list[bytes]:
@@ -238,20 +221,27 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
 
     client_encoding goes first, alone: the text behind it is read in the encoding in force. Then, as the user who logged in, the
     others; the session authorization and the role last. Each text is a transaction of its own, so that a failure leaves an
-    open failed block that refuses whatever was sent behind it.
+    open failed block that refuses whatever was sent behind it. Before all of them, in the database's own encoding, goes what
+    would be reported (search_path, from PostgreSQL 18 on) with letters that the client's may lack: there a server fails forever.
     """
     known = old.differences.get(new)
     if known is None:
+        reported: list[bytes] = []
         encoding: list[bytes] = []
         first: list[bytes] = []
         rest: list[bytes] = []
         last: list[bytes] = []
+        encoded = ENCODING in old.values or ENCODING in new.values
         for name, value in sorted(new.values.items()):
             if name not in (ROLE, AUTHORIZATION) and old.values.get(name) != value:
-                (encoding if name == b"client_encoding" else rest).append(_set(name, value))
+                lacking = encoded and not value.isascii() and is_tracked(name)
+                (reported if lacking else encoding if name == ENCODING else rest).append(_set(name, value))
         for name in sorted(old.values):
             if name not in (ROLE, AUTHORIZATION) and name not in new.values:
-                (encoding if name == b"client_encoding" else rest).append(b"RESET " + quoted(name))
+                (encoding if name == ENCODING else rest).append(b"RESET " + quoted(name))
+        if reported:
+            reported.insert(0, b"RESET client_encoding")
+            encoding = [_set(ENCODING, new.values[ENCODING])] if ENCODING in new.values else []
         who_differs = any(old.values.get(name) != new.values.get(name) for name in (ROLE, AUTHORIZATION))
         if rest or who_differs:
             # PostgreSQL takes the role back along with the authorization, to none: which is not what each session starts with.
@@ -266,7 +256,7 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
             elif last:
                 last.append(b"RESET ROLE")
         begin = b"BEGIN " + AT_ONCE + b"; " if old.hindering else b"BEGIN; "
-        known = [begin + b"; ".join(steps) + b"; COMMIT" for steps in (encoding, first + rest + last) if steps]
+        known = [begin + b"; ".join(steps) + b"; COMMIT" for steps in (reported, encoding, first + rest + last) if steps]
         if len(old.differences) >= 256:
             old.differences.clear()
         old.differences[new] = known

@@ -84,6 +84,7 @@ def test_backslashes_are_certain_where_they_mean_nothing() -> None:
     [
         (b"application_name", b"it's a \\", rb"""SET "application_name" = E'it''s a \\'"""),
         (b"app.x", b"", b"""SET "app"."x" = E''"""),
+        (b"app.x", "ä'f".encode(), rb"""SET "app"."x" = E'\xc3\xa4''f'"""),
         (b"search_path", b'"$user", public, "a ""b"""', b"""SET "search_path" = E'$user', E'public', E'a "b"'"""),
         (
             b"search_path",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
-from tests.system.rawclient import RawClient
+from tests.system.rawclient import Address, RawClient
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not keep sessions")
 
@@ -263,6 +264,40 @@ def test_values_in_any_encoding_follow_their_owner(pooler: stack.Pooler, encodin
                 assert client.ask("show work_mem") == "4MB"
                 assert client.ask("select count(*) from pg_locks where locktype = 'advisory'") == "0"
         other.query("rollback")
+
+
+@pytest.mark.parametrize("encoding", ["WIN1251", "LATIN1"])
+def test_values_with_letters_that_the_encoding_lacks(pooler: stack.Pooler, encoding: str) -> None:
+    """A client that changes its encoding keeps its values, on any server, whether it could read them or not."""
+    path, look = '"схема", "größer"', "select encode(convert_to(current_setting('{}'), 'UTF8'), 'hex')"
+    with pooler.connect("two", search_path=path) as owner, pooler.connect("two") as other:
+        owner.query("set app.letter = 'Müller Мюллер'")
+        assert wire.errors(owner.query(f"set client_encoding = '{encoding}'")) == []
+        for _ in range(2):
+            assert owner.ask(look.format("search_path")) == path.encode().hex()
+            assert owner.ask(look.format("app.letter")) == "Müller Мюллер".encode().hex()
+            other.query("begin")
+        reply = owner.query(f"set search_path = public; reset search_path; {look.format('search_path')}")
+        assert wire.errors(reply) == [] and wire.values(reply) == [path.encode().hex().encode()]
+        assert wire.errors(owner.query("do $$ begin perform 1; end $$; set client_encoding = 'UTF8'")) == []
+        assert owner.ask("show search_path") == path
+        other.query("rollback")
+
+
+def test_defaults_with_letters_that_the_encoding_lacks(server: PostgresServer, admin: RawClient) -> None:
+    """What each session starts with (ALTER ROLE, ALTER DATABASE) ends nobody who cannot read it."""
+    admin.query(f"alter role {stack.OTHER} set app.greeting = 'Привет'; alter role {stack.OTHER} set search_path = 'схема'")
+    try:
+        with (
+            stack.Pooler(Address(server.host, server.port)) as pooler,
+            pooler.connect("one", stack.OTHER, client_encoding="LATIN1") as client,
+            pooler.connect("one", stack.OTHER) as other,
+        ):
+            assert wire.errors(client.query("do $$ begin perform 1; end $$")) == []
+            assert client.ask("select length(current_setting('app.greeting'))") == "6"
+            assert other.ask("show app.greeting") == "Привет"
+    finally:
+        admin.query(f"alter role {stack.OTHER} reset all")
 
 
 @pytest.fixture(scope="module")

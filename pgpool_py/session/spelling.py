@@ -1,0 +1,55 @@
+"""How settings' names and values are written in SQL, and how values are asked for: exact in any encoding.
+
+A client's encoding may lack letters of what it, or the database, has set. So values are kept in the database's encoding, and go
+to and fro in ASCII. Names are the client's, in its own encoding.
+"""
+
+from __future__ import annotations
+
+import re
+
+# What a literal says otherwise (manual, 4.1.2.2); what encode says otherwise (manual, 9.5).
+_UNSAFE = re.compile(rb"[\\'\x80-\xff]")
+_ESCAPED = {b"\\": b"\\\\", b"'": b"''", **{bytes((byte,)): b"\\x%02x" % byte for byte in range(128, 256)}}
+_OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
+
+
+def literal(value: bytes) -> bytes:
+    """*value*, in the encoding in force, as a literal, safe whatever that, standard_conforming_strings and backslash_quote are
+    (manual, 4.1.2).
+
+    Not in ASCII, a backslash may be half a letter (SJIS, BIG5, GBK ...): then nothing is escaped. A dollar never is one.
+    """
+    if value.isascii():
+        return b"E'" + value.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
+    number = 0
+    while b"$p%d" % number in value:
+        number += 1
+    tag = b"$p%d$" % number
+    return tag + value + tag
+
+
+def exactly(value: bytes) -> bytes:
+    """A setting's *value* as a literal in ASCII: its other bytes are numbers, and those are the database's (manual, 4.1.2.2)."""
+    return b"E'" + _UNSAFE.sub(lambda found: _ESCAPED[found[0]], value) + b"'"
+
+
+def asked(name: bytes) -> bytes:
+    """What asks for a setting's value so that the answer, which `answered` reads, is in ASCII; *name* is an expression.
+
+    A backslash is said twice, and other bytes as octal numbers. (convert_to would do, if it did not refuse what some files say.)
+    """
+    value = b"pg_catalog.replace(pg_catalog.current_setting(" + name + rb", true), E'\\', E'\\\\')"
+    return b"pg_catalog.encode(pg_catalog.decode(" + value + b", 'escape'), 'escape')"
+
+
+def answered(value: bytes | None) -> bytes | None:
+    """The value, in the database's encoding."""
+    if value is None or b"\\" not in value:
+        return value
+    return _OCTAL.sub(lambda found: bytes((int(found[1], 8),)) if found[1] else b"\\", value)
+
+
+def quoted(name: bytes) -> bytes:
+    """The setting's name for RESET: each dotted part a quoted identifier."""
+    return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
