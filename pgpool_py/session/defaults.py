@@ -15,14 +15,8 @@ from collections.abc import Mapping
 from pgpool_py.session.effects import Reader, statements
 from pgpool_py.session.lexemes import lexemes
 from pgpool_py.session.settings import AUTHORIZATION, ROLE
-from pgpool_py.session.spelling import exactly, literal, quoted
+from pgpool_py.session.spelling import assignment, exactly, literal
 
-# Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
-_LISTS = frozenset((b"search_path", b"temp_tablespaces", b"local_preload_libraries", b"session_preload_libraries"))
-# A list as SET would spell it, so that one literal for each element makes the same value again.
-_ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
-_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")
-_ELEMENTS = re.compile(_ELEMENT)
 _WORDS = re.compile(rb"reset|default|local|names|discard", re.IGNORECASE)
 # Encodings in which every character is one byte.
 _SINGLE_BYTE = re.compile(rb"SQL_ASCII|LATIN|ISO_8859|WIN|KOI8")
@@ -82,15 +76,11 @@ def statement(name: bytes, value: bytes, local: bool) -> bytes:
 
     (A SELECT of set_config would forbid a SET TRANSACTION ISOLATION LEVEL behind it.)
     """
-    if name.lower() not in _LISTS:
-        values = exactly(value)
-    elif _LIST.fullmatch(value):
-        elements = [e[1:-1].replace(b'""', b'"') if e[:1] == b'"' else e for e in _ELEMENTS.findall(value)]
-        values = b", ".join(map(exactly, elements))
-    else:
+    assigned = assignment(name, value)
+    if assigned is None:
         call = b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + (b", true)" if local else b", false)")
         return b"DO LANGUAGE plpgsql " + literal(b"BEGIN PERFORM " + call + b"; END")
-    return (b"SET LOCAL " if local else b"SET ") + quoted(name) + b" = " + values
+    return (b"SET LOCAL " if local else b"SET ") + assigned
 
 
 def way_back(said: Reader, start: Start) -> list[bytes]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pgpool_py.session.spelling import exactly, literal, quoted
+from pgpool_py.session.spelling import assignment, exactly, literal, quoted
 
 # Reported by every server that has them, settable by any client: the set that is followed per client
 # (pgbouncer-compatible default plus what newer servers report).
@@ -164,6 +164,9 @@ def deviation(names: Iterable[bytes]) -> int:
 
 
 def _set(name: bytes, value: bytes) -> bytes:
+    assigned = assignment(name, value)
+    if assigned is not None:
+        return b"SET " + assigned
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + b", false) IS NULL"
 
 

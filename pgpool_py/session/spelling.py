@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import re
 
+from pgpool_py.session.lexemes import LONGEST_NAME
+
 # What a literal says otherwise (manual, 4.1.2.2); what encode says otherwise (manual, 9.5).
 _UNSAFE = re.compile(rb"[\\'\x80-\xff]")
 _ESCAPED = {b"\\": b"\\\\", b"'": b"''", **{bytes((byte,)): b"\\x%02x" % byte for byte in range(128, 256)}}
 _OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
+
+# Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
+_LISTS = frozenset((b"search_path", b"temp_tablespaces", b"local_preload_libraries", b"session_preload_libraries"))
+# A list as SET would spell it, so that one literal for each element makes the same value again.
+_ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
+_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")
+_ELEMENTS = re.compile(_ELEMENT)
 
 
 def literal(value: bytes) -> bytes:
@@ -53,3 +62,20 @@ def answered(value: bytes | None) -> bytes | None:
 def quoted(name: bytes) -> bytes:
     """The setting's name for RESET: each dotted part a quoted identifier."""
     return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
+
+
+def assignment(name: bytes, value: bytes) -> bytes | None:
+    """What SET says to make *name* exactly *value*; None where it has no words for that, and only set_config does.
+
+    SET needs no snapshot, and is everybody's, whoever may call the function.
+    """
+    if not all([0 < len(part) <= LONGEST_NAME for part in name.split(b".")]):
+        return None
+    if name.lower() not in _LISTS:
+        values = exactly(value)
+    elif _LIST.fullmatch(value):
+        elements = [e[1:-1].replace(b'""', b'"') if e[:1] == b'"' else e for e in _ELEMENTS.findall(value)]
+        values = b", ".join(map(exactly, elements))
+    else:
+        return None
+    return quoted(name) + b" = " + values

@@ -86,6 +86,23 @@ def test_settings_of_a_superuser_that_starts_with_less(starts_as_group: stack.Po
     admin.query(f"alter role {stack.OTHER} nosuperuser")
 
 
+def test_settings_of_those_who_may_not_call_set_config(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
+    """Where the function is revoked, as some do for row-level security, what SET makes is still its client's."""
+    function, path = "function pg_catalog.set_config(text, text, boolean)", '"größer", public'
+    with direct(stack.ADMIN) as admin:
+        admin.query(f"revoke execute on {function} from public")
+        try:
+            with pooler.connect("one", search_path=path) as owner, pooler.connect("one") as other:
+                assert wire.errors(owner.query("set work_mem = '5MB'; set app.x = 'ä'; set role story_other")) == []
+                for _ in range(2):
+                    assert other.ask("select current_user || current_setting('work_mem')") == "story_owner4MB"
+                    look = "select concat(current_user, current_setting('work_mem'), current_setting('app.x'))"
+                    assert owner.ask(look) == "story_other5MBä"
+                    assert owner.ask("show search_path") == path
+        finally:
+            admin.query(f"grant execute on {function} to public")
+
+
 def test_rolled_back_settings_are_not_kept(pooler: stack.Pooler) -> None:
     """What PostgreSQL took back is gone, savepoints and failed texts included."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
