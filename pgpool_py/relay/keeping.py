@@ -100,6 +100,8 @@ class Keeper(Noter):
 
     def put(self, server: Server, question: Question) -> None:
         """The question goes to the server."""
+        if server.defaults and question.leave_out_unreadable(server.defaults):
+            server.dirty |= RESET
         self.asked = question
         question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
         # Where nothing is kept nobody knows what is in force.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, ROLE, SET_AT_ONCE
+from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, PASSING, ROLE, SET_AT_ONCE
 from pgpool_py.session.spelling import answered, asked, literal
 from pgwire.errors import malformed
 
@@ -90,6 +90,15 @@ class Question:
         """Leave out names that are none in the session's *encoding*: they come of a text that PostgreSQL refused to read."""
         if encoding == b"UTF8":
             self.names = {name for name in self.names if name.isascii() or _is_utf8(name)}
+
+    def leave_out_unreadable(self, known: Mapping[bytes, object]) -> bool:
+        """Leave out settings that only superusers may read, which are not among those *known* of the server; are there any?
+
+        PostgreSQL refuses to answer if they are asked for. Mostly it refused to set them, too.
+        """
+        unreadable = {name for name in self.names if not is_custom(name) and name not in known and name not in PASSING}
+        self.names -= unreadable
+        return bool(unreadable)
 
     def text(self) -> bytes:
         """The query, without its closing zero byte."""

@@ -239,6 +239,39 @@ def test_statement_mode_keeps_sessions(pooler: stack.Pooler, make: str, look: st
         assert client.ask(look) == expected
 
 
+UNREADABLE = {
+    "set": [wire.query("set dynamic_library_path = 'x'")],
+    "reset": [wire.query("reset dynamic_library_path")],
+    "bound": [wire.run("select set_config($1, 'x', false)", [b"dynamic_library_path"])],
+    "rolled back": [wire.query(text) for text in ("begin; savepoint s", "set log_directory = 'x'", "rollback to s; commit")],
+}
+
+
+@pytest.mark.parametrize("way", UNREADABLE)
+def test_what_only_superusers_may_read_ends_nobody(pooler: stack.Pooler, way: str) -> None:
+    """A setting that PostgreSQL does not show to its user is refused by PostgreSQL, and the session goes on with what it had."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("set work_mem = '5MB'")
+        for message in UNREADABLE[way]:
+            client.exchange(message)
+        assert [each.ask("show work_mem") for each in (other, client)] == ["4MB", "5MB"]
+
+
+def test_what_may_be_set_but_not_read_is_nobody_else_s(pooler: stack.Pooler, admin: RawClient) -> None:
+    """GRANT SET ON PARAMETER lets a client set what it may not read: the next client of that server does not have it."""
+    admin.query(f"grant set on parameter dynamic_library_path to {stack.OWNER}")
+    admin.query("create function library_path() returns text language sql security definer as"
+                " $$ select current_setting('dynamic_library_path') $$")  # fmt: skip
+    try:
+        with pooler.connect("one") as client, pooler.connect("one") as other:
+            pid = client.ask("select pg_backend_pid()")
+            assert wire.errors(client.query("set dynamic_library_path = 'x'")) == []
+            assert other.ask("select library_path()") == "$libdir"
+            assert client.ask("select pg_backend_pid()") == pid
+    finally:
+        admin.query(f"revoke set on parameter dynamic_library_path from {stack.OWNER}; drop function library_path")
+
+
 # In these encodings a letter's second byte may be that of a backslash (manual, 24.3.1).
 HALVES = {"sjis": b"\x95\x5c", "big5": b"\xa5\x5c", "gbk": b"\x81\x5c", "uhc": b"\xb0\xa1"}
 INJECTED = "public,{}',false);set/**/work_mem=66666;select/**/pg_advisory_lock(9);COMMIT--"
