@@ -22,7 +22,7 @@ from pgpool_py.session.lexemes import LONGEST_NAME
 from pgpool_py.session.look import NO_RESET, UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, assigned, candidates, makes_code, mentioned, outlives_reset, runs_a_file
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
-from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation
+from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation, with_those_along
 from pgpool_py.session.statements import SessionContext, Statement
 from pgpool_py.session.temporaries import Change, private
 from pgwire import Bind, PeerViolation
@@ -424,4 +424,4 @@ def names_among(values: Values, indices: tuple[int, ...]) -> set[bytes] | None:
         return None
     found = [value.lower() for value in (values[index] for index in indices) if value is not None]
     # A parameter of the types character or name loses blanks at its end, or is cut, and which type it has the text decides.
-    return {*found, *(value.rstrip(b" ") for value in found), *(value[:LONGEST_NAME] for value in found)}
+    return with_those_along([*found, *(value.rstrip(b" ") for value in found), *(value[:LONGEST_NAME] for value in found)])

@@ -18,7 +18,7 @@ from pgpool_py.session.lexemes import TEXT_TYPES, is_called, lexemes
 from pgpool_py.session.made_texts import MAKES
 from pgpool_py.session.mentions import assigned, hides_names, hides_set_names, mentioned
 from pgpool_py.session.reach import is_unsure
-from pgpool_py.session.settings import AUTHORIZATION, ROLE
+from pgpool_py.session.settings import AUTHORIZATION, ROLE, with_those_along
 
 _CHARACTERISTICS = (
     b"default_transaction_isolation",
@@ -75,7 +75,7 @@ def local_names(text: bytes, verdict: int) -> frozenset[bytes]:
     """The settings, in lower case, that *text* changes for its transaction; quick where that is one SET LOCAL."""
     one = _ONE_LOCAL.match(text)
     if one is not None:
-        return frozenset(((one[1] or one[2]).lower(),))
+        return frozenset(with_those_along([(one[1] or one[2]).lower()]))
     return effects(text, verdict).passing if _SETS.search(text) is not None else frozenset()
 
 
@@ -112,7 +112,7 @@ def effects(text: bytes, verdict: int) -> Effects:
     unknowable = unknowable or bool(made.bits & MAKES)
     whole = unknowable or (reader.made_lasting and not _is_custom(made))
     return Effects(
-        names=frozenset(reader.names | reader.resets | made.settings),
+        names=frozenset(with_those_along(reader.names | reader.resets | made.settings)),
         passing=frozenset(reader.passing - reader.names),
         resets_all=reader.resets_all,
         parameters=tuple(reader.parameters),
@@ -203,6 +203,8 @@ class Reader:
         for i in named:
             if is_called(words, i):
                 self._set_config(tokens[i + 1 : i + 1 + _CALL])
+        for names in (self.names, self.passing, self.resets, self.local_resets):
+            names.update(with_those_along(names))
 
     def _set(self, rest: list[_Token]) -> None:
         passing = False
@@ -217,9 +219,9 @@ class Reader:
         if words == [b"session", b"characteristics", b"as"]:
             into.update(_CHARACTERISTICS)
         elif words[:2] == [b"session", b"authorization"]:
-            into.update((AUTHORIZATION, ROLE))
+            into.add(AUTHORIZATION)
             if words[2:] == [b"default"]:
-                back.update((AUTHORIZATION, ROLE))
+                back.add(AUTHORIZATION)
         elif words[:2] == [b"time", b"zone"]:
             into.add(b"timezone")
             if words[2:] in ([b"default"], [b"local"]):
@@ -248,7 +250,7 @@ class Reader:
         if words == [b"all"]:
             self.resets_all = True
         elif words == [b"session", b"authorization"]:
-            self.resets.update((AUTHORIZATION, ROLE))
+            self.resets.add(AUTHORIZATION)
         elif words == [b"time", b"zone"]:
             self.resets.add(b"timezone")
         elif words == [ROLE]:

@@ -43,6 +43,8 @@ ENCODING = b"client_encoding"
 # Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
 ROLE = b"role"
 AUTHORIZATION = b"session_authorization"
+# What PostgreSQL sets along with a setting, to whatever that is set, and for as long.
+ALONG = {AUTHORIZATION: ROLE}
 # Settings, in lower case, that give no text its meaning: statements parsed under different values of them are the same statement.
 MEANINGLESS = frozenset(
     b"application_name client_min_messages idle_in_transaction_session_timeout idle_session_timeout lock_timeout"
@@ -150,6 +152,13 @@ class SettingsTable:
         values = {name: value for name, value in settings.values.items() if name.lower() not in names}
         values.update((name, value) for name, value in startup.values.items() if name.lower() in names)
         return self.get(values)
+
+
+def with_those_along(names: Iterable[bytes]) -> set[bytes]:
+    """The settings that are touched where *names*, in lower case, are said."""
+    found = set(names)
+    found.update([ALONG[name] for name in found & ALONG.keys()])
+    return found
 
 
 def deviation(names: Iterable[bytes]) -> int:

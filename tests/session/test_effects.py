@@ -130,6 +130,7 @@ def test_what_stands_amid_data_is_found(piece: bytes, names: set[bytes], bits: i
         (b"set local time zone 'UTC'", {b"timezone"}),
         (b"set local schema 'other'", {b"search_path"}),
         (b"set local session authorization nobody", {b"session_authorization", b"role"}),
+        (b"set local session_authorization = nobody", {b"session_authorization", b"role"}),
         (b"set local work_mem = '4MB'; set local time zone 'UTC'", {b"work_mem", b"timezone"}),
         (b"set transaction read only", set()),
         (b"set local role . tenant = 1", {b"role.tenant"}),

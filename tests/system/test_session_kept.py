@@ -103,6 +103,25 @@ def test_settings_of_those_who_may_not_call_set_config(pooler: stack.Pooler, dir
             admin.query(f"grant execute on {function} to public")
 
 
+AUTHORIZATIONS = {
+    "set": wire.query("set session_authorization = 'story_owner'"),
+    "reset": wire.query("reset session_authorization"),
+    "default": wire.query("set session_authorization to default"),
+    "set_config": wire.query("select set_config('session_authorization', 'story_owner', false)"),
+    "bound": wire.run("select set_config($1, 'story_owner', false)", [b"session_authorization"]),
+}
+
+
+@pytest.mark.parametrize("way", AUTHORIZATIONS)
+def test_a_role_goes_with_the_session_authorization(pooler: stack.Pooler, way: str) -> None:
+    """PostgreSQL takes the role back, by whatever name the authorization is set: it does not return on another server."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("set role story_other")
+        assert wire.errors(client.exchange(AUTHORIZATIONS[way])) == []
+        assert other.ask("select current_user") == "story_owner"
+        assert client.ask("select current_user || current_setting('role')") == "story_ownernone"
+
+
 def test_rolled_back_settings_are_not_kept(pooler: stack.Pooler) -> None:
     """What PostgreSQL took back is gone, savepoints and failed texts included."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
