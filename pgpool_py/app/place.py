@@ -22,7 +22,7 @@ from pgpool_py.pool.pool import Pool
 from pgpool_py.pool.settings import PoolSettings
 from pgpool_py.session import flags
 from pgpool_py.session.catalog_queries import CUSTOM_DEFAULTS_QUERY
-from pgpool_py.session.settings import IDLE_TIMEOUT, Settings, seconds
+from pgpool_py.session.settings import IDLE_TIMEOUT, RENAMED, Settings, seconds
 from pgpool_py.session.spelling import answered, literal
 from pgpool_py.session.statements import PIN_ALLOW, PIN_ERROR, PIN_NOTICE, SessionContext
 from pgpool_py.session.verdict import UNINFORMED, parameters_verdict
@@ -98,7 +98,7 @@ class Place:
     def spelled(self, name: str) -> bytes:
         """A setting's name as the server spells it; custom ones in lower case."""
         lower = name.lower().encode("utf-8", "surrogateescape")
-        known = self.defaults.get(lower)
+        known = self.defaults.get(lower) or self.defaults.get(RENAMED.get(lower, b""))
         return known[0] if known else lower
 
     def judge_types(self, types: bytes) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, PASSING, ROLE, SET_AT_ONCE
+from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, PASSING, RENAMED, ROLE, SET_AT_ONCE
 from pgpool_py.session.spelling import answered, asked, literal
 from pgwire.errors import malformed
 
@@ -57,6 +57,7 @@ NOTHING_LEFT = (
     + _HELD
     + b") AS found"
 )
+_RENAMED = frozenset((*RENAMED, *RENAMED.values()))
 
 
 @dataclass(slots=True)
@@ -94,11 +95,12 @@ class Question:
     def leave_out_unreadable(self, known: Mapping[bytes, object]) -> bool:
         """Leave out settings that only superusers may read, which are not among those *known* of the server; are there any?
 
-        PostgreSQL refuses to answer if they are asked for. Mostly it refused to set them, too.
+        PostgreSQL refuses to answer if they are asked for. Mostly it refused to set them, too. Names that mean others are left
+        out as well: those are asked for along with them.
         """
         unreadable = {name for name in self.names if not is_custom(name) and name not in known and name not in PASSING}
         self.names -= unreadable
-        return bool(unreadable)
+        return not unreadable <= _RENAMED
 
     def text(self) -> bytes:
         """The query, without its closing zero byte."""

@@ -43,8 +43,14 @@ ENCODING = b"client_encoding"
 # Settings that decide as whom the others are set: RESET ALL leaves them, and they go last (manual, SET ROLE).
 ROLE = b"role"
 AUTHORIZATION = b"session_authorization"
-# What PostgreSQL sets along with a setting, to whatever that is set, and for as long.
-ALONG = {AUTHORIZATION: ROLE}
+# Names that PostgreSQL takes for others (guc.c, map_old_guc_names): the last one, a setting of its own before, since 16.
+RENAMED = {
+    b"sort_mem": b"work_mem",
+    b"vacuum_mem": b"maintenance_work_mem",
+    b"force_parallel_mode": b"debug_parallel_query",
+}
+# What PostgreSQL sets along with a name, or in its place.
+ALONG = {AUTHORIZATION: ROLE, **RENAMED}
 # Settings, in lower case, that give no text its meaning: statements parsed under different values of them are the same statement.
 MEANINGLESS = frozenset(
     b"application_name client_min_messages idle_in_transaction_session_timeout idle_session_timeout lock_timeout"

@@ -122,6 +122,19 @@ def test_a_role_goes_with_the_session_authorization(pooler: stack.Pooler, way: s
         assert client.ask("select current_user || current_setting('role')") == "story_ownernone"
 
 
+def test_old_names_of_settings_mean_the_new_ones(pooler: stack.Pooler) -> None:
+    """PostgreSQL takes sort_mem for work_mem: so it is one setting, and another client's is not taken back with it."""
+    look = "show work_mem"
+    with pooler.connect("one", sort_mem="5MB") as owner, pooler.connect("one") as other:
+        other.query("set work_mem = '8MB'")
+        for text, value in (("select 1", "5MB"), ("set sort_mem = '7MB'", "7MB"), ("set work_mem = '9MB'", "9MB")):
+            owner.query(text)
+            assert [client.ask(look) for client in (other, owner)] == ["8MB", value]
+        assert wire.values(owner.query(f"reset sort_mem; {look}")) == [b"5MB"]
+        owner.exchange(wire.run("select set_config($1, '6MB', false)", [b"sort_mem"]))
+        assert [client.ask(look) for client in (other, owner)] == ["8MB", "6MB"]
+
+
 def test_rolled_back_settings_are_not_kept(pooler: stack.Pooler) -> None:
     """What PostgreSQL took back is gone, savepoints and failed texts included."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
