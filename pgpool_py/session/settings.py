@@ -234,13 +234,18 @@ def _set_here(name: bytes, value: bytes) -> bytes:
     return b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + b", true) IS NULL"
 
 
+# What may end the difference itself, for somebody who has not set it.
+_TIMEOUTS = frozenset((b"statement_timeout", b"transaction_timeout"))
+
+
 def difference(old: Settings, new: Settings) -> list[bytes]:
     """The query texts that turn *old* into *new*, in order; empty when nothing differs.
 
     client_encoding goes first, alone: the text behind it is read in the encoding in force. Then, as the user who logged in, the
-    others; the session authorization and the role last. Each text is a transaction of its own, so that a failure leaves an
-    open failed block that refuses whatever was sent behind it. Before all of them, in the database's own encoding, goes what
-    would be reported (search_path, from PostgreSQL 18 on) with letters that the client's may lack: there a server fails forever.
+    others, timeouts of another client ahead of all; the session authorization and the role last. Each text is a transaction of its
+    own, so that a failure leaves an open failed block that refuses whatever was sent behind it. Before all of them, in the
+    database's own encoding, goes what would be reported (search_path, from PostgreSQL 18 on) with letters that the client's may
+    lack: there a server fails forever.
     """
     known = old.differences.get(new)
     if known is None:
@@ -253,15 +258,16 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
         for name, value in sorted(new.values.items()):
             if name not in (ROLE, AUTHORIZATION) and old.values.get(name) != value:
                 lacking = encoded and not value.isascii() and is_tracked(name)
-                (reported if lacking else encoding if name == ENCODING else rest).append(_set(name, value))
+                early = first if name in _TIMEOUTS and name in old.values else rest
+                (reported if lacking else encoding if name == ENCODING else early).append(_set(name, value))
         for name in sorted(old.values):
             if name not in (ROLE, AUTHORIZATION) and name not in new.values:
-                (encoding if name == ENCODING else rest).append(b"RESET " + quoted(name))
+                (encoding if name == ENCODING else first if name in _TIMEOUTS else rest).append(b"RESET " + quoted(name))
         if reported:
             reported.insert(0, b"RESET client_encoding")
             encoding = [_set(ENCODING, new.values[ENCODING])] if ENCODING in new.values else []
         who_differs = any(old.values.get(name) != new.values.get(name) for name in (ROLE, AUTHORIZATION))
-        if rest or who_differs:
+        if first or rest or who_differs:
             # PostgreSQL takes the role back along with the authorization, to none: which is not what each session starts with.
             if AUTHORIZATION in old.values:
                 first.append(b"RESET SESSION AUTHORIZATION")

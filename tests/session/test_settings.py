@@ -22,3 +22,14 @@ def test_maps_that_followed_each_other_do_not_keep_each_other() -> None:
         assert difference(in_force, wanted)
         in_force = wanted
     assert alive() - before < 150
+
+
+def test_what_may_end_a_difference_is_taken_back_first() -> None:
+    """Another client's timeouts are none of the next one's; its own come behind what it has set."""
+    table = SettingsTable()
+    hasty = table.get({b"DateStyle": b"German", b"statement_timeout": b"5ms", b"work_mem": b"5MB"})
+    calm = table.get({b"TimeZone": b"UTC", b"search_path": b"x"})
+    (text,) = difference(hasty, calm)
+    assert text.index(b"statement_timeout") < min(text.index(word) for word in (b"TimeZone", b"DateStyle", b"search_path"))
+    (text,) = difference(calm, hasty)
+    assert text.index(b"statement_timeout") > text.index(b"DateStyle")
