@@ -237,6 +237,10 @@ class Gatehouse:
             if pid not in self.broker.clients and pid not in self.broker.tunnels and pid not in self.desk.keys:
                 return pid, secrets.token_bytes(length)
 
+    def pids(self) -> list[int]:
+        """The process ids that must not be given out once more."""
+        return [*self.broker.clients, *self.broker.tunnels, *self.desk.keys, *self.peers.taken]
+
     async def cancel(self, pid: int, secret: bytes, peer: Peer) -> None:
         if self.desk.cancel(pid, secret):
             return

@@ -29,11 +29,17 @@ class Peers:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._under_way: dict[int, int] = {}  # requests being passed on, by peer
+        # At an online restart two processes give out ids at once, and clients come from one to the other: each has its half.
+        self.half = 0  # the lowest bit of ours
+        self.taken: set[int] = set()  # what was given out before us
 
     def new_pid(self) -> int:
-        """A process id for a client of ours; whether it is free is the caller's question."""
+        """A process id for a client of ours; whether it is free with us is the caller's question."""
         number = self._broker.config.pgbouncer.peer_id
-        return number << SHIFT | secrets.randbelow(OWN) + 1 if number else PIDS + secrets.randbelow(RANGE - PIDS) + 1
+        while True:
+            pid = number << SHIFT | secrets.randbelow(OWN) + 1 if number else PIDS + secrets.randbelow(RANGE - PIDS) + 1
+            if pid & 1 == self.half and pid not in self.taken:
+                return pid
 
     def owner(self, pid: int) -> tuple[int, PeerSettings] | None:
         """The other process that gave out this process id."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 AGAIN = 0.02  # seconds between two looks for clients that can go
 LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
+PIDS = 5000  # process ids in one message
 _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
 # has something that this module does not know how to pass on: it stays.
@@ -98,9 +99,11 @@ class Channel:
 class Successor:
     """The new process' side: what it took, and the channel on which clients come."""
 
-    def __init__(self, channel: Channel, sockets: list[socket.socket]) -> None:
+    def __init__(self, channel: Channel, sockets: list[socket.socket], half: int, taken: set[int]) -> None:
         self.channel = channel
         self.sockets = sockets
+        self._half = half
+        self._taken = taken
         self._pooler: Pooler | None = None
         self._arrivals: dict[int, Arrival] = {}  # of clients that listen, by the old process' number
 
@@ -115,12 +118,14 @@ class Successor:
                 raise ConnectionRefusedError("the socket belongs to another user")
             channel = Channel(sock)
             sockets: list[socket.socket] = []
+            taken: set[int] = set()
             while (message := channel.receive()) is not None:
                 content, fds = message
                 sockets += [socket.socket(fileno=fd) for fd in fds]
+                taken.update(content.get("taken", ()))
                 if "done" in content:
                     sock.setblocking(False)
-                    return cls(channel, sockets)
+                    return cls(channel, sockets, 1 - content.get("half", 0), taken)
         except OSError:
             pass
         sock.close()
@@ -130,6 +135,7 @@ class Successor:
         """We serve: the old process may stop accepting and send its clients."""
         self._pooler = pooler
         pooler.gate.elsewhere = self.cancel
+        pooler.gate.peers.half, pooler.gate.peers.taken = self._half, self._taken
         asyncio.get_running_loop().add_reader(self.channel.sock, self._readable)
         self.channel.send({"ready": True})
 
@@ -155,6 +161,7 @@ class Successor:
                 asyncio.get_running_loop().remove_reader(self.channel.sock)
                 self.channel.close()
                 self._pooler.gate.elsewhere = None
+                self._pooler.gate.peers.taken = set()
                 for arrival in self._arrivals.values():
                     arrival.release()
                 self._pooler.log.log("takeover done: the old process has ended")
@@ -296,10 +303,14 @@ class Predecessor:
             sock.close()
             return
         self._channel = Channel(sock)
+        sock.settimeout(1)  # the other side does nothing else
         try:
             for each in listener.sockets:
                 self._channel.send({"listening": True}, each.fileno())
-            self._channel.send({"done": True})
+            pids = self._pooler.gate.pids()
+            for at in range(0, len(pids), PIDS):
+                self._channel.send({"taken": pids[at : at + PIDS]})
+            self._channel.send({"done": True, "half": self._pooler.gate.peers.half})
         except OSError:
             self._lost()
             return

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
-from pgpool_py.app.takeover import _unknown
+from pgpool_py.app.peers import Peers
+from pgpool_py.app.takeover import Predecessor, Successor, _unknown
 from pgpool_py.relay.client import Client
 from tests.fixtures.real_postgres import Database
 from tests.operations.conftest import Program
@@ -345,6 +351,52 @@ def test_a_successor_that_fails_changes_nothing(running: Program, ended: Callabl
             assert fresh.ask("select 'welcome'") == "welcome"
     old.send_signal(signal.SIGINT)
     assert old.wait(10) == 0
+
+
+def test_process_ids_are_given_out_once(running: Program) -> None:
+    """Those of a number have 17 bits of their own: the two processes draw from different halves, while clients go over."""
+    running.settings["peer_id"] = 1
+    running.start("-q")
+    running.wait_for_log("process up")
+    lowest: list[set[int]] = []
+    for generation in range(3):
+        if generation:
+            restart(running)
+        clients = [running.connect() for _ in range(12)]
+        lowest.append({client.pid & 1 for client in clients})
+        assert {client.pid >> 17 for client in clients} == {1}
+        for client in clients:
+            client.leave()
+    assert lowest in ([{0}, {1}, {0}], [{1}, {0}, {1}])
+
+
+def test_process_ids_of_the_old_process_are_taken(tmp_path: Path) -> None:
+    """Whatever half they are of: clients may have come to it from one before it."""
+    main = SimpleNamespace(listen_addr=str(tmp_path), listen_port=1, unix_socket_dir="", peer_id=3)
+    config: Any = SimpleNamespace(pgbouncer=main)
+    free, ids = 3 << 17 | 4711, range(3 << 17, 4 << 17)
+    old: Any = SimpleNamespace(config=config, log=Mock())
+    broker: Any = SimpleNamespace(config=config)
+    new: Any = SimpleNamespace(gate=SimpleNamespace(peers=Peers(broker), elsewhere=None))
+    old.gate = SimpleNamespace(pids=lambda: [pid for pid in ids if pid != free], peers=SimpleNamespace(half=0))
+
+    async def take_over() -> int:
+        with socket.socket() as listening:
+            old.listener = SimpleNamespace(sockets=[listening])
+            predecessor = Predecessor(old)
+            predecessor.listen()
+            successor = await asyncio.to_thread(Successor.find, config)
+            assert successor is not None
+            successor.begin(new)
+            pid: int = new.gate.peers.new_pid()
+            asyncio.get_running_loop().remove_reader(successor.channel.sock)
+            successor.channel.close()
+            for each in successor.sockets:
+                each.close()
+            predecessor.close()
+        return pid
+
+    assert asyncio.run(take_over()) == free
 
 
 def test_every_attribute_of_a_client_is_known() -> None:
