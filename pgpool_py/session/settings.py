@@ -242,7 +242,7 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
     """The query texts that turn *old* into *new*, in order; empty when nothing differs.
 
     client_encoding goes first, alone: the text behind it is read in the encoding in force. Then, as the user who logged in, the
-    others, timeouts of another client ahead of all; the session authorization and the role last. Each text is a transaction of its
+    others, timeouts of another client first; the session authorization and the role last. Each text is a transaction of its
     own, so that a failure leaves an open failed block that refuses whatever was sent behind it. Before all of them, in the
     database's own encoding, goes what would be reported (search_path, from PostgreSQL 18 on) with letters that the client's may
     lack: there a server fails forever.
