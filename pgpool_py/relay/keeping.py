@@ -107,6 +107,7 @@ class Keeper(Noter):
         # Where nothing is kept nobody knows what is in force.
         question.hindered = server.in_force.hindering or not self.context.keeping
         server.rows = []
+        server.synchronize()
         server.query(question.text(), LOOK)
 
     def looked(self, rows: list[bytes], error: bytes | None) -> None:

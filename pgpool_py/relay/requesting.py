@@ -62,6 +62,7 @@ NOTED = flags.NOTED
 NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 LISTEN = flags.LISTEN
 DYNAMIC = flags.DYNAMIC
+UNSYNCED = flags.UNSYNCED
 
 
 class Requester(Hearer):
@@ -136,6 +137,8 @@ class Requester(Hearer):
             return self.broken_off(server, pos, "PQexec disallowed")
         if self.differing and (not whole or self.stage is None):
             return self.keep(server, pos, stop)
+        if not server.ready and server.expected.lacks_sync():
+            server.dirty |= UNSYNCED
         if not context.watching and not self.differing:
             verdict = 0
         elif whole and end - pos > 5:
@@ -476,6 +479,8 @@ class Requester(Hearer):
         whole = end <= stop
         if not whole and stop - pos < 9:
             return INCOMPLETE
+        if not server.ready and server.expected.lacks_sync():
+            server.dirty |= UNSYNCED
         verdict = call_verdict(u32(pos + 5)) if end - pos >= 9 else UNKNOWN
         if verdict:
             if verdict & READS_VALUES and server.sequence_mixed and context.pooling and context.watching:

@@ -6,7 +6,7 @@ from pgwire.expected cimport Expected
 
 cdef int OWED_QUERY, SKIP, IDLE
 cdef int STEP_NONE, STEP_ROLLBACK, STEP_RESET, STEP_CHECK, STEP_UNLISTEN, STEP_VERIFY, STEP_CONNECT, STEP_START, STEP_STAY
-cdef long UNCLEAN, RESET, CHANNELS, SEEDED, HASTY
+cdef long UNCLEAN, RESET, CHANNELS, SEEDED, HASTY, UNSYNCED
 
 cdef class Upkeep(Connection):
     cdef public SessionContext context
@@ -51,6 +51,7 @@ cdef class Upkeep(Connection):
     cpdef cancel_begun(self)
     cpdef cancel_ended(self)
     cpdef query(self, bytes text, object note)
+    cpdef synchronize(self)
     cpdef own_query(self, int step, bytes text)
     cpdef stay(self)
     cpdef check(self, bytes text)

@@ -27,11 +27,12 @@ SKIP = int(Action.SKIP)
 IDLE = ord("I")
 
 # The bits of a verdict that make a server unfit for the next client.
-UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY
+UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY | flags.UNSYNCED
 CHANNELS = flags.CHANNELS
 HASTY = flags.HASTY
 RESET = flags.RESET
 SEEDED = flags.SEED | flags.OPAQUE
+UNSYNCED = flags.UNSYNCED
 
 NOTHING: frozenset[bytes] = frozenset()
 # A server's statement without a name that is no client's.
@@ -52,6 +53,8 @@ FAILURES = {
 DIFFERENCE = "difference"
 # The note of a question about the session's state.
 LOOK = "look"
+# The note of an empty query that may fail in place of what follows.
+SETTLING = "settling"
 # The note of a question of the pooler's own about the database, which leaves nothing behind.
 UPKEEP = "upkeep"
 # The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
@@ -183,6 +186,7 @@ class Upkeep(Connection):
             self.stay()
         else:
             self.begin_reset()
+            self.synchronize()
             if self.context.pooling and self.context.watching:
                 # DISCARD ALL is a transaction as its session has set them, which may mean that it has to wait for others'.
                 self.query(b"SET SESSION CHARACTERISTICS AS TRANSACTION " + AT_ONCE, None)
@@ -234,6 +238,12 @@ class Upkeep(Connection):
         self.step_error = None
         self.expected.add(OWED_QUERY + SKIP, note)
         self.send_data(b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0")
+
+    def synchronize(self) -> None:
+        """See to it that the next statement does not fail for how the last batch ended (`UNSYNCED`)."""
+        if self.dirty & UNSYNCED:
+            self.dirty &= ~UNSYNCED
+            self.query(b"", SETTLING)
 
     def own_query(self, step: int, text: bytes) -> None:
         """Begin a step of own work, with a deadline."""
@@ -287,6 +297,9 @@ class Upkeep(Connection):
                 self.dirty |= RESET
             else:
                 self.client.looked(rows, self.step_error)
+            return
+        if note == SETTLING:
+            self.step_error = None
             return
         if note == CLEARED or note == PLACED:
             failed = self.step_error is not None

@@ -56,6 +56,9 @@ CHANNELS = 1 << 28
 # Nor this: the server has its client's prepared statements under the client's own names.
 BARE = 1 << 26
 
+# Nor this: a Query or a FunctionCall went out in the middle of a batch: PostgreSQL 18 fails the next statement, whatever it is.
+UNSYNCED = 1 << 29
+
 # What is noted of the transaction at hand, and what of that a look at the session settles.
 NOTED = DIRTY | TRANSACTION_LOCAL | RELEASES
 LOOKED = SETTINGS | STATEMENT | LISTEN | PIN | OPAQUE | DDL | RELEASES

@@ -21,7 +21,9 @@ def normalise(messages: Iterable[Message]) -> Reply:
     """What two right answers have in common, byte for byte."""
     result: Reply = []
     for message in messages:
-        if message.kind in "EN":
+        if message.kind == "E" and "unexpected state STARTED" in message.fields["M"]:
+            result.append(("I", b""))  # the blow of `end_of`, which a server that is given back does not keep for its next client
+        elif message.kind in "EN":
             fields = {key: value for key, value in message.fields.items() if key not in _SOURCE_PLACE}
             result.append((message.kind, tuple(sorted(fields.items()))))
         elif message.kind not in "SK":

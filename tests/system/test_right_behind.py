@@ -412,3 +412,36 @@ def test_copy_behind_discard_all_in_one_write(connect: Connect, parameters: dict
         assert wire.errors(reply) == ([] if table == "copied" else ["42P01"])
         assert a.ask("show work_mem") == ("5MB" if table == "copied" else parameters.get("work_mem", "4MB"))
         assert answer(b.query("select 1")) == [b"1"]
+
+
+# --- a Query in the middle of a batch ---
+
+UNSYNCED = {
+    "a Query": wire.query("select 'right'"),
+    "a FunctionCall": wire.function_call(2026, []),  # pg_backend_pid
+}
+
+
+@pytest.mark.parametrize("how", UNSYNCED)
+@pytest.mark.parametrize("sql", ["select 1", "set work_mem = '7MB'", "do $$ begin end $$"])
+def test_request_without_sync_before_it_is_nobody_elses_error(pooler: stack.Pooler, sql: str, how: str) -> None:
+    """PostgreSQL 18 fails the next statement on that connection: no other client meets that, nor is a session lost."""
+    with pooler.connect("one") as a, pooler.connect("one") as b, pooler.connect("one", lock_timeout="9s") as c:
+        for _ in range(3):
+            batch = wire.parse("", sql) + wire.bind("", "") + wire.execute() + UNSYNCED[how] + wire.sync()
+            assert wire.errors(a.exchange(batch, ready=2)) == []
+            assert b.ask("select 'another'") == "another"
+            assert wire.errors(a.exchange(batch, ready=2)) == []
+            assert c.ask("show lock_timeout") == "9s"
+        a.query("")  # takes PostgreSQL's own error, if there is one
+        assert a.ask("select 'alive'") == "alive"
+
+
+def test_nobody_meets_a_request_without_sync_where_nothing_is_kept(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """So it is with session_state = pgbouncer, where nothing goes ahead of what clients say; and the server serves on."""
+    pooler = start_pooler(databases={"one": "pool_size=1 session_state=pgbouncer"})
+    with pooler.connect("one") as a, pooler.connect("one") as b:
+        server = b.ask("select pg_backend_pid()")
+        batch = wire.parse("", "select 1") + wire.bind("", "") + wire.execute() + wire.query("select 2") + wire.sync()
+        assert wire.errors(a.exchange(batch, ready=2)) == []
+        assert b.ask("select pg_backend_pid()") == server
