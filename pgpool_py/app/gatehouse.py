@@ -198,6 +198,7 @@ class Gatehouse:
         if place.parameters is None:
             await self._errand(place, place.context.table.empty)
         base = place.parameters or {}
+        wanted = _with_clean_name(wanted, base.get(b"server_version", b""))
         table = place.context.table
         start = place.context.start.values
         simple = _simple(wanted)
@@ -317,6 +318,17 @@ def _add_host(settings: dict[str, str], peer: Peer) -> None:
     where = f" - {peer}"
     kept = name.encode("utf-8", "surrogateescape")[: max(0, MAX_APPLICATION_NAME - len(where))]
     settings["application_name"] = kept.decode("utf-8", "ignore") + where
+
+
+def _with_clean_name(wanted: dict[str, str], server_version: bytes) -> dict[str, str]:
+    """The settings as PostgreSQL takes them in: each byte of application_name that is not printable ASCII becomes `?`, from
+    version 16 on its number (manual, 20.8)."""
+    numbers = server_version.split(b".")[0].isdigit() and int(server_version.split(b".")[0]) >= 16
+    clean = dict(wanted)
+    for name, value in wanted.items():
+        if name.lower() == "application_name" and not (value.isascii() and value.isprintable()):
+            clean[name] = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" if numbers else "?" for b in _bytes(value))
+    return clean
 
 
 def _simple(wanted: dict[str, str]) -> dict[bytes, bytes] | None:

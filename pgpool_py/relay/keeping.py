@@ -104,8 +104,6 @@ class Keeper(Noter):
             server.dirty |= RESET
         self.asked = question
         question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
-        # Where nothing is kept nobody knows what is in force.
-        question.hindered = server.in_force.hindering or not self.context.keeping
         server.rows = []
         server.synchronize()
         server.query(question.text(), LOOK)

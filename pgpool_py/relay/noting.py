@@ -58,7 +58,7 @@ NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
 EXECUTE = frozenset((b"execute",))
 TAKERS = 50  # of them are told apart
 RUNS_WITH_DDL = re.compile(rb"\bevent\b|\bwrapper\b", re.IGNORECASE)  # an event trigger, the validator of foreign data
-SETS = re.compile(rb"\bset(?:_config)?\b", re.IGNORECASE)  # perhaps a custom setting, if a dot follows
+SETS = re.compile(rb"\b(?:re)?set(?:_config)?\b", re.IGNORECASE)  # perhaps a custom setting, if a dot follows
 OVERLAP = 600  # bytes: no name, with what it is known by, is longer
 Values = Sequence[bytes | None] | None
 

@@ -94,8 +94,7 @@ class Preparer(Keeper):
     def clear_sequences(self, server: Server) -> bytes:
         """A server forgets all sequence values."""
         server.sequence_mixed = CLEARING
-        hindered = server.in_force.hindering and server.status == IDLE
-        return self.own(server, SET_AT_ONCE + sequences.DISCARD if hindered else sequences.DISCARD, CLEARED)
+        return self.own(server, SET_AT_ONCE + sequences.DISCARD if server.status == IDLE else sequences.DISCARD, CLEARED)
 
     def failing(self) -> bytes:
         """A text that fails on the server, so that the transaction does too; the error is then put in our words."""
@@ -236,7 +235,8 @@ class Preparer(Keeper):
             if self.deviation and self.asks(server, statement, stage):
                 return False
             changed = statement.epoch != self.context.epoch
-            if self.unnamed_told is not None and not describes and server.status != IN_TRANSACTION_FAILED:
+            fails = server.status == IN_TRANSACTION_FAILED or server.expected.failed
+            if self.unnamed_told is not None and not describes and not fails:
                 columns, at = self.unnamed_told
                 told = columns if changed or self.relay.now - at > TOLD_LONG_AGO else None
             if changed and (statement.types is not None or self.unnamed_told is not None):

@@ -302,6 +302,8 @@ class Reader(Requester):
         server.client = self
         self.query_start = self.transaction_start = self.relay.now
         self.all_back = False
+        if self.subscription is not None:
+            self.subscription.placed = False  # whatever it had before, this one does not listen for it
         context = self.context
         stage: list[bytes] | None = None
         if server.owner_key != self.cancel_key:

@@ -401,6 +401,8 @@ class Requester(Hearer):
                 self.note(server, verdict, statement.body[: statement.body.find(b"\0")], statement, None)
                 self.deviation, server.changed = deviation, changed  # nothing of it has run yet
         if unnamed:
+            if statement.of_moment:
+                statement = statement.own(context.epoch)
             before = self.parse_note
             if before is None or (
                 before[2] is not statement or before[3] is not self.unnamed or before[4] is not server.unnamed

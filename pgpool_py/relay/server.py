@@ -199,8 +199,8 @@ class Server(Upkeep):
                 if kind == NO_DATA:
                     client.columns_told(expected.head_note(), None)
                 else:
-                    # What is too large to be kept is like nothing the client was told.
-                    client.columns_told(expected.head_note(), piece(pos + 5, end) if whole else NO_COLUMNS)
+                    # What may be too large to be kept is like nothing the client was told.
+                    client.columns_told(expected.head_note(), piece(pos + 5, end) if length <= HOLD else NO_COLUMNS)
                 if self.closed:
                     return
             elif kind == PARAMETER_DESCRIPTION and whole and client is not None and self.is_asked_for():
@@ -273,14 +273,14 @@ class Server(Upkeep):
             client.send_range(start, pos)
         if pos < stop:
             self.tail = piece(pos, stop)
-        if self.difference_answered and client is not None:
+        if self.told_fatal and self.ready and pos == stop:
+            self.lost()  # though it answered before that: it is nobody's any more
+        elif self.difference_answered and client is not None:
             # Only now: the client goes on with what it kept, and that uses the shared buffer.
             self.difference_answered = False
             client.difference_done(self.difference_failed)
         elif self.ready and pos == stop:
-            if self.told_fatal:
-                self.lost()  # though it answered before that: it is nobody's any more
-            elif client is not None:
+            if client is not None:
                 client.settled()
             elif self.is_left():
                 self.settled()
@@ -333,6 +333,8 @@ class Server(Upkeep):
             self.client.undone()
         if head == OWED_QUERY + SKIP:
             self.step_error = body
+            if self.told_fatal and self.client is not None and self.client.held:
+                return ready_for_query(IDLE) + piece(pos, end)  # what was held back comes first
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
             return self.client.own_names(body, expected.head_note())
         elif self.client is not None and b"RRevalidateCachedQuery\0" in body:

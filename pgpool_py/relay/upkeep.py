@@ -258,7 +258,7 @@ class Upkeep(Connection):
 
     def check(self, text: bytes) -> None:
         """Run server_check_query; the server then goes back to its pool, or is closed."""
-        self.own_query(STEP_CHECK, SET_AT_ONCE + text if text and self.in_force.hindering else text)
+        self.own_query(STEP_CHECK, text)
 
     def timed_out(self) -> None:
         """The deadline of own work has passed."""
@@ -328,7 +328,7 @@ class Upkeep(Connection):
             self.sequence_owner = None
             self.sequence_mixed = UNMIXED
             if not self.verified:
-                self.own_query(STEP_VERIFY, NOTHING_LEFT)
+                self.own_query(STEP_VERIFY, SET_AT_ONCE + NOTHING_LEFT)
             else:
                 self.say_connect_query()
         elif step == STEP_VERIFY:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from pgpool_py.session.settings import SET_AT_ONCE
 from pgpool_py.session.spelling import asked
 
 _SETTINGS = """\
@@ -34,7 +35,7 @@ def defaults_query(server_version: bytes) -> str:
     else:
         may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)"
     return (
-        f"SELECT s.name, {asked(b's.name').decode()},"
+        f"{SET_AT_ONCE.decode()}SELECT s.name, {asked(b's.name').decode()},"
         f" CASE WHEN s.context OPERATOR(pg_catalog.=) 'superuser' THEN NOT {may_set} END"
         " FROM pg_catalog.pg_show_all_settings() s WHERE s.context OPERATOR(pg_catalog.=) ANY"
         " (ARRAY['user', 'superuser', 'backend', 'superuser-backend']::pg_catalog.text[])"
@@ -45,7 +46,7 @@ def defaults_query(server_version: bytes) -> str:
 # What a new server has of custom settings, which that function does not list: those of ALTER ROLE and ALTER DATABASE, and any of
 # the names in the array that stands between the two halves.
 CUSTOM_DEFAULTS_QUERY = (
-    f"SELECT n, v FROM (SELECT n, {asked(b'n').decode()} v FROM"
+    f"{SET_AT_ONCE.decode()}SELECT n, v FROM (SELECT n, {asked(b'n').decode()} v FROM"
     " (SELECT pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) n"
     " FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c"
     " UNION SELECT pg_catalog.unnest(ARRAY[",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, DEFERRABLE, ISOLATION, OF_A_TRANSACTION, PASSING, RENAMED, ROLE, SET_AT_ONCE
+from pgpool_py.session.settings import AUTHORIZATION, OF_A_TRANSACTION, PASSING, RENAMED, ROLE, SET_AT_ONCE
 from pgpool_py.session.spelling import answered, asked, literal
 from pgwire.errors import malformed
 
@@ -72,7 +72,6 @@ class Question:
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there
-    hindered: bool = False  # the settings in force may be hindering; so they may if the names, or the look, say so
     timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
 
     @property
@@ -123,9 +122,7 @@ class Question:
                 b"SELECT 't', 'statement_timeout', pg_catalog.current_setting('statement_timeout');"
                 b" SET LOCAL statement_timeout = 0; " + query
             )
-        if self.hindered or self.whole or not self.names.isdisjoint((ISOLATION, DEFERRABLE)):
-            query = SET_AT_ONCE + query
-        return query
+        return SET_AT_ONCE + query
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -168,6 +168,11 @@ _MAKES_CODE = re.compile(
 )
 
 
+def makes_code(text: bytes) -> bool:
+    """Whether *text*, which may run anything, says somewhere that it makes what the catalogs have to be read for."""
+    return _MAKES_CODE.search(text) is not None
+
+
 # Where a statement may begin, in a text or in a string; what may stand between its words.
 _FIRST = rb"(?:\A|[';$/\n\r]|\b(?:begin|then|else|loop)\b)\s*+"
 _BETWEEN = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*[^*]*+\*/)"
@@ -189,8 +194,3 @@ def outlives_reset(text: bytes) -> bool:
 def runs_a_file(text: bytes) -> bool:
     """Whether *text*, or a string in it, runs an extension's script (manual, CREATE EXTENSION), which nobody has seen."""
     return _RUNS_A_FILE.search(text) is not None
-
-
-def makes_code(text: bytes) -> bool:
-    """Whether *text*, which may run anything, says somewhere that it makes what the catalogs have to be read for."""
-    return _MAKES_CODE.search(text) is not None

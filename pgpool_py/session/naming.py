@@ -6,7 +6,7 @@ of expected replies; `undo` takes it back when the server skipped the request.
 
 Clients share a statement as long as everything that gives the text its meaning is the same for them. Four things make one a
 client's own (`Statement.private`): it was parsed while its transaction had settings of its own; its client's settings have
-changed since; its server is *bare*; or its Parse fixes what belongs to the moment (`is_of_the_moment`).
+changed since; its server is *bare*; or its Parse fixes what belongs to the moment (`of_moment`).
 
 A bare server has one client's statements under that client's own names, because SQL is about to name them: PREPARE, EXECUTE,
 pg_prepared_statements. It then does by itself what a direct connection does, and is reset before anybody else gets it.
@@ -28,7 +28,7 @@ from pgpool_py.session.inline import command
 from pgpool_py.session.notes import CLOSED, COLUMNS, EVICTED, FAKED, PARSED, PLACED, REPEATED
 from pgpool_py.session.placing import ask, parse_message, parse_there, savepoint_name, set_savepoint, undo_savepoint
 from pgpool_py.session.settings import AS_OF_SESSION, UNSETTLED, Settings
-from pgpool_py.session.statement_texts import is_of_the_moment, read_later
+from pgpool_py.session.statement_texts import read_later
 from pgpool_py.session.statements import SessionContext, Statement
 from pgwire import Bind, Close, Describe, Parse, Query, RowDescription
 from pgwire.expected import Action, Owed
@@ -120,7 +120,7 @@ class Names:
         if existing is not None:
             self._parse_again(server, name, existing, statement, stage)
             return
-        if deviation != AS_OF_SESSION or bare or self.apart or self.blind or is_of_the_moment(statement.body):
+        if deviation != AS_OF_SESSION or bare or self.apart or self.blind or statement.of_moment:
             statement = statement.own(context.epoch)
         self.known[name] = statement
         self.described.pop(name, None)
@@ -198,7 +198,7 @@ class Names:
         context = self.context
         if server.status != FAILED and not server.expected.failed:
             alike = not (self.apart or self.blind) and _shareable(server, statement, settings, deviation)
-            alike = alike and not is_of_the_moment(statement.body)
+            alike = alike and not statement.of_moment
             if self.blind and statement not in server.statements:
                 statement = self.known[name] = statement.own(NO_EPOCH)
             elif not alike and not statement.private:

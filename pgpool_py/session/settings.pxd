@@ -7,7 +7,6 @@ cdef class Settings:
     cdef public Settings meaning
     cdef public object idle_timeout
     cdef public bint hasty
-    cdef public bint hindering
     cdef public dict statements
     cdef public dict differences
     cdef public list recent

@@ -72,9 +72,8 @@ PASSING = OF_A_TRANSACTION | {AUTHORIZATION, SEED}
 # Ends a session that is idle outside a transaction, and is armed anew after each request (manual, 20.11.1): for the client it is
 # the pooler that keeps it, and no idle server may have it in force.
 IDLE_TIMEOUT = b"idle_session_timeout"
-# By these a transaction may have to wait for those of others, or be refused on a standby (manual, SET TRANSACTION): what the
-# pooler says of its own in a client's session is said AT_ONCE.
-ISOLATION, DEFERRABLE = b"default_transaction_isolation", b"default_transaction_deferrable"
+# By its session's defaults, or the server's, a transaction may have to wait for those of others, or be refused on a standby
+# (manual, SET TRANSACTION): what the pooler says of its own is said AT_ONCE.
 AT_ONCE = b"ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE"
 SET_AT_ONCE = b"SET TRANSACTION " + AT_ONCE + b"; "
 HASTY = 3.0  # seconds; less than this might pass before the next look at idle servers
@@ -95,7 +94,6 @@ class Settings:
     `meaning`       the map of what gives a text its meaning, mostly this one
     `idle_timeout`  idle_session_timeout in seconds, None: it is not among them
     `hasty`         it is so short that a server must not become idle with it at all
-    `hindering`     what the pooler says while they are in force must be said AT_ONCE
     """
 
     def __init__(self, values: dict[bytes, bytes], meaning: Settings | None = None) -> None:
@@ -104,8 +102,6 @@ class Settings:
         self.meaning: Settings = meaning or self
         self.idle_timeout = seconds(values[IDLE_TIMEOUT]) if IDLE_TIMEOUT in values else None
         self.hasty = bool(self.idle_timeout) and self.idle_timeout < HASTY  # type: ignore[operator]
-        serializable = values.get(ISOLATION, b"").lower() == b"serializable"
-        self.hindering = serializable or values.get(DEFERRABLE, b"off") != b"off"
         # texts seen by sessions with these settings (`statements.SessionContext` bounds them)
         self.statements: dict[bytes, Any] = {}
         # the last of them in each slot of `_io.slot`, found without making bytes of the text first
@@ -279,7 +275,7 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
                 last.append(_set(ROLE, new.values[ROLE]))
             elif last:
                 last.append(b"RESET ROLE")
-        begin = b"BEGIN " + AT_ONCE + b"; " if old.hindering else b"BEGIN; "
+        begin = b"BEGIN " + AT_ONCE + b"; "
         known = [begin + b"; ".join(steps) + b"; COMMIT" for steps in (reported, encoding, first + rest + last) if steps]
         if len(old.differences) >= 256:
             old.differences.clear()

@@ -8,6 +8,7 @@ cdef class Statement:
     cdef public object settings
     cdef public long epoch
     cdef public bint private
+    cdef public bint of_moment
     cdef public bytes types
     cdef public bytes columns
     cdef public long verdict

@@ -16,6 +16,7 @@ from typing import Any
 from pgpool_py.session.flags import UNSURE
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.settings import Settings, SettingsTable
+from pgpool_py.session.statement_texts import is_of_the_moment
 
 # What is done where only one server can keep a client's state (session_pin).
 PIN_ALLOW, PIN_NOTICE, PIN_ERROR = range(3)
@@ -32,7 +33,7 @@ class Statement:
     `body`         what follows the name in Parse: text, zero, parameter types; for a Query the text and its zero
     `settings`     the map under which the text got its meaning (`Settings.meaning`)
     `epoch`        that of the context when it was made: a change of the catalogs makes the same text another statement
-    `private`      it belongs to one client: its meaning is that client's own
+    `private`      it belongs to one client: its meaning is that client's own; `of_moment`: so does each Parse of its text
     `verdict`      bits of `session.flags`, judged by the facts numbered `facts_seen`
     `server_name`  its name on every server, given when it is first needed; unguessable, since SQL can name it
     `types`        its parameters' types, as a ParameterDescription has them; None: nobody has asked
@@ -45,6 +46,7 @@ class Statement:
         self.settings = settings
         self.epoch = epoch
         self.private = False
+        self.of_moment = is_of_the_moment(body)
         self.verdict = 0
         self.facts_seen = -1
         self.server_name: bytes | None = None

@@ -85,6 +85,11 @@ def test_backslashes_are_certain_where_they_mean_nothing() -> None:
         (b"application_name", b"it's a \\", rb"""SET "application_name" = E'it''s a \\'"""),
         (b"app.x", b"", b"""SET "app"."x" = E''"""),
         (b"app.x", "ä'f".encode(), rb"""SET "app"."x" = E'\xc3\xa4''f'"""),
+        (
+            b"search_path",
+            b"user, public",
+            rb"DO LANGUAGE plpgsql E'BEGIN PERFORM pg_catalog.set_config(E''search_path'', E''user, public'', false); END'",
+        ),
         (b"search_path", b'"$user", public, "a ""b"""', b"""SET "search_path" = E'$user', E'public', E'a "b"'"""),
         (
             b"search_path",

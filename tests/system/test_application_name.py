@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.system import stack
+from tests.system.rawclient import RawClient
 
 
 @pytest.mark.skipif(stack.NONE, reason="needs a pooler")
@@ -20,3 +21,11 @@ def test_application_name_tells_the_host(start_pooler: Callable[..., stack.Poole
             assert client.parameters["application_name"] == client.ask("show application_name")
             client.query("set application_name = 'own'")
             assert client.ask("show application_name") == "own"
+
+
+def test_name_in_any_encoding_is_taken(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
+    """libpq sends what the program is called, in whatever letters; PostgreSQL makes them printable."""
+    name = b"Buchf\xfchrung \x83\x65".decode("utf-8", "surrogateescape")
+    with direct(application_name=name) as expected, pooler.connect("app", application_name=name, work_mem="5MB") as client:
+        assert client.ask("show application_name") == expected.ask("show application_name")
+

@@ -155,7 +155,7 @@ OWN_QUESTIONS = {
     "a new server's settings": (b"WHERE s.context OPERATOR", "select 1"),
     "a new server's catalogs": (b"pg_policy", "select 1"),
     "the look after a transaction": (b"pg_catalog.unnest(ARRAY[", "set work_mem = '7MB'"),
-    "settings of the session": (b"BEGIN; SELECT", "select 1"),
+    "settings of the session": (b"BEGIN ISOLATION", "select 1"),
     "the reset": (b"DISCARD ALL", "do $$ begin null; end $$"),
     "the end of a transaction": (b"ROLLBACK", "begin"),
 }

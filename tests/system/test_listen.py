@@ -311,3 +311,17 @@ def test_pooler_s_own_listen_is_cancelled(start_pooler: Callable[..., stack.Pool
                 assert hear(client) == [("first", str(number))]
             assert channels(client) == ["first", "second", "third"]
         pooler.end_now()
+
+
+def test_channels_outlive_a_server_that_was_held(start_pooler: Callable[..., stack.Pooler], sender: RawClient) -> None:
+    """It listened for its client, and was given up: the next one does not, until it is told to."""
+    pooler = start_pooler({"pin_pool_size": 0})
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("listen news")
+        client.query("select setseed(0.5)")  # what no reset ends: the server is held
+        client.query("begin; select 1; commit")
+        other.query("select 1")
+        client.query("begin; listen other; commit")
+        assert client.ask("select string_agg(c, ' ' order by c) from pg_listening_channels() c") == "news other"
+        sender.query("notify news, 'heard'")
+        assert client.until("A")[-1].body.endswith(b"news\0heard\0")

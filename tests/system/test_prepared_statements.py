@@ -597,6 +597,43 @@ def test_fetch_has_the_columns_of_its_own_cursor(pooler: stack.Pooler) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "change", ["drop table described", "alter table described drop b", "revoke all on described from story_owner"]
+)
+def test_described_long_ago_and_not_to_be_had_any_more(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient, change: str
+) -> None:
+    """The statement without a name, sent again to another server, is refused there: the batch ends, and the client goes on."""
+    with direct() as owner, pooler.connect("two") as client, pooler.connect("two") as other:
+        owner.query("drop table if exists described; create table described (a int, b int)")
+        client.exchange(wire.parse("", "select b from described"), wire.describe_statement(""), wire.sync())
+        owner.query("select pg_sleep(0.6)")
+        owner.query(change)
+        other.query("begin")  # on the server where it was parsed
+        assert len(wire.errors(client.exchange(execute("")))) == 1
+        other.query("rollback")
+        assert client.ask("select 'goes on'") == "goes on"
+        owner.query("drop table if exists described")
+
+
+def test_unnamed_literals_of_the_time_are_of_ones_own_parse(pooler: stack.Pooler, sender: RawClient) -> None:
+    """The same without a name, bound in a batch of its own on a server on which somebody else has parsed that text before."""
+    parsed = wire.parse("", "select 'now'::timestamptz::text"), wire.describe_statement(""), wire.sync()
+    with pooler.connect("two") as client, pooler.connect("two") as other, pooler.connect("two") as third:
+        # By statements with names: a Query would end the server's without one.
+        third.exchange(wire.run("begin", name="s1"))
+        other.exchange(*parsed)
+        earlier = wire.values(other.exchange(execute("")))
+        other.exchange(wire.run("begin", name="s1"))
+        third.exchange(wire.run("commit", name="s2"))
+        sender.query("select pg_sleep(0.01)")
+        client.exchange(*parsed)
+        third.exchange(execute("s1"))
+        other.exchange(wire.run("commit", name="s2"))
+        assert wire.values(client.exchange(execute(""))) > earlier
+        third.exchange(execute("s2"))
+
+
 def test_literals_of_the_time_are_of_ones_own_parse(pooler: stack.Pooler) -> None:
     """PostgreSQL fixes 'now' when it parses a statement: not when another client has parsed the same text."""
     read = "select 'now'::timestamptz"

@@ -188,7 +188,7 @@ def test_an_error_that_ends_like_a_fatal_one_ends_nothing(pooler: stack.Pooler) 
 
 
 @pytest.mark.skipif(stack.IS_PEER, reason="the executable under test asks nothing of its own in a session")
-@pytest.mark.parametrize("question", ["the look", "the difference"])
+@pytest.mark.parametrize("question", ["the look", "the look of a listener", "the difference"])
 def test_terminated_while_it_answers_the_pooler(
     pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient, question: str
 ) -> None:
@@ -196,11 +196,12 @@ def test_terminated_while_it_answers_the_pooler(
     with direct(stack.ADMIN) as locker, pooler.connect("one") as other:
         client = pooler.connect("one")
         stack.wait_no_backend(admin, "wait_event = 'relation'")  # from now on this needs no lock itself: the catalogs are cached
-        if question == "the look":
+        if question.startswith("the look"):
+            client.query("listen news" if question == "the look of a listener" else "select 1")
             client.query("create temp table looked_for (n int)")
             client.query("select 1")  # it was looked for
             locker.query("begin; lock table pg_depend in access exclusive mode")
-            client.query("do $$ begin perform 1; end $$")
+            client.send(wire.query("do $$ begin perform 1; end $$"))
         else:
             client.query("set default_tablespace = 'pg_default'")
             other.query("select 1")
@@ -209,7 +210,8 @@ def test_terminated_while_it_answers_the_pooler(
         stack.wait_backend(admin, "wait_event = 'relation'")
         terminate(admin, "wait_event = 'relation'")
         locker.query("rollback")
-        assert wire.errors(client.messages()) == ["57P01"]
+        told = list(client.messages())
+        assert (wire.kinds(told), wire.errors(told)) == ("E" if question == "the difference" else "CZE", ["57P01"])
         client.vanish()
         assert other.ask("select 'next'") == "next"
 

@@ -23,7 +23,7 @@ def raw(kind: bytes, body: bytes = b"") -> bytes:
 
 def text(value: str | bytes) -> bytes:
     """A string as the protocol writes it: zero terminated."""
-    return (value.encode() if isinstance(value, str) else value) + b"\0"
+    return (value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value) + b"\0"
 
 
 def startup(parameters: dict[str, str], protocol: int = PROTOCOL_3_0) -> bytes:
