@@ -343,7 +343,10 @@ class Reader(Requester):
         """Send the client every reported setting that differs from what it was told."""
         told = self.told
         for name, value in server.reported.items():
-            if told.get(name) != value:
+            before = told.get(name)
+            if before is not None and not value.isascii() and not before.isascii():
+                continue  # the client's own, which the server has reported in another encoding
+            if before != value:
                 self.send_data(parameter_status(name, value))
         self.told = server.reported
 

@@ -174,7 +174,7 @@ def makes_code(text: bytes) -> bool:
 
 
 # Where a statement may begin, in a text or in a string; what may stand between its words.
-_FIRST = rb"(?:\A|[';$/\n\r]|\b(?:begin|then|else|loop)\b)\s*+"
+_FIRST = rb"(?:\A|[';$/\n\r]|\b(?:begin|then|else|loop)\b)[^\S\n\r]*+"
 _BETWEEN = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*[^*]*+\*/)"
 # A LOAD, also one that is put together: behind the word is a literal, its seam, or a place for it. Words as in `functions.KINDS`.
 _OUTLIVES = re.compile(

@@ -238,10 +238,10 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
     """The query texts that turn *old* into *new*, in order; empty when nothing differs.
 
     client_encoding goes first, alone: the text behind it is read in the encoding in force. Then, as the user who logged in, the
-    others, timeouts of another client first; the session authorization and the role last. Each text is a transaction of its
-    own, so that a failure leaves an open failed block that refuses whatever was sent behind it. Before all of them, in the
-    database's own encoding, goes what would be reported (search_path, from PostgreSQL 18 on) with letters that the client's may
-    lack: there a server fails forever.
+    others; the session authorization and the role last. Timeouts of another client are taken back first, the client's own come
+    behind all. Each text is a transaction of its own, so that a failure leaves an open failed block that refuses whatever was
+    sent behind it. Before all of them, in no encoding, goes what would be reported (search_path, from PostgreSQL 18 on) with
+    letters that the client's may lack: there a server fails forever.
     """
     known = old.differences.get(new)
     if known is None:
@@ -250,20 +250,24 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
         first: list[bytes] = []
         rest: list[bytes] = []
         last: list[bytes] = []
+        timeouts: list[bytes] = []
         encoded = ENCODING in old.values or ENCODING in new.values
         for name, value in sorted(new.values.items()):
             if name not in (ROLE, AUTHORIZATION) and old.values.get(name) != value:
                 lacking = encoded and not value.isascii() and is_tracked(name)
-                early = first if name in _TIMEOUTS and name in old.values else rest
-                (reported if lacking else encoding if name == ENCODING else early).append(_set(name, value))
+                late = timeouts if name in _TIMEOUTS else rest
+                (reported if lacking else encoding if name == ENCODING else late).append(_set(name, value))
         for name in sorted(old.values):
-            if name not in (ROLE, AUTHORIZATION) and name not in new.values:
-                (encoding if name == ENCODING else first if name in _TIMEOUTS else rest).append(b"RESET " + quoted(name))
+            if name in _TIMEOUTS and old.values[name] != new.values.get(name):
+                first.append(b"RESET " + quoted(name))
+            elif name not in (ROLE, AUTHORIZATION) and name not in new.values:
+                (encoding if name == ENCODING else rest).append(b"RESET " + quoted(name))
         if reported:
-            reported.insert(0, b"RESET client_encoding")
-            encoding = [_set(ENCODING, new.values[ENCODING])] if ENCODING in new.values else []
+            # Where nothing is converted nothing fails.
+            reported.insert(0, _set(ENCODING, b"SQL_ASCII"))
+            encoding = [_set(ENCODING, new.values[ENCODING]) if ENCODING in new.values else b"RESET " + quoted(ENCODING)]
         who_differs = any(old.values.get(name) != new.values.get(name) for name in (ROLE, AUTHORIZATION))
-        if first or rest or who_differs:
+        if first or rest or timeouts or who_differs:
             # PostgreSQL takes the role back along with the authorization, to none: which is not what each session starts with.
             if AUTHORIZATION in old.values:
                 first.append(b"RESET SESSION AUTHORIZATION")
@@ -276,7 +280,8 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
             elif last:
                 last.append(b"RESET ROLE")
         begin = b"BEGIN " + AT_ONCE + b"; "
-        known = [begin + b"; ".join(steps) + b"; COMMIT" for steps in (reported, encoding, first + rest + last) if steps]
+        texts = reported, encoding, first + rest + last + timeouts
+        known = [begin + b"; ".join(steps) + b"; COMMIT" for steps in texts if steps]
         if len(old.differences) >= 256:
             old.differences.clear()
         old.differences[new] = known

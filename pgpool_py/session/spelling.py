@@ -16,7 +16,9 @@ _ESCAPED = {b"\\": b"\\\\", b"'": b"''", **{bytes((byte,)): b"\\x%02x" % byte fo
 _OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
 
 # Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
-_LISTS = frozenset((b"search_path", b"temp_tablespaces", b"local_preload_libraries", b"session_preload_libraries"))
+_LISTS = frozenset(
+    b"search_path temp_tablespaces local_preload_libraries session_preload_libraries output_plugin_libraries".split()
+)
 # A list as SET would spell it, so that one literal for each element makes the same value again.
 _ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
 _LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")

@@ -51,6 +51,10 @@ LONG = {
     "settings": b"do $$ begin " + b"perform set_config(a, b, c) from t; " * 800 + b"end $$",
     "settings of one statement": b"do $$ begin " + b"perform set_config(a, b, true), " * 900 + b" end $$",
     "settings without an end": b"do $$ begin " + b"set_config(" * 2_700 + b" end $$",
+    "empty lines": b"do $$ begin " + b"\n" * 60_000 + b" null; end $$",
+    "loads": b"do $$ begin " + b"load /* " * 3_700 + b"; end $$",
+    "extensions": b"do $$ begin " + b";create /*" * 3_000 + b"; end $$",
+    "times": b"select " + b"'x now', " * 3_500,
     "quotes in quotes": b"select run(" + b"'" * 15_000 + b" execute " + b"'" * 15_000 + b")",
 }
 
@@ -72,6 +76,9 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             effects.local_names(text, flags.TRANSACTION_LOCAL)
             statement_texts.deallocated_name(text + b"\0")
             statement_texts.read_later(text + b"\0")
+            statement_texts.is_of_the_moment(text + b"\0")
+            mentions.outlives_reset(text)
+            mentions.runs_a_file(text)
             statement_texts.names_statements(flags.OPAQUE, text)
             statement_texts.names_statements(flags.STATEMENT | flags.CLEANUP, text)
             channels.channels_in(text)

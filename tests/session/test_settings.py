@@ -33,3 +33,5 @@ def test_what_may_end_a_difference_is_taken_back_first() -> None:
     assert text.index(b"statement_timeout") < min(text.index(word) for word in (b"TimeZone", b"DateStyle", b"search_path"))
     (text,) = difference(calm, hasty)
     assert text.index(b"statement_timeout") > text.index(b"DateStyle")
+    (text,) = difference(hasty, table.get({b"statement_timeout": b"7ms", b"role": b"other"}))
+    assert text.index(b"RESET") < text.index(b"role") < text.index(b"7ms")
