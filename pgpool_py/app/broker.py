@@ -42,6 +42,8 @@ from pgpool_py.session.catalog import FACTS_QUERY
 from pgpool_py.session.look import Finding
 
 NO_SUCH_DATABASE = "3D000"
+CANCELS = 3  # at most, of what has been sent just now
+CANCEL_AGAIN = 0.05  # seconds between them
 
 
 class Broker:
@@ -294,21 +296,31 @@ class Broker:
         else:
             self.perform(pool.activate(self.relay.now))
 
-    def cancel_server(self, server: Server) -> None:
-        """Cancel what the server is doing, for a client that is gone."""
+    def cancel_server(self, server: Server, at_once: bool = False) -> None:
+        """Cancel what the server is doing; *at_once*: what was sent to it just now."""
         server.cancel_begun()  # at once: the server may become ready in the same batch of events
-        self.begin(self.send_cancel(server))
+        self.begin(self.send_cancel(server, CANCELS if at_once else 1))
 
-    async def send_cancel(self, server: Server) -> None:
-        """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect."""
+    async def send_cancel(self, server: Server, times: int = 1) -> None:
+        """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect.
+
+        So many *times*, as long as the server goes on with the same: PostgreSQL ignores one that comes before it has begun.
+        """
         main = self.config.pgbouncer
         self.log.debug("cancel request is passed on", self.server_label(server))
-        try:
-            await cancel_server(server.address, server.pid, server.key, main.cancel_wait_timeout)
-        except ServerConnectError as error:
-            if not server.closed:
-                server.close(f"cancel failed: {error.message}")
-            return
+        answered_at = server.answered_at
+        while times:
+            times -= 1
+            try:
+                await cancel_server(server.address, server.pid, server.key, main.cancel_wait_timeout)
+            except ServerConnectError as error:
+                if not server.closed:
+                    server.close(f"cancel failed: {error.message}")
+                return
+            if times:
+                await asyncio.sleep(CANCEL_AGAIN)
+                if server.closed or server.ready or server.answered_at != answered_at:
+                    break
         if not server.closed:
             server.cancel_ended()
 

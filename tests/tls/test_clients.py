@@ -368,6 +368,7 @@ def test_a_bad_file_keeps_the_old_and_says_why(
 ) -> None:
     with Pooler({"app": target(plain_postgres)}, {USER: "x"}, client_settings) as pooler:
         other = authority.issue("other")
+        pooler.wait_for_log("process up")
         pooler.settings["client_tls_key_file"] = other.key
         pooler.reload()
         pooler.wait_for_log(
