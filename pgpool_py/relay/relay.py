@@ -47,7 +47,7 @@ class Broker(Protocol):
     def released(self, server: Server) -> None:
         """The pool took a server back and wants something done with it (state CLOSED or USED)."""
 
-    def cancel_server(self, server: Server) -> None:
+    def cancel_server(self, server: Server, at_once: bool = False) -> None:
         """Cancel what the server is doing, for a client that is gone."""
 
     def client_closed(self, client: Client, reason: str) -> None:
