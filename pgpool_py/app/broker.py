@@ -296,10 +296,10 @@ class Broker:
         else:
             self.perform(pool.activate(self.relay.now))
 
-    def cancel_server(self, server: Server, at_once: bool = False) -> None:
-        """Cancel what the server is doing; *at_once*: what was sent to it just now."""
+    def cancel_server(self, server: Server, just_sent: bool = False) -> None:
+        """Cancel what the server is doing, or what was *just sent* to it and it may not have begun."""
         server.cancel_begun()  # at once: the server may become ready in the same batch of events
-        self.begin(self.send_cancel(server, CANCELS if at_once else 1))
+        self.begin(self.send_cancel(server, CANCELS if just_sent else 1))
 
     async def send_cancel(self, server: Server, times: int = 1) -> None:
         """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect.

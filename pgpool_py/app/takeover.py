@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import os
 import socket
 import struct
@@ -230,13 +229,13 @@ def _adopt(pooler: Pooler, record: dict[str, Any], fd: int, arrival: Arrival | N
     client.settings, client.startup = (context.table.get(_bytes(record[key])) for key in ("settings", "startup"))
     client.told = context.same_reported(_bytes(record["told"]))
     for name, text, settings, told in record["statements"]:
-        statement = context.statement(context.table.get(_bytes(settings)), bytes.fromhex(text))
+        statement = context.statement(context.table.get(_bytes(settings)), bytes.fromhex(text)).own(NO_EPOCH)
         if name is None:
             client.unnamed = statement
-            client.unnamed_told = None if told is None else (bytes.fromhex(told), -math.inf)
+            client.unnamed_told = None if told is None else (bytes.fromhex(told), clock())
         else:
             client.names = client.names or Names(context)
-            client.names.known[bytes.fromhex(name)] = statement.own(NO_EPOCH)
+            client.names.known[bytes.fromhex(name)] = statement
             if told is not None:
                 client.names.described[bytes.fromhex(name)] = bytes.fromhex(told)
     broker.counts.arrive(None)

@@ -471,7 +471,7 @@ class Client(Reader):
             return
         if server is not None and not server.ready:
             self.cancel_due = False
-            self.relay.broker.cancel_server(server, True)
+            self.relay.broker.cancel_server(server, just_sent=True)
         elif server is None and self.kept is not None and self.state is self.relay.client_waiting_state:
             self.cancel_waiting()
         else:

@@ -56,7 +56,7 @@ cdef class Connection(Member):
     cpdef difference_known(self, bint failed, bytes error)
     cpdef difference_done(self, bint failed)
     cpdef looked(self, list rows, bytes error)
-    cpdef placed_channels(self, bint failed)
+    cpdef channels_placed(self, bint failed)
     cpdef cancel_now(self)
     cpdef cleared(self, bint failed)
     cpdef answered(self)

@@ -191,7 +191,7 @@ class Connection(Member):
     def looked(self, rows: list[bytes], error: bytes | None) -> None:
         """The question about the session's state was answered; the shared buffer is in use."""
 
-    def placed_channels(self, failed: bool) -> None:
+    def channels_placed(self, failed: bool) -> None:
         """LISTEN to the client's channels was answered; if it *failed* the server does not listen to them."""
 
     def cancel_now(self) -> None:

@@ -132,7 +132,7 @@ class Hearer(Preparer):
             self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
         self.subscription.learned(server, channels)
 
-    def placed_channels(self, failed: bool) -> None:
+    def channels_placed(self, failed: bool) -> None:
         if failed and self.subscription is not None:
             self.subscription.placed = False
         self.cancel_now()  # for what went out behind it

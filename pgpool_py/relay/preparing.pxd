@@ -27,7 +27,6 @@ cdef class Preparer(Keeper):
     cdef object placed(self, Server server, bytes name, bint describes, list stage)
     cdef bint asks(self, Server server, Statement statement, list stage) except -1
     cdef bint asks_columns(self, bytes name, int start, int stop)
-    cdef tuple misled(self)
     cdef forget_unnamed(self)
     cdef mark(self, Server server, long verdict)
     @cython.locals(statement=Statement)

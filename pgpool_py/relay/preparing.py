@@ -21,7 +21,7 @@ from pgpool_py.session.effects import Effects
 from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names, told_columns
-from pgpool_py.session.notes import REFUSAL, TYPES, UNNAMED
+from pgpool_py.session.notes import COLUMNS_CHANGED, REFUSAL, TYPES, UNNAMED
 from pgpool_py.session.placing import ask, must_ask, parse_there, told
 from pgpool_py.session.settings import SET_AT_ONCE
 from pgpool_py.session.statement_texts import names_statements, read_later
@@ -49,7 +49,6 @@ NAMES_STATEMENTS = flags.NAMES_STATEMENTS
 AWAITS_KNOWLEDGE = awaiting.KNOWLEDGE
 DESCRIBE_UNNAMED = b"D\0\0\0\6S\0"
 TOLD_LONG_AGO = 0.5  # seconds, after which DDL past the pooler may have come between
-COLUMNS_CHANGED = "cached plan must not change result type"
 
 
 class Preparer(Keeper):
@@ -156,12 +155,6 @@ class Preparer(Keeper):
         """Whether the message there asks for the columns of the statement *name*."""
         end = start + 7 + len(name)
         return end <= stop and byte(start) == DESCRIBE and byte(start + 5) == 83 and piece(start + 6, end - 1) == name
-
-    def misled(self) -> tuple[int, None, str, str]:
-        """The note of a request that PostgreSQL would refuse on a direct connection: the columns have changed."""
-        if self.names is not None:
-            self.names.misled = False
-        return REFUSAL, None, "0A000", COLUMNS_CHANGED
 
     def types_told(self, note: Any, types: bytes) -> None:
         if note[0] == TYPES:

@@ -20,7 +20,7 @@ from pgpool_py.relay.upkeep import CLEARING, MIXED
 from pgpool_py.relay.upkeep import UNKNOWN as UNKNOWN_STATEMENT
 from pgpool_py.session import flags
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
-from pgpool_py.session.notes import DEALLOCATED, REFUSAL, REPEATED, TYPES, UNNAMED
+from pgpool_py.session.notes import DEALLOCATED, MISLED, REFUSAL, REPEATED, TYPES, UNNAMED
 from pgpool_py.session.settings import UNSETTLED
 from pgpool_py.session.statement_texts import BLANK, deallocated_name, may_clear
 from pgpool_py.session.statements import SessionContext
@@ -275,13 +275,14 @@ class Requester(Hearer):
             if server.unnamed is not statement and not self.place_unnamed(server, False, self.staged(pos)):
                 return self.keep(server, pos, stop)
             if statement is not None and self.unnamed_misled and server.status != IN_TRANSACTION_FAILED:
-                there, note = context.new_name(), self.misled()
+                there, note = context.new_name(), MISLED
         elif names is not None and statement is not None:
             there = self.placed(server, name, False, self.staged(pos))
             if there is None:
                 return self.keep(server, pos, stop)
             statement = names.known[name]
-            note = self.misled() if names.misled else (REPEATED, name, statement, None)
+            note = MISLED if names.misled else (REPEATED, name, statement, None)
+            names.misled = False
             context.bind_count += 1
         if there is not None:
             size = end - pos - 1 + len(there) - (name_end - portal_end - 1)

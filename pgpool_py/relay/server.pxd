@@ -40,5 +40,6 @@ cdef class Server(Upkeep):
     cdef undo_dropped(self, bint refused)
     cdef bytes on_error(self, int pos, int end)
     cdef bytes on_end(self, int pos, int end)
+    cdef bytes last_words(self, int pos, int end)
     cdef bytes on_parameter(self, int pos, int end)
     cdef bytes on_tag(self, bytes tag)

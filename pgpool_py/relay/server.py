@@ -333,8 +333,8 @@ class Server(Upkeep):
             self.client.undone()
         if head == OWED_QUERY + SKIP:
             self.step_error = body
-            if self.told_fatal and self.client is not None and self.client.held:
-                return ready_for_query(IDLE) + piece(pos, end)  # what was held back comes first
+            if self.told_fatal:
+                return self.last_words(pos, end)
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):
             return self.client.own_names(body, expected.head_note())
         elif self.client is not None and b"RRevalidateCachedQuery\0" in body:
@@ -351,7 +351,11 @@ class Server(Upkeep):
             self.told_fatal = False
             self.ends = self.close_needed = True
             return b""
-        return ready_for_query(IDLE) + piece(pos, end) if client.held else None
+        return self.last_words(pos, end)
+
+    def last_words(self, pos: int, end: int) -> bytes | None:
+        """What its client is told by that, as after `on_error`: a ReadyForQuery that was held back comes first."""
+        return ready_for_query(IDLE) + piece(pos, end) if self.client is not None and self.client.held else None
 
     def others_change_catalogs(self, made: int, named: frozenset[bytes]) -> None:
         """Others change the catalogs: what is under way here was judged by what there was before (see `Noter.overtaken`)."""

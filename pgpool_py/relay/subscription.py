@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response, ready_for_query
-from pgpool_py.relay.upkeep import PLACED
+from pgpool_py.relay.upkeep import CHANNELS_PLACED
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block
 from pgwire.expected import Action, Owed
@@ -108,7 +108,7 @@ class Subscription:
         server.dirty |= flags.CHANNELS
         server.ready = False
         server.unnamed = None
-        expected.add(QUERY_SKIP, PLACED)
+        expected.add(QUERY_SKIP, CHANNELS_PLACED)
         text = listen_text(sorted(self.channels))
         return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
 

@@ -61,7 +61,7 @@ UPKEEP = "upkeep"
 CLEARED = "cleared"
 UNMIXED, MIXED, CLEARING = range(3)
 # The note of a LISTEN to a client's channels.
-PLACED = "placed"
+CHANNELS_PLACED = "channels placed"
 
 
 class Upkeep(Connection):
@@ -301,17 +301,18 @@ class Upkeep(Connection):
         if note == SETTLING:
             self.step_error = None
             return
-        if note == CLEARED or note == PLACED:
+        if note == CLEARED:
             failed = self.step_error is not None
             self.step_error = None
-            if note == CLEARED:
-                self.sequence_mixed = MIXED if failed else UNMIXED
-            if self.client is None:
-                return
-            if note == CLEARED:
+            self.sequence_mixed = MIXED if failed else UNMIXED
+            if self.client is not None:
                 self.client.cleared(failed)
-            else:
-                self.client.placed_channels(failed)
+            return
+        if note == CHANNELS_PLACED:
+            failed = self.step_error is not None
+            self.step_error = None
+            if self.client is not None:
+                self.client.channels_placed(failed)
             return
         if not isinstance(note, int):
             return

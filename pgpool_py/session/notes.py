@@ -17,3 +17,6 @@ IN_FORCE = 8  # the question for the settings in force, of a statement just pars
 REFUSAL = 9
 DEALLOCATED = 10  # the Execute of a DEALLOCATE
 TYPES = 11  # the client's Describe of the statement without a name
+
+COLUMNS_CHANGED = "cached plan must not change result type"
+MISLED = (REFUSAL, None, "0A000", COLUMNS_CHANGED)  # of what PostgreSQL would refuse on a direct connection for that

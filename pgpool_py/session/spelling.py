@@ -23,6 +23,22 @@ _LISTS = frozenset(
 _ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
 _LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")
 _ELEMENTS = re.compile(_ELEMENT)
+# What a list has in quotes though it looks like a name (quote_identifier): pg_get_keywords(), all but the unreserved ones.
+_KEYWORDS = frozenset(
+    b"""
+    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char
+    character check coalesce collate collation column concurrently constraint create cross current_catalog current_date
+    current_role current_schema current_time current_timestamp current_user dec decimal default deferrable desc distinct do
+    else end except exists extract false fetch float for foreign freeze from full grant greatest group grouping having ilike
+    in initially inner inout int integer intersect interval into is isnull join json json_array json_arrayagg json_exists
+    json_object json_objectagg json_query json_scalar json_serialize json_table json_value lateral leading least left like
+    limit localtime localtimestamp merge_action national natural nchar none normalize not notnull null nullif numeric offset
+    on only or order out outer overlaps overlay placing position precision primary real references returning right row select
+    session_user setof similar smallint some substring symmetric system_user table tablesample then time timestamp to
+    trailing treat trim true union unique user using values varchar variadic verbose when where window with xmlattributes
+    xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
+    """.split()
+)
 
 
 def literal(value: bytes) -> bytes:
@@ -62,26 +78,8 @@ def answered(value: bytes | None) -> bytes | None:
 
 
 def quoted(name: bytes) -> bytes:
-    """The setting's name for RESET: each dotted part a quoted identifier."""
+    """The setting's name for SET and RESET: each dotted part a quoted identifier."""
     return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
-
-
-# What a list has in quotes though it looks like a name (quote_identifier): pg_get_keywords(), all but the unreserved ones.
-_KEYWORDS = frozenset(
-    b"""
-    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both case cast char
-    character check coalesce collate collation column concurrently constraint create cross current_catalog current_date
-    current_role current_schema current_time current_timestamp current_user dec decimal default deferrable desc distinct do
-    else end except exists extract false fetch float for foreign freeze from full grant greatest group grouping having ilike
-    in initially inner inout int integer intersect interval into is isnull join json json_array json_arrayagg json_exists
-    json_object json_objectagg json_query json_scalar json_serialize json_table json_value lateral leading least left like
-    limit localtime localtimestamp merge_action national natural nchar none normalize not notnull null nullif numeric offset
-    on only or order out outer overlaps overlay placing position precision primary real references returning right row select
-    session_user setof similar smallint some substring symmetric system_user table tablesample then time timestamp to
-    trailing treat trim true union unique user using values varchar variadic verbose when where window with xmlattributes
-    xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
-    """.split()
-)
 
 
 def assignment(name: bytes, value: bytes) -> bytes | None:
@@ -92,10 +90,9 @@ def assignment(name: bytes, value: bytes) -> bytes | None:
     if not all([0 < len(part) <= LONGEST_NAME for part in name.split(b".")]):
         return None
     if name.lower() not in _LISTS:
-        values = exactly(value)
-    elif _LIST.fullmatch(value) and _KEYWORDS.isdisjoint(_ELEMENTS.findall(value)):
-        elements = [e[1:-1].replace(b'""', b'"') if e[:1] == b'"' else e for e in _ELEMENTS.findall(value)]
-        values = b", ".join(map(exactly, elements))
-    else:
+        return quoted(name) + b" = " + exactly(value)
+    elements = _ELEMENTS.findall(value)
+    if _LIST.fullmatch(value) is None or not _KEYWORDS.isdisjoint(elements):
         return None
-    return quoted(name) + b" = " + values
+    names = [each[1:-1].replace(b'""', b'"') if each[:1] == b'"' else each for each in elements]
+    return quoted(name) + b" = " + b", ".join(map(exactly, names))

@@ -28,4 +28,3 @@ def test_name_in_any_encoding_is_taken(pooler: stack.Pooler, direct: Callable[..
     name = b"Buchf\xfchrung \x83\x65".decode("utf-8", "surrogateescape")
     with direct(application_name=name) as expected, pooler.connect("app", application_name=name, work_mem="5MB") as client:
         assert client.ask("show application_name") == expected.ask("show application_name")
-
