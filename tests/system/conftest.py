@@ -8,6 +8,7 @@ import pytest
 
 from pgpool_py.testing import PostgresServer
 from tests.system import stack
+from tests.system.middle import Middle
 from tests.system.rawclient import Address, RawClient
 
 # The stories judge the pooler, not PostgreSQL's own authentication: trust for all but one role.
@@ -91,6 +92,13 @@ def start_pooler(server: PostgresServer, poolers: list[stack.Pooler]) -> Callabl
 def pooler(start_pooler: Callable[..., stack.Pooler]) -> stack.Pooler:
     """The pooler with the stories' configuration, shared by one file."""
     return start_pooler()
+
+
+@pytest.fixture(scope="module")
+def middle(server: PostgresServer) -> Iterator[Middle]:
+    """A man in the middle, for poolers that reach their servers through him."""
+    with Middle(Address(server.host, server.port)) as between:
+        yield between
 
 
 @pytest.fixture

@@ -78,12 +78,17 @@ def wait_no_backend(admin: RawClient, condition: str, what: str = "") -> None:
     wait_until(lambda: admin.ask(sql) == "0", what or f"none with {condition}")
 
 
+def shown(console: RawClient, what: str) -> list[dict[bytes, bytes | None]]:
+    """The rows of SHOW *what*, by the names of their columns."""
+    reply = console.query(f"show {what}")
+    columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
+    names = [column.name for column in columns]
+    return [dict(zip(names, message.columns, strict=True)) for message in reply if message.kind == "D"]
+
+
 def prepared_statements(console: RawClient) -> list[int]:
     """How many statements each server connection has, by SHOW SERVERS: none, once it has been reset."""
-    reply = console.query("show servers")
-    columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
-    at = [column.name for column in columns].index(b"prepared_statements")
-    return [int(message.columns[at] or 0) for message in reply if message.kind == "D"]
+    return [int(row[b"prepared_statements"] or 0) for row in shown(console, "servers")]
 
 
 class Pooler(testing.Pooler):

@@ -7,15 +7,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
-from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
 from tests.system.middle import Middle
-from tests.system.rawclient import Address, RawClient
+from tests.system.rawclient import RawClient
 
 
 def test_cancel_stops_running_query(pooler: stack.Pooler, admin: RawClient) -> None:
@@ -169,52 +168,51 @@ def test_late_cancel_of_a_listener(pooler: stack.Pooler, direct: Callable[..., R
         assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
 
 
+@pytest.fixture
+def behind(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> Iterator[stack.Pooler]:
+    """A pooler whose servers are reached through the man in the middle."""
+    pooler = start_pooler(target=middle.address)
+    yield pooler
+    pooler.end_now()
+
+
 @pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
-def test_cancel_while_channels_are_placed(
-    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, sender: RawClient
-) -> None:
+def test_cancel_while_channels_are_placed(behind: stack.Pooler, middle: Middle, sender: RawClient) -> None:
     """The pooler's own LISTEN ahead of a block is not hit, and what the client has said behind it is cancelled."""
-    with Middle(Address(server.host, server.port)) as middle:
-        pooler = start_pooler(target=middle.address)
-        with pooler.connect("one") as client:
-            client.query("listen news")
-            listen = b'LISTEN "news"'
-            released = middle.stalls[listen] = threading.Event()
-            middle.asked.clear()
-            client.send(wire.query("begin; select pg_sleep(38)"))
-            stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
-            client.cancel()
-            released.set()
-            assert wire.errors(client.until("Z")) == ["57014"]
-            client.query("rollback")
-            sender.query("notify news, 'x'")
-            assert client.until("A")[-1].body.endswith(b"news\0x\0")
-        pooler.end_now()
+    with behind.connect("one") as client:
+        client.query("listen news")
+        listen = b'LISTEN "news"'
+        released = middle.stalls[listen] = threading.Event()
+        middle.asked.clear()
+        client.send(wire.query("begin; select pg_sleep(38)"))
+        stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
+        client.cancel()
+        released.set()
+        assert wire.errors(client.until("Z")) == ["57014"]
+        client.query("rollback")
+        sender.query("notify news, 'x'")
+        assert client.until("A")[-1].body.endswith(b"news\0x\0")
 
 
 @pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
 @pytest.mark.parametrize("status", ["I", "T"], ids=["at its beginning", "in a block"])
-def test_cancel_while_the_listening_connection_is_asked(
-    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, status: str
-) -> None:
+def test_cancel_while_the_listening_connection_is_asked(behind: stack.Pooler, middle: Middle, status: str) -> None:
     """What waits for that is cancelled, and nothing that comes later."""
-    with Middle(Address(server.host, server.port)) as middle:
-        pooler = start_pooler(target=middle.address)
-        with pooler.connect("one") as client:
-            client.query("listen news")
-            if status == "T":
-                client.query("begin")
-            listen = b'LISTEN "other"'
-            released = middle.stalls[listen] = threading.Event()
-            client.send(wire.query("listen other; select pg_sleep(39)"))
-            stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
-            client.cancel()
-            released.set()
-            assert wire.errors(client.until("Z")) == ["57014"]
-            client.query("rollback")
-            assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
-            assert client.ask("select string_agg(c, ' ') from pg_listening_channels() c") == "news"
-        pooler.end_now()
+    with behind.connect("one") as client:
+        client.query("listen news")
+        if status == "T":
+            client.query("begin")
+        listen = b'LISTEN "other"'
+        released = middle.stalls[listen] = threading.Event()
+        middle.asked.clear()
+        client.send(wire.query("listen other; select pg_sleep(39)"))
+        stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
+        client.cancel()
+        released.set()
+        assert wire.errors(client.until("Z")) == ["57014"]
+        client.query("rollback")
+        assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
+        assert client.ask("select string_agg(c, ' ') from pg_listening_channels() c") == "news"
 
 
 def test_cancel_while_the_session_is_looked_at(

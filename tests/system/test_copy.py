@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from pgpool_py.testing import PostgresServer
-from pgwire import RowDescription
 from tests.fixtures.between import Between, Pump
 from tests.system import stack, wire
 from tests.system.rawclient import WAYS_OUT, Address, RawClient
@@ -153,11 +152,7 @@ class Gates(Between):
 
 def unsent(console: RawClient) -> bool:
     """Whether the pooler has bytes for a server that the kernel has not taken."""
-    reply = console.query("show sockets")
-    columns = next(RowDescription.decode(message.body).columns for message in reply if message.kind == "T")
-    names = [column.name for column in columns]
-    sockets = [dict(zip(names, message.columns, strict=True)) for message in reply if message.kind == "D"]
-    return any(each[b"type"] == b"S" and each[b"send_remain"] != b"0" for each in sockets)
+    return any(row[b"type"] == b"S" and row[b"send_remain"] != b"0" for row in stack.shown(console, "sockets"))
 
 
 def test_copy_fail_after_error_is_swallowed(client: RawClient) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
 from tests.system.middle import Middle, whole
-from tests.system.rawclient import Address, RawClient, ServerError
+from tests.system.rawclient import RawClient, ServerError
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="what the executable under test does with it is known")
 
@@ -51,12 +50,6 @@ LIES = {
     "a length below zero": b"D\x80\0\0\0" + READY,
     "a length of -1": b"Z\xff\xff\xff\xff" + READY,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def middle(server: PostgresServer) -> Iterator[Middle]:
-    with Middle(Address(server.host, server.port)) as between:
-        yield between
 
 
 @pytest.fixture(scope="module")

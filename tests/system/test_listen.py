@@ -9,11 +9,10 @@ import asyncpg
 import psycopg
 import pytest
 
-from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
 from tests.system.middle import Middle
 from tests.system.notifications import channels, hear, heard, notification, say, told_nothing
-from tests.system.rawclient import Address, RawClient
+from tests.system.rawclient import RawClient
 from tests.system.wire import Message
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test does not listen for its clients")
@@ -295,22 +294,21 @@ def test_asyncpg_listens(pooler: stack.Pooler) -> None:
     asyncio.run(story())
 
 
-def test_pooler_s_own_listen_is_cancelled(start_pooler: Callable[..., stack.Pooler], server: PostgresServer) -> None:
+def test_pooler_s_own_listen_is_cancelled(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> None:
     """That ahead of a block, by statement_timeout or past the pooler: the client listens all the same."""
     cancelled = wire.raw(b"E", b"SERROR\0VERROR\0C57014\0Mcanceling statement\0\0") + wire.raw(b"Z", b"I")
-    with Middle(Address(server.host, server.port)) as middle:
-        pooler = start_pooler(target=middle.address)
-        with pooler.connect("one") as client, pooler.connect("two") as other:
-            say(client, "listen first")
-            for number, texts in enumerate((["begin", "listen second", "commit"], ["listen third"], ["begin; rollback"])):
-                middle.answers[b'LISTEN "first"'] = cancelled
-                for text in texts:
-                    assert wire.errors(say(client, text)) == []
-                assert not middle.answers
-                say(other, f"notify first, '{number}'")
-                assert hear(client) == [("first", str(number))]
-            assert channels(client) == ["first", "second", "third"]
-        pooler.end_now()
+    pooler = start_pooler(target=middle.address)
+    with pooler.connect("one") as client, pooler.connect("two") as other:
+        say(client, "listen first")
+        for number, texts in enumerate((["begin", "listen second", "commit"], ["listen third"], ["begin; rollback"])):
+            middle.answers[b'LISTEN "first"'] = cancelled
+            for text in texts:
+                assert wire.errors(say(client, text)) == []
+            assert not middle.answers
+            say(other, f"notify first, '{number}'")
+            assert hear(client) == [("first", str(number))]
+        assert channels(client) == ["first", "second", "third"]
+    pooler.end_now()
 
 
 def test_channels_outlive_a_server_that_was_held(start_pooler: Callable[..., stack.Pooler], sender: RawClient) -> None:

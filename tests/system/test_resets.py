@@ -6,18 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
 from tests.system.middle import Middle
-from tests.system.rawclient import Address
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="the executable under test resets session mode only")
-
-
-@pytest.fixture(scope="module")
-def middle(server: PostgresServer) -> Iterator[Middle]:
-    with Middle(Address(server.host, server.port)) as between:
-        yield between
 
 
 @pytest.fixture(scope="module")

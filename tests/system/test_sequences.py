@@ -11,7 +11,7 @@ from pgpool_py.session.statements import SEQUENCE_TRIAL
 from pgpool_py.testing import PostgresServer
 from tests.system import stack, wire
 from tests.system.middle import Middle
-from tests.system.rawclient import Address, RawClient
+from tests.system.rawclient import RawClient
 
 pytestmark = pytest.mark.skipif(stack.IS_PEER, reason="the executable under test shows sequence values of others")
 
@@ -231,13 +231,6 @@ def test_held_values_give_way_to_temporary_tables(pooler: stack.Pooler) -> None:
         assert wire.errors(other.query("create temp table scratch (a int)")) == []
         assert client.ask("select 1") == "1"
         assert wire.errors(other.query("insert into scratch values (1)")) == []
-
-
-@pytest.fixture(scope="module")
-def middle(server: PostgresServer) -> Iterator[Middle]:
-    """Where DISCARD SEQUENCES is held up, or fails."""
-    with Middle(Address(server.host, server.port)) as between:
-        yield between
 
 
 @pytest.fixture(scope="module")

@@ -72,27 +72,25 @@ def test_terminated_before_it_was_ready(start_pooler: Callable[..., stack.Pooler
 @pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="what the executable under test asks is not known")
 @pytest.mark.parametrize("question", [b"WHERE s.context OPERATOR", b"select 4711"], ids=["its settings", "connect_query"])
 def test_terminated_right_behind_an_answer_at_its_login(
-    start_pooler: Callable[..., stack.Pooler], server: PostgresServer, question: bytes
+    start_pooler: Callable[..., stack.Pooler], middle: Middle, question: bytes
 ) -> None:
     """The FATAL is read together with the answer to what a new server is asked: a server lost after its login, too."""
-    with Middle(Address(server.host, server.port)) as middle:
-        middle.answers[question] = TERMINATED
-        databases = {"asked": "pool_size=1 connect_query='select 4711'"}
-        pooler = start_pooler({"server_login_retry": 100}, databases, target=middle.address)
-        with pooler.connect("asked") as client:
-            assert client.ask("select 'served'") == "served"
-        assert not middle.answers, "it was terminated"
+    middle.answers[question] = TERMINATED
+    databases = {"asked": "pool_size=1 connect_query='select 4711'"}
+    pooler = start_pooler({"server_login_retry": 100}, databases, target=middle.address)
+    with pooler.connect("asked") as client:
+        assert client.ask("select 'served'") == "served"
+    assert not middle.answers, "it was terminated"
 
 
 @pytest.mark.skipif(stack.IS_PEER or stack.NONE, reason="the executable under test does not listen for its clients")
-def test_terminated_before_it_listens(start_pooler: Callable[..., stack.Pooler], server: PostgresServer) -> None:
+def test_terminated_before_it_listens(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> None:
     """A connection to listen with that is lost after its login is opened once more; nobody is told."""
-    with Middle(Address(server.host, server.port)) as middle:
-        middle.answers[b"idle_session_timeout', 'statement_timeout"] = TERMINATED
-        pooler = start_pooler({"server_login_retry": 100}, target=middle.address)
-        with pooler.connect("one") as client:
-            assert wire.errors(client.query("listen news")) == []
-        assert not middle.answers, "it was terminated"
+    middle.answers[b"idle_session_timeout', 'statement_timeout"] = TERMINATED
+    pooler = start_pooler({"server_login_retry": 100}, target=middle.address)
+    with pooler.connect("one") as client:
+        assert wire.errors(client.query("listen news")) == []
+    assert not middle.answers, "it was terminated"
 
 
 def test_terminated_in_transaction_ends_session(pooler: stack.Pooler, admin: RawClient) -> None:
@@ -119,13 +117,6 @@ LAST = "/* and then the server ends */"
 def done(tag: str) -> bytes:
     """The answer to a command, and right behind it that the server ends."""
     return wire.raw(b"C", wire.text(tag)) + wire.raw(b"Z", b"I") + ENDS
-
-
-@pytest.fixture
-def middle(server: PostgresServer) -> Iterator[Middle]:
-    """Between pooler and PostgreSQL: says in the server's name that it ends."""
-    with Middle(Address(server.host, server.port)) as between:
-        yield between
 
 
 @pytest.fixture
