@@ -108,6 +108,11 @@ def run(statement_sql: str, values: Sequence[bytes | None] = (), name: str = "")
     return parse(name, statement_sql) + bind("", name, values) + describe_portal("") + execute() + sync()
 
 
+def run_parsed(name: str, *values: bytes | None) -> bytes:
+    """Bind, Execute, Sync of a statement that was parsed before."""
+    return bind("", name, values) + execute() + sync()
+
+
 class Message(NamedTuple):
     """A message from the server's side."""
 
@@ -167,6 +172,11 @@ def kinds(messages: Iterable[Message]) -> str:
 def values(messages: Iterable[Message]) -> list[bytes | None]:
     """The first column of every DataRow."""
     return [message.columns[0] for message in messages if message.kind == "D"]
+
+
+def rows(messages: Iterable[Message]) -> list[list[bytes | None]]:
+    """All columns of every DataRow."""
+    return [list(message.columns) for message in messages if message.kind == "D"]
 
 
 def errors(messages: Iterable[Message]) -> list[str]:
