@@ -21,6 +21,7 @@ HOT = (
     "pgpool_py.pool.line",
     "pgpool_py.pool.pool",
     "pgpool_py.relay._io",
+    "pgpool_py.relay.canceling",
     "pgpool_py.relay.client",
     "pgpool_py.relay.connection",
     "pgpool_py.relay.hearing",

@@ -1,13 +1,13 @@
 cimport cython
+from pgpool_py.relay.canceling cimport Canceler
 from pgpool_py.relay.connection cimport Connection
-from pgpool_py.relay.reading cimport Reader
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext
 
-cdef int IDLE, QUERY, FUNCTION_CALL, OWN_QUERY, KEEPS_HELD, AWAITS_CLEARING, AWAITS_READY, AWAITS_CHANNELS, AWAITS_END
+cdef int IDLE, KEEPS_HELD, AWAITS_CLEARING, AWAITS_READY, AWAITS_CHANNELS, AWAITS_END
 cdef long OPAQUE, RESET, OBJECTS, LOOKED, CLEANUP, DEVIATING
 
-cdef class Client(Reader):
+cdef class Client(Canceler):
     cdef public int number
     cdef public object database
     cdef public str user
@@ -40,6 +40,3 @@ cdef class Client(Reader):
     cpdef give_back(self, Server server)
     cpdef refuse(self, str code, str message)
     cpdef timed_out(self)
-    cpdef cancel(self)
-    cpdef refuse_request(self, str code, str message)
-    cdef cancel_waiting(self)

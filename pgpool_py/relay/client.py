@@ -1,29 +1,23 @@
 """One logged-in client: how it gets a server, what it hears, how the server is given back, and how it leaves.
 
-What it says is `reading`; its statements are `preparing`, the rest of its session `keeping`. Hot: `settled` runs for every
-transaction; `benchmarks/compare.py` guards it.
+What it says is `reading`, how that is cancelled `canceling`; its statements are `preparing`, the rest of its session `keeping`.
+Hot: `settled` runs for every transaction; `benchmarks/compare.py` guards it.
 """
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
 from pgpool_py.relay import awaiting, holding, sequences
+from pgpool_py.relay.canceling import Canceler
 from pgpool_py.relay.connection import Connection
-from pgpool_py.relay.reading import Reader
-from pgpool_py.relay.replies import error_response, parameter_status, ready_for_query
+from pgpool_py.relay.replies import error_response, parameter_status
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import NOTHING, UNKNOWN
 from pgpool_py.session import flags
 from pgpool_py.session.settings import is_tracked
-from pgwire.codes import Frontend
-from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
-QUERY = int(Frontend.QUERY)
-FUNCTION_CALL = int(Frontend.FUNCTION_CALL)
-OWN_QUERY = int(Owed.QUERY + Action.SKIP)
 OPAQUE = flags.OPAQUE
 RESET = flags.RESET
 OBJECTS = flags.OBJECTS
@@ -38,11 +32,11 @@ AWAITS_END = awaiting.END
 REFUSED = "refused"  # the note of replies to what was sent behind a difference that failed
 
 
-class Client(Reader):
+class Client(Canceler):
     """One logged-in client; the comments of `__init__` are the contents page."""
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: Any) -> None:
-        Reader.__init__(self, relay, fd, pool, context)
+        Canceler.__init__(self, relay, fd, pool, context)
         # identity; the login fills these in
         self.number = 0
         self.database: Any = None
@@ -447,66 +441,3 @@ class Client(Reader):
             self.forgo()
         else:
             self.refuse("08006", reason)
-
-    # --- cancel ---
-
-    def cancel(self) -> bool:
-        """Act on a cancel request; True when it must go to the server that is held."""
-        server = self.server
-        if server is not None:
-            if not server.ready and server.expected.head() != OWN_QUERY:
-                return True
-            # Not for the pooler's own question, nor for what has ended though its ReadyForQuery is held back, but for what
-            # it has said meanwhile, which may wait for the listening connection, or not be read yet.
-            runs = bool(self.query_start) and not self.held
-            self.cancel_due = self.kept is not None or runs or is_readable(self.fd)
-            return False
-        if self.state is self.relay.client_waiting_state and self.kept is not None:
-            self.cancel_waiting()
-        return False
-
-    def cancel_now(self) -> None:
-        server = self.server
-        if not self.cancel_due or (server is not None and server.expected.head() == OWN_QUERY):
-            return
-        if server is not None and not server.ready:
-            self.cancel_due = False
-            self.relay.broker.cancel_server(server, just_sent=True)
-        elif server is None and self.kept is not None and self.state is self.relay.client_waiting_state:
-            self.cancel_waiting()
-        else:
-            # It waits still, or comes with what is read next.
-            self.cancel_due = self.kept is not None or is_readable(self.fd)
-
-    def cancel_waiting(self) -> None:
-        """Answer the request that waits for a server."""
-        self.pool.stop_waiting(self, self.relay.now)
-        self.refuse_request("57014", "canceling statement due to user request")
-
-    def refuse_request(self, code: str, message: str) -> None:
-        """Answer the request that waits with an error; what follows its end goes on."""
-        data = self.kept
-        self.kept = None
-        self.cancel_due = False
-        self.send_data(error_response("ERROR", code, message))
-        if data is None:
-            return
-        if data[0] == QUERY or data[0] == FUNCTION_CALL:
-            self.send_data(ready_for_query(IDLE))
-            end = 1 + int.from_bytes(data[1:5], "big")
-            if end > len(data):
-                self.passing = end - len(data)
-                data = b""
-            else:
-                data = data[end:]
-        else:
-            self.skipping = True
-        self.kept = data
-        self.go_on()
-
-
-def is_readable(fd: int) -> bool:
-    """Whether something has arrived that nobody has read."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
