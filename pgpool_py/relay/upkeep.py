@@ -258,7 +258,7 @@ class Upkeep(Connection):
 
     def check(self, text: bytes) -> None:
         """Run server_check_query; the server then goes back to its pool, or is closed."""
-        self.own_query(STEP_CHECK, text)
+        self.own_query(STEP_CHECK, SET_AT_ONCE + text if text and self.context.watching else text)
 
     def timed_out(self) -> None:
         """The deadline of own work has passed."""

@@ -70,11 +70,12 @@ def test_startup_parameters_make_nobody_wait(pooler: stack.Pooler, writer: RawCl
 def test_next_client_does_not_wait(pooler: stack.Pooler, writer: RawClient, name: str) -> None:
     """Who gets the server next waits for nothing, whether its state was kept, or reset since it has gone."""
     with pooler.connect(name) as other:
+        server = other.ask("select pg_backend_pid()")
         for leaves_something in ("select 1", "create temp table mine (n int)"):
             with pooler.connect(name) as client:
                 client.query(DEFERRABLE)
                 assert wire.errors(client.query(f"{AT_ONCE}; {leaves_something}; commit")) == []
-            assert other.ask("select 1") == "1"
+            assert other.ask("select pg_backend_pid()") == server, "it was not closed for taking too long"
             assert other.ask("show default_transaction_isolation") == "read committed"
 
 
@@ -82,8 +83,9 @@ def test_check_query_does_not_wait(start_pooler: Callable[..., stack.Pooler], wr
     """server_check_query is asked of the server as it was left."""
     pooler = start_pooler({"server_check_delay": 0, "server_check_query": "select 'checked'"})
     with pooler.connect("one") as client, pooler.connect("one") as other:
+        server = client.ask("select pg_backend_pid()")
         client.query(DEFERRABLE)
-        assert other.ask("select 1") == "1"
+        assert other.ask("select pg_backend_pid()") == server, "it was not closed for taking too long"
 
 
 @pytest.fixture(scope="module")
