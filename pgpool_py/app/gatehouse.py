@@ -29,6 +29,7 @@ from pgpool_py.observe.log import label
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.client import Client
 from pgpool_py.relay.tls import adopt
+from pgpool_py.session.catalog_queries import major_version
 from pgpool_py.session.look import Question, Row, read
 from pgpool_py.session.settings import PASSING, Settings
 
@@ -323,7 +324,7 @@ def _add_host(settings: dict[str, str], peer: Peer) -> None:
 def _with_clean_name(wanted: dict[str, str], server_version: bytes) -> dict[str, str]:
     """The settings as PostgreSQL takes them in: each byte of application_name that is not printable ASCII becomes `?`, from
     version 16 on its number (manual, 20.8)."""
-    numbers = server_version.split(b".")[0].isdigit() and int(server_version.split(b".")[0]) >= 16
+    numbers = major_version(server_version) >= 16
     clean = dict(wanted)
     for name, value in wanted.items():
         if name.lower() == "application_name" and not (value.isascii() and value.isprintable()):

@@ -102,11 +102,11 @@ class Noter(Returner):
     def note(self, server: Server, verdict: int, text: bytes, statement: Statement | None, bind: bytes | None) -> None:
         """A text that is not plain goes to the server: as a Query, or bound as *statement* by the message *bind*."""
         values = bound_values(bind)
-        if verdict & OPAQUE and not verdict & DDL and (makes_code(text) or any([makes_code(value) for value in present(values)])):
+        said = (text, *present(values))
+        if verdict & OPAQUE and not verdict & DDL and any([makes_code(each) for each in said]):
             verdict |= DDL
         made, named = self.made(text, values, verdict) if verdict & JUDGED else NOTHING_MADE
         if verdict & JUDGED and self.context.watching:
-            said = (text, *present(values))
             if any([runs_a_file(each) for each in said]):
                 made |= UNREAD
                 verdict |= OPAQUE

@@ -23,14 +23,19 @@ set local standard_conforming_strings = on;
 _MAY_SET_FROM = 15  # the version of PostgreSQL from which on GRANT SET ON PARAMETER exists
 
 
+def major_version(server_version: bytes) -> int:
+    """PostgreSQL's major version, of what it reports as server_version; 0 where that is something else."""
+    major = re.match(rb"\d+", server_version)
+    return int(major[0]) if major is not None else 0
+
+
 def defaults_query(server_version: bytes) -> str:
     """What asks for rows (name, value, forbidden): what a session starts with, and whether its role may not set that.
 
     Names are as the server spells them; *server_version* as it reports it. The role itself, which no function lists, is none
     where ALTER ROLE does not say another.
     """
-    major = re.match(rb"\d+", server_version)
-    if major is not None and int(major[0]) >= _MAY_SET_FROM:
+    if major_version(server_version) >= _MAY_SET_FROM:
         may_set = "pg_catalog.has_parameter_privilege(current_user, s.name, 'SET')"
     else:
         may_set = "(SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user)"
