@@ -272,13 +272,17 @@ class Pooler:
         assert self._watchdog is not None
         self._watchdog.announce(self._process.pid, "QUIT")
         give_up = time.monotonic() + self._ready_within
-        while not _listens(self.host, self.port):
+        while not self._is_up():
             if self._process.poll() is not None:
                 self._watchdog.forget(self._process.pid)
                 raise PoolerError(f"the pooler ended with {self._process.returncode}\n{self.log}")
             if time.monotonic() > give_up:
                 raise PoolerError(f"the pooler did not listen within {self._ready_within:g} s\n{self.log}")
             time.sleep(0.01)
+
+    def _is_up(self) -> bool:
+        """Whether it listens. That somebody does is not enough: it may be one who was faster to take the port."""
+        return _listens(self.host, self.port) and (self._inherit_output or "process up" in self.log)
 
     def _crash(self) -> PoolerError | None:
         if self._process is None or self._end_expected or self._process.poll() is None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,13 @@ def test_reload_reads_what_was_written(
 def test_wrong_configuration_shows_the_log(database: Database) -> None:
     with pytest.raises(PoolerError, match="no_such_setting"):
         Pooler({"app": database.line}, settings={"no_such_setting": 1}).start()
+
+
+def test_somebody_else_on_the_port_is_not_the_pooler(database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PoolerError, match="ddress already in use"):
+            Pooler({database.name: database.line}, {database.user: database.password}, port=port).start()
 
 
 def test_crash_fails_the_block(database: Database) -> None:
