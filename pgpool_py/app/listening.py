@@ -21,11 +21,11 @@ from pgpool_py.pool.limits import Limit, evict_surplus
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.listening import LISTENING_NAME, ListeningConnection
 from pgpool_py.relay.tls import adopt
+from pgpool_py.session.settings import ENCODING
 
 if TYPE_CHECKING:
     from pgpool_py.app.broker import Broker
 
-ENCODING = b"client_encoding"
 ROOM_INTERVAL = 0.05  # seconds between two looks for a place under a full limit
 ASK_INTERVAL = 1.0  # and between two busy servers that are asked to give theirs up
 # Known to some versions only; in force it would end a connection that waits for notifications.

@@ -15,7 +15,7 @@ from pgpool_py.relay.replies import error_response, parameter_status
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import NOTHING, UNKNOWN
 from pgpool_py.session import flags
-from pgpool_py.session.settings import is_tracked
+from pgpool_py.session.settings import ENCODING, is_tracked
 
 IDLE = ord("I")
 OPAQUE = flags.OPAQUE
@@ -194,7 +194,7 @@ class Client(Canceler):
                 self.told = self.context.reported(server.reported, name, own)
                 return b"" if own == before else parameter_status(name, own)
         elif is_tracked(name):
-            if value.isascii() or server.reported.get(b"client_encoding") == server.reported.get(b"server_encoding"):
+            if value.isascii() or server.reported.get(ENCODING) == server.reported.get(b"server_encoding"):
                 self.settings = self.context.table.with_value(self.settings, name, value)
                 server.in_force = self.settings
             else:

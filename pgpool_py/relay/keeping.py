@@ -19,7 +19,7 @@ from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import LOOK, NOTHING
 from pgpool_py.session import flags
 from pgpool_py.session.look import FORBIDDEN, TEMPORARY, UNKNOWABLE, UNSEEN, Finding, Question, in_force, is_custom, read
-from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ROLE, TEMP_BUFFERS
+from pgpool_py.session.settings import AS_OF_SESSION, AUTHORIZATION, ENCODING, ROLE, TEMP_BUFFERS
 from pgpool_py.session.statements import SessionContext
 from pgwire import DataRow, PeerViolation
 
@@ -103,7 +103,7 @@ class Keeper(Noter):
         if server.defaults and question.leave_out_unreadable(server.defaults):
             server.dirty |= RESET
         self.asked = question
-        question.leave_out_nonsense(server.reported.get(b"client_encoding", b""))
+        question.leave_out_nonsense(server.reported.get(ENCODING, b""))
         server.rows = []
         server.synchronize()
         server.query(question.text(), LOOK)

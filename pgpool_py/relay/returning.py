@@ -14,14 +14,14 @@ from pgpool_py.relay.upkeep import DIFFERENCE
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.inline import command
-from pgpool_py.session.settings import difference
+from pgpool_py.session.settings import ENCODING, difference
 from pgpool_py.session.statements import SessionContext, Statement
 
 IDLE = ord("I")
 OPAQUE = flags.OPAQUE
 BACK = flags.BACK
 HASTY = flags.HASTY
-CONFORMING, ENCODING = b"standard_conforming_strings", b"client_encoding"
+CONFORMING = b"standard_conforming_strings"
 
 
 class Returner(Pinner):

@@ -26,10 +26,10 @@ from pgpool_py.relay.replies import notice_response, ready_for_query
 from pgpool_py.relay.upkeep import CHANNELS_PLACED
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block
+from pgpool_py.session.settings import ENCODING
 from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
-ENCODING = b"client_encoding"
 QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE

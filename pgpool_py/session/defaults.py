@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from pgpool_py.session.effects import Reader, statements
 from pgpool_py.session.lexemes import lexemes
-from pgpool_py.session.settings import AUTHORIZATION, ROLE
+from pgpool_py.session.settings import AUTHORIZATION, ENCODING, ROLE
 from pgpool_py.session.spelling import assignment, exactly, literal
 
 _WORDS = re.compile(rb"reset|default|local|names|discard", re.IGNORECASE)
@@ -90,7 +90,7 @@ def way_back(said: Reader, start: Start) -> list[bytes]:
     else:
         names = start.keys() & said.resets
     # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others.
-    ordered = sorted(names, key=lambda name: (name != b"client_encoding", name in (AUTHORIZATION, ROLE), name == ROLE, name))
+    ordered = sorted(names, key=lambda name: (name != ENCODING, name in (AUTHORIZATION, ROLE), name == ROLE, name))
     local = sorted(start.keys() & said.local_resets)
     return [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
 

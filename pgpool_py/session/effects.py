@@ -18,7 +18,7 @@ from pgpool_py.session.lexemes import TEXT_TYPES, is_called, lexemes
 from pgpool_py.session.made_texts import MAKES
 from pgpool_py.session.mentions import assigned, hides_names, hides_set_names, mentioned
 from pgpool_py.session.reach import is_unsure
-from pgpool_py.session.settings import AUTHORIZATION, ROLE, with_those_along
+from pgpool_py.session.settings import AUTHORIZATION, ENCODING, ROLE, with_those_along
 
 _CHARACTERISTICS = (
     b"default_transaction_isolation",
@@ -26,7 +26,7 @@ _CHARACTERISTICS = (
     b"default_transaction_deferrable",
 )
 _CALL = 400  # tokens of a set_config
-_SPECIAL = {b"names": b"client_encoding", b"schema": b"search_path", b"seed": b"seed", b"xml": b"xmloption"}
+_SPECIAL = {b"names": ENCODING, b"schema": b"search_path", b"seed": b"seed", b"xml": b"xmloption"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class Reader:
         elif words and words[0] in _SPECIAL and not dotted and words[1:2] != [b"to"] and rest[1:2] != [("o", b"=")]:
             into.add(_SPECIAL[words[0]])
             if words[0] == b"names" and words[1:] in ([], [b"default"]):
-                back.add(b"client_encoding")
+                back.add(ENCODING)
         else:
             name, rest = _name(rest)
             if name is None:
