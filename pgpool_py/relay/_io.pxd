@@ -37,7 +37,7 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC
 
 
-cdef unsigned char data[262144]
+cdef unsigned char data[589824]  # SIZE in _io.py
 cdef epoll_event ready[512]
 
 cpdef int wait(int epoll, int milliseconds) noexcept

@@ -10,7 +10,7 @@ import os
 import select
 import time
 
-SIZE = 262144
+SIZE = 589824  # what is kept of a message at most (HOLD_OWN in server.py), and CHUNK behind it
 CHUNK = 65536
 
 data = bytearray(SIZE)

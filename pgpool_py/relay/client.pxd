@@ -14,7 +14,7 @@ cdef class Client(Canceler):
     cdef public object peer
     cdef public bytes cancel_secret
     cdef public bytes difference_error
-    cdef public bint leaving
+    cdef public str leaving
     cdef public double deadline
     cdef public long long transaction_count
     cdef public double transaction_time
@@ -34,6 +34,8 @@ cdef class Client(Canceler):
     cpdef bint misses_nothing(self)
     @cython.locals(server=Server)
     cdef bint keeps_idly(self)
+    cdef bint is_midway(self)
+    cdef part(self, str code, str message, bint midway)
     cdef forgo(self)
     cpdef finish(self)
     cpdef leave(self, str reason)

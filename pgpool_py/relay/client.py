@@ -50,7 +50,7 @@ class Client(Canceler):
         self.last_server: Any = None
         # what it holds and waits for
         self.difference_error: bytes | None = None
-        self.leaving = False
+        self.leaving: str | None = None
         self.deadline = 0.0
         # what it has used
         self.transaction_count = 0
@@ -314,7 +314,7 @@ class Client(Canceler):
 
     def flushed(self) -> None:
         if self.leaving:
-            self.relay.close_client(self, self.why_left())
+            self.relay.close_client(self, self.leaving)
             return
         if self.subscription is not None:
             self.subscription.deliver()
@@ -365,7 +365,7 @@ class Client(Canceler):
         self.kept = None
         self.awaiting = 0
         if self.out is not None and not self.broken:
-            self.leaving = True
+            self.leaving = reason
         if server is not None:
             self.give_back(server)
         if not self.leaving:
@@ -406,9 +406,16 @@ class Client(Canceler):
         """Send a FATAL error and close."""
         if self.closed:
             return
+        self.part(code, message, self.is_midway())
+
+    def is_midway(self) -> bool:
+        """Whether the client has half a message of the server's: words of the pooler's would be taken for the rest."""
         server = self.server
-        # In the middle of a message of the server's the words would be taken for its data.
-        if server is None or not server.passing or server.swallowing:
+        return server is not None and server.passing > 0 and not server.swallowing
+
+    def part(self, code: str, message: str, midway: bool) -> None:
+        """`refuse`, where it is known whether the client would understand."""
+        if not midway:
             self.send_data(error_response("FATAL", code, message))
         self.relay.broker.pooler_error(self, message)
         self.drop(message)
@@ -426,18 +433,21 @@ class Client(Canceler):
 
     def server_gone(self, told: bool) -> None:
         forgoes = self.keeps_idly()
+        midway = self.is_midway()
         self.server = None
         if told:
-            self.drop("server conn crashed?")
+            self.pause()
+            self.leave("server conn crashed?")  # with all that the server has said
         elif forgoes:
             self.forgo()
-        else:
-            self.refuse("08006", "server conn crashed?")
+        elif not self.closed:
+            self.part("08006", "server conn crashed?", midway)
 
     def server_closing(self, reason: str) -> None:
         forgoes = self.keeps_idly()
+        midway = self.is_midway()
         self.server = None
         if forgoes:
             self.forgo()
-        else:
-            self.refuse("08006", reason)
+        elif not self.closed:
+            self.part("08006", reason, midway)

@@ -51,7 +51,9 @@ IDLE = ord("I")
 IN_BLOCK = ord("T")
 IN_FAILED_BLOCK = ord("E")
 HOLD = 32768  # messages that need a look are kept until complete up to this size
-HOLD_OWN = 524288  # the same for rows that answer the pooler's own question, in which a byte may be said by four
+# The same for rows that answer the pooler's own question, in which a byte may be said by four. The shared buffer has room for
+# that and one read more (SIZE in _io.py and _io.pxd).
+HOLD_OWN = 524288
 LARGEST = 0x7FFFFFFE
 
 # Command tags of statements that leave nothing behind, by their first four bytes. Any other tag that the verdict on the text

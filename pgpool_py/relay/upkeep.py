@@ -10,6 +10,7 @@ Hot: `settled` runs at the end of every transaction; `benchmarks/compare.py` gua
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from typing import Any
@@ -35,6 +36,8 @@ SEEDED = flags.SEED | flags.OPAQUE
 UNSYNCED = flags.UNSYNCED
 
 NOTHING: frozenset[bytes] = frozenset()
+# Texts that ask for a snapshot, and so wait where new transactions are serializable and deferrable.
+READS = re.compile(rb"\s*(?:select|values|with|table)\b", re.IGNORECASE)
 # A server's statement without a name that is no client's.
 UNKNOWN = object()
 # Own work: what the query at hand is for.
@@ -258,7 +261,8 @@ class Upkeep(Connection):
 
     def check(self, text: bytes) -> None:
         """Run server_check_query; the server then goes back to its pool, or is closed."""
-        self.own_query(STEP_CHECK, SET_AT_ONCE + text if text and self.context.watching else text)
+        # Only before what needs a snapshot: with it the text is a block, and in a block not everything may run.
+        self.own_query(STEP_CHECK, SET_AT_ONCE + text if self.context.watching and READS.match(text) else text)
 
     def timed_out(self) -> None:
         """The deadline of own work has passed."""

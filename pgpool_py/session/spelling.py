@@ -19,10 +19,12 @@ _OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
 _LISTS = frozenset(
     b"search_path temp_tablespaces local_preload_libraries session_preload_libraries output_plugin_libraries".split()
 )
-# A list as SET would spell it, so that one literal for each element makes the same value again.
-_ELEMENT = rb'(?:[a-z_][a-z0-9_]*|"(?:[a-z0-9_]|"")*(?:[^"a-z0-9_]|"")(?:[^"]|"")*")'
-_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*")
+# A list as SET would spell it, so that one literal for each element makes the same value again. What one part has taken it keeps
+# (`*+`): values are clients', and of any length.
+_ELEMENT = rb'(?:[a-z_][a-z0-9_]*+|"(?:[^"]++|"")*+")'
+_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*+")
 _ELEMENTS = re.compile(_ELEMENT)
+_NEEDLESS = re.compile(rb'"[a-z0-9_]*"')  # in quotes though SET would not write them
 # What a list has in quotes though it looks like a name (quote_identifier): pg_get_keywords(), all but the unreserved ones.
 _KEYWORDS = frozenset(
     b"""
@@ -91,8 +93,10 @@ def assignment(name: bytes, value: bytes) -> bytes | None:
         return None
     if name.lower() not in _LISTS:
         return quoted(name) + b" = " + exactly(value)
+    if _LIST.fullmatch(value) is None:
+        return None
     elements = _ELEMENTS.findall(value)
-    if _LIST.fullmatch(value) is None or not _KEYWORDS.isdisjoint(elements):
+    if not _KEYWORDS.isdisjoint(elements) or any(map(_NEEDLESS.fullmatch, elements)):
         return None
     names = [each[1:-1].replace(b'""', b'"') if each[:1] == b'"' else each for each in elements]
     return quoted(name) + b" = " + b", ".join(map(exactly, names))

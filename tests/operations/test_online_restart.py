@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import psycopg
@@ -368,6 +368,15 @@ def test_process_ids_are_given_out_once(running: Program) -> None:
         for client in clients:
             client.leave()
     assert lowest in ([{0}, {1}, {0}], [{1}, {0}, {1}])
+
+
+def test_process_ids_of_the_other_half_come_last() -> None:
+    """A process that has given out all of its half still welcomes clients."""
+    config: Any = SimpleNamespace(pgbouncer=SimpleNamespace(peer_id=3))
+    peers = Peers(cast(Any, SimpleNamespace(config=config)))
+    assert {peers.new_pid() & 1 for _ in range(20)} == {0}
+    peers.taken = {pid for pid in range(3 << 17, 4 << 17) if pid & 1 == 0}
+    assert peers.new_pid() & 1 == 1
 
 
 def test_process_ids_of_the_old_process_are_taken(tmp_path: Path) -> None:

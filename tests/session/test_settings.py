@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 
 from pgpool_py.session.settings import Settings, SettingsTable, difference
+from pgpool_py.session.spelling import assignment
 
 
 def alive() -> int:
@@ -35,3 +37,20 @@ def test_what_may_end_a_difference_is_taken_back_first() -> None:
     assert text.index(b"statement_timeout") > text.index(b"DateStyle")
     (text,) = difference(hasty, table.get({b"statement_timeout": b"7ms", b"role": b"other"}))
     assert text.index(b"RESET") < text.index(b"role") < text.index(b"7ms")
+
+
+def test_lists_of_any_length_take_time_as_they_are_long() -> None:
+    """A value that only nearly is a list as SET writes it was tried in all ways, while everybody waited."""
+
+    def takes(count: int) -> float:
+        began = time.perf_counter()
+        assignment(b"search_path", b'"' + b'""' * count + b'",b')
+        return time.perf_counter() - began
+
+    assert min(takes(32_000) for _ in range(5)) < 40 * min(takes(2_000) for _ in range(5)), "16 would be fair"
+
+
+def test_lists_are_said_as_set_writes_them() -> None:
+    assert assignment(b"search_path", b'a, "B c", "d""e"') == b"\"search_path\" = E'a', E'B c', E'd\"e'"
+    for other in (b'"a"', b'""', b"a,b", b'a, "b', b"select", b'a, "select"', b"A", b""):
+        assert assignment(b"search_path", other) is None, other

@@ -88,6 +88,13 @@ def test_check_query_does_not_wait(start_pooler: Callable[..., stack.Pooler], wr
         assert other.ask("select pg_backend_pid()") == server, "it was not closed for taking too long"
 
 
+def test_check_query_need_not_run_in_a_block(start_pooler: Callable[..., stack.Pooler]) -> None:
+    pooler = start_pooler({"server_check_delay": 0, "server_check_query": "discard all"})
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        server = client.ask("select pg_backend_pid()")
+        assert other.ask("select pg_backend_pid()") == server, "it was not closed for failing"
+
+
 @pytest.fixture(scope="module")
 def standby() -> Iterator[Address]:
     """A server that is in recovery for good, and takes readers."""

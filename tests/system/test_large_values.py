@@ -36,6 +36,15 @@ def test_big_parameter_arrives_whole(pooler: stack.Pooler) -> None:
         assert pooler.rss_kib - before < ROOM_KIB
 
 
+def test_long_settings_are_kept(pooler: stack.Pooler) -> None:
+    """Of what the pooler asks, longer rows than of anything else must be whole before they are read."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        for letter, count in (("a", 520_000), ("\u0436", 60_000)):
+            client.query(f"select set_config('app.long', repeat('{letter}', {count}), false)")
+            assert other.ask("select current_setting('app.long', true)") in ("", None)
+            assert client.ask("select current_setting('app.long')") == letter * count
+
+
 def test_big_query_text_arrives_whole(pooler: stack.Pooler) -> None:
     """A Query of 20 MB of text is relayed as it is."""
     with pooler.connect("one") as client:

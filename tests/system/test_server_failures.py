@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -168,6 +169,28 @@ def test_ended_right_behind_an_answer_is_told_once(
     client.vanish()
     with behind.connect(database) as other:
         assert other.ask("select 'next'") == "next"
+
+
+@pytest.mark.parametrize("how", ["lost", "timeout"])
+def test_half_a_row_is_not_completed(start_pooler: Callable[..., stack.Pooler], server: PostgresServer, how: str) -> None:
+    """The pooler's own words would be the rest of it, and the client would take a wrong value for its row."""
+    half = wire.raw(b"T", b"\0\0") + wire.raw(b"D", b"\0\x01\0\0\0\x05hello")[:-3]
+    with ExitStack() as connections:
+        middle = connections.enter_context(Middle(Address(server.host, server.port)))
+        pooler = start_pooler({} if how == "lost" else {"query_timeout": 1}, target=middle.address)
+        client = pooler.connect("one")
+        client.ask("select 1")
+        middle.answers[b"halfway"] = half
+        client.send(wire.query("copy (select 'halfway') to stdout"))
+        told = b""
+        while len(told) < len(half):
+            told += client.sock.recv(1000)
+        if how == "lost":
+            connections.close()
+        while more := client.sock.recv(1000):
+            told += more
+        assert told == half
+        client.vanish()
 
 
 def test_an_error_that_ends_like_a_fatal_one_ends_nothing(pooler: stack.Pooler) -> None:
