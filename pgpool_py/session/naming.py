@@ -62,7 +62,8 @@ class Names:
     `known`      the statements by the client's names
     `described`  the columns that the client was told of each, and `typed` the types of its parameters
     `unsettled`  a change is noted that a request under way may yet undo
-    `candidate`  what is to be used as one of the statements from now on, and the server that is being asked for its columns
+    `candidate`  what is to be used as one of the statements from now on, the server that is being asked for its columns, and the
+                 client's name of it
     `dead`       those that could not be parsed when that was tried last, so that they could be named by SQL
     `apart`      the client has temporary objects, so that its texts mean something else than others'
     `blind`      its transaction has changed the catalogs, which only its own statements may see before the commit
@@ -75,7 +76,7 @@ class Names:
         self.described: dict[bytes, bytes] = {}
         self.typed: dict[bytes, bytes] = {}
         self.unsettled = False
-        self.candidate: tuple[Statement, Any] | None = None
+        self.candidate: tuple[Statement, Any, bytes] | None = None
         self.apart = False
         self.blind = False
         self.misled = False
@@ -212,8 +213,7 @@ class Names:
                     # As often as it is tried: until it asks for the columns, or parses anew, it reads them as they were.
                     return context.new_name()
                 statement = self.known[name] = meant
-        else:
-            self.candidate = None
+        self.candidate = None
         there: bytes | None = server.statements.pop(statement, None)
         if there is None:
             return self._place(server, name, statement, deviation, stage)
@@ -237,13 +237,14 @@ class Names:
         context = self.context
         types = self.typed.get(name)
         typed = statement.typed(types)
-        candidate, asked = self.candidate or (None, None)
+        candidate, asked, called = self.candidate or (None, None, None)
         self.candidate = None
         there = server.statements.get(statement) if server.dirty & BARE else None
         answered = False
         if (
             candidate is None
             or asked is not server
+            or called != name
             or candidate.epoch != context.epoch
             or candidate.body not in (typed, statement.body)
         ):
@@ -267,7 +268,7 @@ class Names:
                 server.statements[candidate] = there
             return candidate
         there = there or server.statements.get(candidate) or self._place(server, name, candidate, deviation, stage)
-        self.candidate = candidate, server
+        self.candidate = candidate, server, name
         server.expected.add(DESCRIBE + SKIP, (COLUMNS, None, candidate, name))
         stage.append(Describe(b"S", there).encode() + FLUSH_MESSAGE)
         return None
@@ -308,10 +309,12 @@ class Names:
         return told != (statement.columns, statement.types)
 
     def _told_of(self, note: Note) -> bytes | None:
-        """The client's name of what the request of *note* was about, if that is still the same text."""
+        """The client's name of what the request of *note* was about, if it still means the same: its text, with parameters of
+        the types it gave them, or had it give them since."""
         kind, name, statement, _ = note
         now = self.known.get(name) if name is not None and kind != COLUMNS else None
-        return name if now is not None and (now is statement or now.typed(b"") == statement.typed(b"")) else None
+        same = now is not None and (now is statement or now.body in (statement.body, statement.typed(statement.types)))
+        return name if same else None
 
     def _contradicted(self, statement: Statement, before: bytes | None) -> None:
         """The statement is not what it was: whoever shares it was told otherwise *before*."""

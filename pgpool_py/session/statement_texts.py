@@ -25,7 +25,11 @@ _READ_LATER = re.compile(
     re.IGNORECASE,
 )
 # What a Parse fixes by the moment, or by what only one session has: literals of the time, the columns of a FETCH.
-_OF_THE_MOMENT = re.compile(rb"'[^']{0,60}\b(?:now|today|tomorrow|yesterday)\b|\A" + BLANK + rb"fetch\b")
+_OF_THE_MOMENT = re.compile(
+    rb"(?:'|\$(?:[a-z_]\w*+)?\$)[^']{0,60}\b(?:now|today|tomorrow|yesterday)\b|\A" + BLANK + rb"fetch\b"
+)
+# Literals that may say any of this in other letters: with escapes, or in two halves.
+_SPELLED = re.compile(rb"\be'[^'\\]*\\|'[^\S\n]*+\n\s*+'")
 # Code that names prepared statements, when it stands in a text that nobody has read.
 _NAMING = re.compile(rb"\b(?:execute|deallocate|prepare|pg_prepared_statements?)\b", re.IGNORECASE)
 
@@ -63,6 +67,8 @@ def read_later(body: bytes) -> bool:
 def is_of_the_moment(body: bytes) -> bool:
     """Whether what a text says depends on when, and beside which cursor, it is parsed: then no two clients' is the same."""
     lower = body.lower()
+    if (b"\\" in lower or b"\n" in lower) and _SPELLED.search(lower):
+        return True
     if b"now" not in lower and b"day" not in lower and b"tomorrow" not in lower and b"fetch" not in lower:
         return False  # nearly always, and every new text comes here
     return _OF_THE_MOMENT.search(lower) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgpool_py.session import flags
-from pgpool_py.session.statement_texts import deallocated_name, may_clear, names_statements, read_later
+from pgpool_py.session.statement_texts import deallocated_name, is_of_the_moment, may_clear, names_statements, read_later
 
 DEALLOCATES = flags.STATEMENT | flags.CLEANUP
 
@@ -84,3 +84,26 @@ def test_commands_that_get_their_meaning_later(text: bytes) -> None:
 )
 def test_texts_that_mean_something_at_parse(text: bytes) -> None:
     assert not read_later(text + b"\0\0\0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"select 'now'::timestamptz",
+        b"select $$now$$::timestamptz",
+        b"select date $a$ today $a$",
+        b"select e'n\\157w'::timestamptz",
+        b"select 'no'\n'w'::timestamptz",
+        b"select '{2020-01-01, tomorrow}'::date[]",
+        b"fetch 1 from c",
+    ],
+)
+def test_texts_of_the_moment(text: bytes) -> None:
+    assert is_of_the_moment(text + b"\0\0\0")
+
+
+@pytest.mark.parametrize(
+    "text", [b"update t\nset at = now()\nwhere id = $1", b"select 'a',\n'b'", b"select 'a\\'", b"select $1, now()"]
+)
+def test_texts_of_any_moment(text: bytes) -> None:
+    assert not is_of_the_moment(text + b"\0\0\0")

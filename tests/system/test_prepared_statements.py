@@ -72,6 +72,30 @@ def test_same_text_different_types(pooler: stack.Pooler) -> None:
         assert wire.values(second.exchange(wire.run_parsed("s", b"1"))) == [b"text"]
 
 
+def test_same_text_under_different_settings(client: RawClient) -> None:
+    """Of two statements with the same text each keeps what it meant when it was parsed, whatever is in force later."""
+    text = "select '2020-06-01 00:00'::timestamptz at time zone 'UTC'"
+    meant = {"UTC": b"2020-06-01 00:00:00", "Asia/Tokyo": b"2020-05-31 15:00:00"}
+    for zone in meant:
+        client.query(f"set timezone = '{zone}'")
+        client.exchange(wire.parse(zone, text), wire.sync())
+    client.query("set timezone = 'America/New_York'")
+    for zone in (*reversed(meant), *meant):
+        assert wire.values(client.exchange(wire.run_parsed(zone))) == [meant[zone]]
+
+
+def test_parsed_with_other_types_in_one_batch(pooler: stack.Pooler, direct: Callable[..., RawClient]) -> None:
+    """The statement that was closed is told of after the one of its name and text was parsed, and is none of its."""
+    number, text = 23, 25
+    with direct() as owner, pooler.connect("one") as client, pooler.connect("one") as other:
+        owner.query("drop table if exists unrelated; create table unrelated (n int)")
+        sql = "select pg_typeof($1)::text"
+        other.exchange(wire.parse("known", sql, [number]), wire.describe_statement("known"), wire.sync())
+        client.exchange(wire.parse("s", sql, [text]), wire.close_statement("s"), wire.parse("s", sql, [number]), wire.sync())
+        other.query("create index on unrelated (n)")
+        assert wire.values(client.exchange(wire.run_parsed("s", b"5"))) == [b"integer"]
+
+
 def test_duplicate_name_is_refused(client: RawClient) -> None:
     """A name that is in use is 42P05; the statement and the session live."""
     client.exchange(wire.parse("s", "select 'first'"), wire.sync())
