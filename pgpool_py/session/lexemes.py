@@ -71,11 +71,18 @@ def _comment_end(text: bytes, at: int) -> int:
 
 
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 
 def words_of(text: bytes) -> set[bytes]:
-    """Every word of *text*, wherever it stands, in lower case."""
-    return {word.lower() for word in _WORD.findall(text)}
+    """Every word of *text*, wherever it stands, in lower case. In a string a dollar may end it (`$$table t$$`), though names may
+    have some, and the letter of an escape is none of it (`E'select\\nf()'`)."""
+    found = {word.lower() for word in _WORD.findall(text)}
+    if b"$" in text:
+        found.update([part for word in found for part in word.split(b"$")])
+    if b"\\" in text:
+        found.update([word.lower() for word in _WORD.findall(_ESCAPE.sub(b" ", text))])
+    return found
 
 
 def tokens(text: bytes) -> tuple[Token, ...]:

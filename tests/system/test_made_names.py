@@ -42,6 +42,19 @@ MADE = "'z' || 'z.{}', 'v', false"
 CASES: dict[str, tuple[str, list[str], str]] = {
     # Places
     "a view": (f"create view v as select set_config({MADE.format('a')})", ["select * from v"], "zz.a"),
+    "a view named in dollar quotes": (
+        "create table t (a text); insert into t values ('dollars');"
+        " create view v as select set_config('z' || 'z.' || a, 'v', false) from t",
+        ["do $a$ begin execute $$table v$$; end $a$"],
+        "zz.dollars",
+    ),
+    "a function named behind an escape": (
+        "create table t (a text); insert into t values ('escapes');"
+        " create function mkt() returns text language sql as $$ select set_config('z' || 'z.' || a, 'v', false) from t $$;"
+        + function("", "", r"execute E'select\nmkt()' into r;"),
+        ["select f()"],
+        "zz.escapes",
+    ),
     "a default": (
         f"create table t (a int, b text default set_config({MADE.format('b')}))",
         ["insert into t values (1)"],
