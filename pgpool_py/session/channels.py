@@ -16,7 +16,7 @@ LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones
 
 # Every place where the word LISTEN is followed by a name, in a comment or a string too: listening to one channel more than is
 # needed, for a moment, harms nobody. A place that is missed is found by the look at the server afterwards.
-_GAP = rb"(?:\s++|--[^\n\r]*+|(?>/\*.*?\*/))*+"
+_GAP = rb"(?:\s++|--[^\n\r]*+|(?>/\*.*?\*/)|)*+"
 _LISTEN = re.compile(
     rb"(?<![\w$\x80-\xff])LISTEN(?![\w$\x80-\xff])" + _GAP + rb'(?:"((?:[^"]|"")+)"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*))',
     re.IGNORECASE | re.DOTALL,

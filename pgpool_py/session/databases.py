@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 # What PostgreSQL does with a database only while nobody is connected to it (manual 23.5).
-_DATABASE = rb"(\"(?:[^\"]|\"\")++\"|'[^']++'|[\w$\x80-\xff]++)"
+_DATABASE = rb"(\"(?:[^\"]|\"\")(?:[^\"]|\"\"|)*+\"|'[^']++'|[\w$\x80-\xff]++)"
 _ALONE = re.compile(
     rb"\b(?:drop\s++database\s++(?:if\s++exists\s++)?" + _DATABASE
     + rb"|alter\s++database\s++" + _DATABASE + rb"\s++(?:rename|set\s++tablespace)\b"

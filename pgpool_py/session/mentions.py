@@ -12,23 +12,25 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from pgpool_py.session import flags
+from pgpool_py.session.statement_texts import BLANK
 
 # Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
 # It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
 _DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
 # SET in code: spaces, and comments that are neither long nor nested; a part of a name; SET of a name with dots.
-_GAP = rb"(?:\s++|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)){0,300}+\*/)"
-_PART = rb"(?:[A-Za-z_\x80-\xff][\w$\x80-\xff]*+|\"(?:[^\"]|\"\"){1,256}+\")"
-_GAPS = _GAP + rb"{0,40}+"  # more of them hide the name
+_GAP = rb"(?:\s++|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)|){0,300}+\*/)"
+_PART = rb"(?:[A-Za-z_\x80-\xff][\w$\x80-\xff]*+|\"(?:[^\"]|\"\")(?:[^\"]|\"\"|){0,255}+\")"
+_GAPS = rb"(?:" + _GAP + rb"|){0,40}+"  # more of them hide the name
 _SET = rb"\bSET\b" + _GAPS + rb"(?:(?:LOCAL|SESSION)\b" + _GAPS + rb")?"
-_SET_NAME = re.compile(_SET + rb"(%b(?:%b\.%b%b)++)" % (_PART, _GAPS, _GAPS, _PART), re.IGNORECASE)
+_NEXT_PART = _GAPS + rb"\." + _GAPS + _PART
+_SET_NAME = re.compile(_SET + rb"(%b%b(?:%b|)*+)" % (_PART, _NEXT_PART, _NEXT_PART), re.IGNORECASE)
 _NAME_PARTS = re.compile(_GAP + rb"|(" + _PART + rb")")
 _SET_CONFIG = re.compile(rb"set_config\"?\s*+\(\s*+'{1,4}([^']{1,256}+)'", re.IGNORECASE)
 # Escapes in strings; which of them are characters by their numbers. The seam of a string that goes on in another line.
 _ESCAPE = re.compile(rb"\\([^xuU0-7])", re.DOTALL)
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
 NUMBERED = re.compile(rb"\\[xuU0-7]")
-_CONTINUED = re.compile(rb"'[^\S\n\r]*+(?:--[^\n\r]*+)?[\n\r]\s*+(?:--[^\n\r]*+[\n\r]\s*+)*+'")
+_CONTINUED = re.compile(rb"'[^\S\n\r]*+(?:--[^\n\r]*+)?[\n\r]\s*+(?:--[^\n\r]*+[\n\r]\s*+|)*+'")
 _DEEPEST = 3  # strings in strings
 _NO_START = b"$0123456789"  # of a word
 MOST_MENTIONED = 2000  # names that are asked for only because they are words with dots: 3 ms of a server's time
@@ -117,7 +119,7 @@ def _named(words: list[bytes]) -> Iterator[list[bytes]]:
 _HIDDEN_IN_SET_CONFIG = (
     rb"set_config\"?\s*+(?:/\*|--|\((?!\s*+'{1,4}[^'\\\x80-\xff]{0,250}+'{1,4}\s*+(?:::\s*+\w++\s*+)?,))"
 )
-_HIDDEN_IN_SET = rb"U&\"|%b(?:%b%b(?:\.%b(?:%b%b)?+)*+)?+(?:/\*|--)" % (_SET, _PART, _GAPS, _GAPS, _PART, _GAPS)
+_HIDDEN_IN_SET = rb"U&\"|%b(?>%b%b(?:\.%b(?>%b%b|)|)*+|)(?:/\*|--)" % (_SET, _PART, _GAPS, _GAPS, _PART, _GAPS)
 _HIDES_NAMES = re.compile(_HIDDEN_IN_SET_CONFIG + rb"|" + _HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
 _HIDES_SET_NAMES = re.compile(_HIDDEN_IN_SET, re.IGNORECASE | re.DOTALL)
 # Within much data EXECUTE is mostly a word; code would be a DO.
@@ -173,17 +175,16 @@ def makes_code(text: bytes) -> bool:
     return _MAKES_CODE.search(text) is not None
 
 
-# Where a statement may begin, in a text or in a string; what may stand between its words.
+# Where a statement may begin, in a text or in a string.
 _FIRST = rb"(?:\A|[';$/\n\r]|\b(?:begin|then|else|loop)\b)[^\S\n\r]*+"
-_BETWEEN = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*[^*]*+\*/)"
 # A LOAD, also one that is put together: behind the word is a literal, its seam, or a place for it. Words as in `functions.KINDS`.
 _OUTLIVES = re.compile(
-    _FIRST + rb"load" + _BETWEEN + rb"*+(?:e?\\?'|u&|\$|%[\d$*-]*+[sl])"
+    _FIRST + rb"load" + BLANK + rb"(?:e?\\?'|u&|\$|%[\d$*-]*+[sl])"
     rb"|replication_origin_session|(?:create|copy)_(?:physical|logical)_replication_slot|dblink_(?:dis)?connect"
     rb"|\bpg_(?:start_|stop_)?backup(?:_start|_stop)?\b",
     re.IGNORECASE,
 )
-_RUNS_A_FILE = re.compile(_FIRST + rb"(?:create|alter)" + _BETWEEN + rb"++extension\b", re.IGNORECASE)
+_RUNS_A_FILE = re.compile(_FIRST + rb"(?:create|alter)\b" + BLANK + rb"extension\b", re.IGNORECASE)
 
 
 def outlives_reset(text: bytes) -> bool:

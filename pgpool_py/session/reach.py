@@ -17,6 +17,7 @@ from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, split
 from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
 from pgpool_py.session.mentions import NUMBERED, candidates, hides_set_names
 from pgpool_py.session.scan import Scanner
+from pgpool_py.session.statement_texts import BLANK
 
 _BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
 _DEEPEST = 40  # texts in texts that are followed
@@ -38,7 +39,7 @@ def is_unsure(text: bytes) -> bool:
 
 # What runs code of relations and indexes without a name of theirs in its text.
 _UPKEEP = re.compile(rb"\b(?:alter|refresh|reindex|cluster|vacuum|analy[sz]e)\b", re.IGNORECASE)
-_UPKEEP_FIRST = re.compile(rb"(?:\s|--[^\n]*+\n|/\*[^*]*+\*/)*+" + _UPKEEP.pattern, re.IGNORECASE)
+_UPKEEP_FIRST = re.compile(BLANK + _UPKEEP.pattern, re.IGNORECASE)
 
 
 def is_upkeep(text: bytes, *, first: bool = False) -> bool:

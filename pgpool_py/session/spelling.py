@@ -21,8 +21,8 @@ _LISTS = frozenset(
 )
 # A list as SET would spell it, so that one literal for each element makes the same value again. What one part has taken it keeps
 # (`*+`): values are clients', and of any length.
-_ELEMENT = rb'(?:[a-z_][a-z0-9_]*+|"(?:[^"]++|"")*+")'
-_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb")*+")
+_ELEMENT = rb'(?:[a-z_][a-z0-9_]*+|"(?:[^"]++|""|)*+")'
+_LIST = re.compile(_ELEMENT + rb"(?:, " + _ELEMENT + rb"|)*+")
 _ELEMENTS = re.compile(_ELEMENT)
 _NEEDLESS = re.compile(rb'"[a-z0-9_]*"')  # in quotes though SET would not write them
 # What a list has in quotes though it looks like a name (quote_identifier): pg_get_keywords(), all but the unreserved ones.

@@ -10,7 +10,7 @@ import re
 
 from pgpool_py.session import flags
 
-_NAME = rb"(?:pg_temp\s*+\.\s*+)?(\"(?:[^\"]|\"\")++\"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*+)"
+_NAME = rb"(?:pg_temp\s*+\.\s*+)?(\"(?:[^\"]|\"\")(?:[^\"]|\"\"|)*+\"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*+)"
 _TEMPORARY = rb"(?:(?:local|global)\s++)?temp(?:orary)?\s++"
 _CREATES = re.compile(rb"\s*+create\s++" + _TEMPORARY + rb"table\s++(?:if\s++not\s++exists\s++)?" + _NAME, re.IGNORECASE)
 _SELECTS = re.compile(rb"\s*+(?:select|with)\b.*\binto\s++" + _TEMPORARY + rb"(?:table\s++)?" + _NAME, re.IGNORECASE | re.DOTALL)

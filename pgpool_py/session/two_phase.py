@@ -6,9 +6,9 @@ import re
 
 from pgpool_py.session.statement_texts import BLANK
 
-_LITERAL = rb"'((?:[^'\\]|'')*+)'\s*+;?\s*+\Z"
-_PREPARES = re.compile(rb"\bprepare" + BLANK + rb"transaction" + BLANK + rb"(?:" + _LITERAL + rb")?+", re.IGNORECASE)
-_COMMITS = re.compile(BLANK + rb"commit" + BLANK + rb"prepared" + BLANK + rb"(?:" + _LITERAL + rb")?+", re.IGNORECASE)
+_LITERAL = rb"'((?:[^'\\]|''|)*+)'\s*+;?\s*+\Z"
+_PREPARES = re.compile(rb"\bprepare" + BLANK + rb"transaction" + BLANK + rb"(?:" + _LITERAL + rb")?", re.IGNORECASE)
+_COMMITS = re.compile(BLANK + rb"commit" + BLANK + rb"prepared" + BLANK + rb"(?:" + _LITERAL + rb")?", re.IGNORECASE)
 UNKNOWN = b""  # some transaction, under a name that is not read here; PostgreSQL takes no empty one
 
 
