@@ -234,10 +234,8 @@ class Gatehouse:
             raise LoginRefused(str(failure), failure.sqlstate) from None
 
     def new_key(self, length: int) -> tuple[int, bytes]:
-        while True:
-            pid = self.peers.new_pid()
-            if pid not in self.broker.clients and pid not in self.broker.tunnels and pid not in self.desk.keys:
-                return pid, secrets.token_bytes(length)
+        pid = self.peers.new_pid(self.broker.clients, self.broker.tunnels, self.desk.keys)
+        return pid, secrets.token_bytes(length)
 
     def pids(self) -> list[int]:
         """The process ids that must not be given out once more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from itertools import count
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from pgpool_py.backend.cancel import cancel_server
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHIFT = 17  # bits of a client's process id that are its own; the 14 above them are the peer's number
 OWN = (1 << SHIFT) - 1
 RANGE = 0x7FFFFFFF
-PATIENCE = 1000  # draws
+PATIENCE = 1000  # draws from our half
 PIDS = 1 << 22  # Linux gives no process a higher number: an id of ours is never taken for that of a session past us
 
 
@@ -35,15 +35,16 @@ class Peers:
         self.half = 0  # the lowest bit of ours
         self.taken: set[int] = set()  # what was given out before us
 
-    def new_pid(self) -> int:
-        """A process id for a client of ours; whether it is free with us is the caller's question."""
+    def new_pid(self, *ours: Container[int]) -> int:
+        """A process id for a client of ours, and for none of *ours* yet."""
         number = self._broker.config.pgbouncer.peer_id
-        for attempt in count():
+        draws = 0
+        while True:
             pid = number << SHIFT | secrets.randbelow(OWN) + 1 if number else PIDS + secrets.randbelow(RANGE - PIDS) + 1
+            draws += 1
             # Of the other half only when this one seems to have none left.
-            if (pid & 1 == self.half or attempt >= PATIENCE) and pid not in self.taken:
+            if (pid & 1 == self.half or draws > PATIENCE) and not any(pid in ids for ids in (self.taken, *ours)):
                 return pid
-        raise AssertionError("unreachable")
 
     def owner(self, pid: int) -> tuple[int, PeerSettings] | None:
         """The other process that gave out this process id."""

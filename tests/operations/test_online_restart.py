@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 
 import psycopg
@@ -373,9 +373,12 @@ def test_process_ids_are_given_out_once(running: Program) -> None:
 def test_process_ids_of_the_other_half_come_last() -> None:
     """A process that has given out all of its half still welcomes clients."""
     config: Any = SimpleNamespace(pgbouncer=SimpleNamespace(peer_id=3))
-    peers = Peers(cast(Any, SimpleNamespace(config=config)))
+    broker: Any = SimpleNamespace(config=config)
+    peers = Peers(broker)
     assert {peers.new_pid() & 1 for _ in range(20)} == {0}
-    peers.taken = {pid for pid in range(3 << 17, 4 << 17) if pid & 1 == 0}
+    half = {pid for pid in range(3 << 17, 4 << 17) if pid & 1 == 0}
+    assert peers.new_pid(half) & 1 == 1
+    peers.taken = half
     assert peers.new_pid() & 1 == 1
 
 
