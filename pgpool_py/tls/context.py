@@ -28,6 +28,8 @@ _NO_VERSION = {
     ssl.TLSVersion.TLSv1_3: "OP_NO_TLSv1_3",
 }
 _DHEPARAMS = ("none", "auto", "legacy")
+_OPENSSLS_CHOICE = ("", "auto", "none")  # words for ecdhcurve
+_NOT_ELLIPTIC = ("x25519", "x448")  # by OpenSSL's older interface, which Python 3.11.2 uses
 
 
 def context_for_clients(options: TlsOptions) -> ssl.SSLContext | None:
@@ -84,6 +86,8 @@ def unsettable(options: TlsOptions) -> Iterator[tuple[str, str]]:
         yield "dheparams", "parameters of 1024 bits are not offered, suites with DHE take OpenSSL's own"
     if options.ecdhcurve.lower() == "none":
         yield "ecdhcurve", "key exchange on curves cannot be switched off, OpenSSL's own choice is used"
+    if options.ecdhcurve.lower() in _NOT_ELLIPTIC and not _sets_curve(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), options.ecdhcurve):
+        yield "ecdhcurve", f"this Python cannot choose {options.ecdhcurve}, OpenSSL's own choice is used"
 
 
 def trusts_everybody(options: TlsOptions) -> bool:
@@ -115,11 +119,18 @@ def _configure(context: ssl.SSLContext, options: TlsOptions) -> None:
             context.set_ciphersuites(options.tls13_ciphers)
         except ssl.SSLError:
             raise TlsSettingError("tls13_ciphers", f'OpenSSL knows no suite for "{options.tls13_ciphers}"') from None
-    if options.ecdhcurve.lower() not in ("", "auto", "none"):
-        try:
-            context.set_ecdh_curve(options.ecdhcurve)
-        except (ValueError, ssl.SSLError):
-            raise TlsSettingError("ecdhcurve", f'OpenSSL knows no curve "{options.ecdhcurve}"') from None
+    curve = options.ecdhcurve
+    if curve.lower() not in _OPENSSLS_CHOICE and not _sets_curve(context, curve) and curve.lower() not in _NOT_ELLIPTIC:
+        raise TlsSettingError("ecdhcurve", f'OpenSSL knows no curve "{curve}"')
+
+
+def _sets_curve(context: ssl.SSLContext, name: str) -> bool:
+    """Set the curve; whether that could be done."""
+    try:
+        context.set_ecdh_curve(name)
+    except (ValueError, ssl.SSLError):
+        return False
+    return True
 
 
 def _set_versions(context: ssl.SSLContext, text: str) -> None:

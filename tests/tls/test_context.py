@@ -208,6 +208,12 @@ def test_what_python_cannot_set_is_said(usable: TlsOptions) -> None:
     assert ("tls13_ciphers" in said) == (not hasattr(ssl.SSLContext, "set_ciphersuites"))
     assert {"dheparams", "ecdhcurve"} <= set(said)
     assert not list(unsettable(usable))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve("X25519")
+        sets = True
+    except ssl.SSLError:
+        sets = False
+    assert [name for name, _ in unsettable(replace(usable, ecdhcurve="X25519"))] == ([] if sets else ["ecdhcurve"])
     assert not list(unsettable(replace(options, mode="disable"))), "nothing is promised, so nothing is missed"
 
 
