@@ -404,8 +404,6 @@ class Client(Canceler):
 
     def refuse(self, code: str, message: str) -> None:
         """Send a FATAL error and close."""
-        if self.closed:
-            return
         self.part(code, message, self.is_midway())
 
     def is_midway(self) -> bool:
@@ -414,7 +412,9 @@ class Client(Canceler):
         return server is not None and server.passing > 0 and not server.swallowing
 
     def part(self, code: str, message: str, midway: bool) -> None:
-        """`refuse`, where it is known whether the client would understand."""
+        """As `refuse`; *midway*: the client has half a message, and would take the words for its rest."""
+        if self.closed:
+            return
         if not midway:
             self.send_data(error_response("FATAL", code, message))
         self.relay.broker.pooler_error(self, message)
@@ -440,7 +440,7 @@ class Client(Canceler):
             self.leave("server conn crashed?")  # with all that the server has said
         elif forgoes:
             self.forgo()
-        elif not self.closed:
+        else:
             self.part("08006", "server conn crashed?", midway)
 
     def server_closing(self, reason: str) -> None:
@@ -449,5 +449,5 @@ class Client(Canceler):
         self.server = None
         if forgoes:
             self.forgo()
-        elif not self.closed:
+        else:
             self.part("08006", reason, midway)

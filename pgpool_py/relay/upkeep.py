@@ -19,6 +19,7 @@ from pgpool_py.relay.connection import Connection
 from pgpool_py.session import flags
 from pgpool_py.session.look import NO_RESET, NOTHING_LEFT, Finding, describe, in_force, question_of_start, read
 from pgpool_py.session.settings import AT_ONCE, IDLE_TIMEOUT, SET_AT_ONCE, TEMP_BUFFERS, seconds
+from pgpool_py.session.statement_texts import BLANK
 from pgwire import DataRow, PeerViolation
 from pgwire.expected import Action, Expected, Owed
 
@@ -37,7 +38,7 @@ UNSYNCED = flags.UNSYNCED
 
 NOTHING: frozenset[bytes] = frozenset()
 # Texts that ask for a snapshot, and so wait where new transactions are serializable and deferrable.
-READS = re.compile(rb"\s*(?:select|values|with|table)\b", re.IGNORECASE)
+READS = re.compile(BLANK + rb"(?:select|values|with|table)\b", re.IGNORECASE)
 # A server's statement without a name that is no client's.
 UNKNOWN = object()
 # Own work: what the query at hand is for.
