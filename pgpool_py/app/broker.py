@@ -212,11 +212,11 @@ class Broker:
 
     def listening_connection(self, client: Client) -> ListeningConnection:
         """The connection that listens for this client; it may not be open yet."""
-        return self.listening.of(client)
+        return self.listening.get(client.pool)
 
     def listening_successor(self, connection: ListeningConnection) -> ListeningConnection:
         """The connection that listens instead of one that was lost."""
-        return self.listening.successor(connection)
+        return self.listening.get(connection.pool)
 
     def listening_closed(self, connection: ListeningConnection, reason: str) -> None:
         """A listening connection's socket is closed; its clients are told by itself."""

@@ -1,4 +1,4 @@
-"""The listening connections: one for each pool, and encoding, whose clients listen; opened when first needed, closed when unused.
+"""The listening connections: one for each pool whose clients listen; opened when first needed, closed when unused.
 
 Such a connection is outside its pool's size, within max_db_connections and max_user_connections. What it does is
 `relay.listening`; here is when there is one, and what it may cost others.
@@ -21,7 +21,7 @@ from pgpool_py.pool.limits import Limit, evict_surplus
 from pgpool_py.relay._io import clock
 from pgpool_py.relay.listening import LISTENING_NAME, ListeningConnection
 from pgpool_py.relay.tls import adopt
-from pgpool_py.session.settings import ENCODING
+from pgpool_py.session.channels import quoted
 
 if TYPE_CHECKING:
     from pgpool_py.app.broker import Broker
@@ -33,36 +33,30 @@ STAY = (
     "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
     " WHERE name IN ('idle_session_timeout', 'statement_timeout')"
 )
+# What comes is the same for all who listen, whatever they read: nothing is converted.
+AS_IT_IS = "SELECT pg_catalog.set_config('client_encoding', pg_catalog.getdatabaseencoding(), false)"
 
 
 class ListeningConnections:
-    """All of them, by pool and encoding."""
+    """All of them, by pool."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._known: dict[tuple[Any, bytes], ListeningConnection] = {}
+        self._known: dict[Any, ListeningConnection] = {}
         self._opening: set[ListeningConnection] = set()
         self._retry_at: dict[ListeningConnection, float] = {}
 
     def __iter__(self) -> Iterator[ListeningConnection]:
         return iter(list(self._known.values()))
 
-    def of(self, client: Any) -> ListeningConnection:
-        """The connection for this client, opened if there is none."""
-        return self.get(client.pool, client.told.get(ENCODING, b"UTF8"))
-
-    def successor(self, lost: ListeningConnection) -> ListeningConnection:
-        """The connection that listens instead of *lost*."""
-        return self.get(lost.pool, lost.encoding)
-
-    def get(self, pool: Any, encoding: bytes) -> ListeningConnection:
-        """The connection for those of *pool* who read that encoding."""
-        found = self._known.get((pool, encoding))
+    def get(self, pool: Any) -> ListeningConnection:
+        """The connection for the clients of *pool*, opened if there is none."""
+        found = self._known.get(pool)
         if found in self._retry_at and not found.members:
             found.lost("could not be opened")
             found = None
         if found is None:
-            found = self._known[pool, encoding] = ListeningConnection(self.broker.relay, pool, encoding)
+            found = self._known[pool] = ListeningConnection(self.broker.relay, pool)
             found.notifier = lambda pid: self.broker.notifier_of(pool, pid)
             self.configure(found)
             self._open(found)
@@ -98,7 +92,7 @@ class ListeningConnections:
         try:
             await self._wait_for_place(connection)
             counted = True
-            login = await self._log_in(place, connection.encoding)
+            login = await self._log_in(place, connection)
         except Exception as error:
             code = error.sqlstate if isinstance(error, ServerConnectError) else "08006"
             self._opening.discard(connection)
@@ -145,20 +139,22 @@ class ListeningConnections:
             self._uncount(pool)
             raise
 
-    async def _log_in(self, place: Place, encoding: bytes, again: bool = True) -> ServerLogin:
+    async def _log_in(self, place: Place, connection: ListeningConnection, again: bool = True) -> ServerLogin:
         """A connection to listen with; *again*: once more, if it is lost after its login."""
         config = self.broker.config
         target = place.target(config)
-        parameters = {**target.parameters, "client_encoding": encoding.decode("ascii", "replace")}
-        target = replace(target, parameters=parameters, application_name=target.application_name or LISTENING_NAME)
+        target = replace(target, application_name=target.application_name or LISTENING_NAME)
         login = await place.connect(config, self.broker.names, target)
         try:
             async with asyncio.timeout(config.pgbouncer.server_connect_timeout or None):
                 await ask(login.sock, STAY)
+                ((encoding,),) = await ask(login.sock, AS_IT_IS)
+                connection.encoding = encoding or b""
+                await ask(login.sock, "LISTEN " + quoted(connection.marker).decode())
         except BaseException as error:
             login.sock.close()
             if again and isinstance(error, ConnectionError):
-                return await self._log_in(place, encoding, again=False)
+                return await self._log_in(place, connection, again=False)
             raise
         return login
 
@@ -179,9 +175,8 @@ class ListeningConnections:
 
     def closed(self, connection: ListeningConnection, reason: str) -> None:
         """The connection is gone."""
-        key = (connection.pool, connection.encoding)
-        if self._known.get(key) is connection:
-            del self._known[key]
+        if self._known.get(connection.pool) is connection:
+            del self._known[connection.pool]
         self._retry_at.pop(connection, None)
         if connection.opened:
             self._uncount(connection.pool)

@@ -49,6 +49,8 @@ class _Member:
 
     client = None
     channels: frozenset[bytes] = frozenset()
+    marking = False
+    mark = 0
 
 
 class Departure(_Member):
@@ -70,7 +72,7 @@ class Departure(_Member):
         self.deadline = now + PATIENCE
         self.marker = b"pgpool_py_" + secrets.token_hex(16).encode()
         self.names: set[bytes] = set().union(*(client.subscription.channels for client in clients))
-        self.foreseen = {self.marker}
+        self.awaited = {self.marker}
         self.mailbox = self
         self.reached = False
         self._wake = wake
@@ -83,7 +85,7 @@ class Departure(_Member):
     def request(self) -> Message:
         """What the new process is to listen to."""
         names = [name.hex() for name in self.names]
-        return {"reserve": self.number, "marker": self.marker.hex(), "channels": names, "encoding": self.source.encoding.hex()}
+        return {"reserve": self.number, "marker": self.marker.hex(), "channels": names}
 
     def listens(self) -> None:
         """One of the two processes does."""
@@ -238,7 +240,7 @@ class Arrival(_Member):
     ) -> None:
         self.source = source
         self.marker = bytes.fromhex(request["marker"])
-        self.foreseen = {self.marker, *map(bytes.fromhex, request["channels"])}
+        self.awaited = {self.marker, *map(bytes.fromhex, request["channels"])}
         self.mailbox = self
         self._reserved = reserved
         self._admit = admit
@@ -248,13 +250,13 @@ class Arrival(_Member):
         self._behind = Mailbox(source.mailbox_size)  # what was heard behind the mark
         self._waiting: list[tuple[Message, int]] = []
         source.join(self)
-        for channel in self.foreseen:
+        for channel in self.awaited:
             source.table.add(self, channel)
         source.ask(self)
 
     def answered(self, source: ListeningConnection) -> None:
         """The server listens to all of it. If it refused some, nothing is said, and nobody comes."""
-        if source.table.heard.issuperset(self.foreseen):
+        if source.table.heard.issuperset(self.awaited):
             self._reserved()
 
     def put(self, channel: bytes, message: bytes) -> None:
@@ -305,7 +307,7 @@ class Arrival(_Member):
 
     def _end(self) -> None:
         if not self._lost:
-            for channel in self.foreseen:
+            for channel in self.awaited:
                 self.source.table.remove(self, channel)
             self.source.part(self)
 

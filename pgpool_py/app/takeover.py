@@ -184,7 +184,7 @@ class Successor:
             _, place = _place(self._pooler, request)
         except LookupError:
             return  # they stay where they are
-        source = self._pooler.broker.listening.get(place.pool, bytes.fromhex(request["encoding"]))
+        source = self._pooler.broker.listening.get(place.pool)
         self._arrivals[number] = Arrival(source, request, lambda: self._reserved(number), self._admit)
 
     def _reserved(self, number: int) -> None:

@@ -57,6 +57,7 @@ cdef class Connection(Member):
     cpdef difference_done(self, bint failed)
     cpdef looked(self, list rows, bytes error)
     cpdef channels_placed(self, bint failed)
+    cpdef marker_placed(self, bint failed)
     cpdef cancel_now(self)
     cpdef cleared(self, bint failed)
     cpdef answered(self)

@@ -194,6 +194,9 @@ class Connection(Member):
     def channels_placed(self, failed: bool) -> None:
         """LISTEN to the client's channels was answered; if it *failed* the server does not listen to them."""
 
+    def marker_placed(self, failed: bool) -> None:
+        """LISTEN to the marks of the listening connection, or UNLISTEN, was answered."""
+
     def cancel_now(self) -> None:
         """Carry out the cancel that is due, if there is by now what it was for."""
 

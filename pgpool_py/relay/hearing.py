@@ -12,7 +12,7 @@ from pgpool_py.relay.replies import error_response
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.subscription import Subscription, needs_channels
 from pgpool_py.session import flags
-from pgpool_py.session.channels import channels_in
+from pgpool_py.session.channels import may_listen
 from pgwire.codes import Frontend
 
 QUERY = int(Frontend.QUERY)
@@ -90,13 +90,13 @@ class Hearer(Preparer):
         """What goes ahead of *text* for the channels' sake; None: it must wait."""
         if self.differing and verdict & LISTEN:
             return None
-        if verdict & LISTEN and self.context.keeping:
-            if self.subscription is None and channels_in(text):
+        if verdict & LISTEN and self.context.keeping and may_listen(text):
+            if self.subscription is None:
                 if server.expected.owed_ready:
                     self.awaiting = AWAITS_READY
                     return None
                 self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
-            if self.subscription is not None and not self.subscription.wants(text):
+            if not self.subscription.connected():
                 self.subscription.must_wait(server)
                 self.awaiting = AWAITS_CHANNELS
                 return None
@@ -137,12 +137,17 @@ class Hearer(Preparer):
             self.subscription.placed = False
         self.cancel_now()  # for what went out behind it
 
+    def marker_placed(self, failed: bool) -> None:
+        if self.subscription is not None:
+            self.subscription.marker_placed(failed)
+
     def notified(self, message: bytes) -> bytes:
-        channel = message[9 : message.find(b"\0", 9)]
-        if self.subscription is not None and self.subscription.hears(channel):
-            return b""  # it comes by the listening connection
         notifier = self.relay.broker.notifier(self.server, int.from_bytes(message[5:9], "big"))
-        return message[:5] + notifier.to_bytes(4, "big") + message[9:] if notifier else message
+        if notifier:
+            message = message[:5] + notifier.to_bytes(4, "big") + message[9:]
+        if self.subscription is not None and self.subscription.brings(message[9 : message.find(b"\0", 9)], message):
+            return b""
+        return message
 
     def terminate(self, code: str, message: str) -> None:
         """As `refuse`, but what is still to be sent is sent before."""

@@ -5,12 +5,20 @@ barrier: PostgreSQL signals listeners before it answers the one who committed, a
 signalled before it reads its next query. So once a query that went out after that answer is answered itself, everything that was
 committed before is here.
 
+PostgreSQL gives all listeners of a database what is committed in one order. A mark in that order, a notification with a number
+on a channel that only this connection and a client's own server know, tells where the one takes over from the other.
+
+What it hears is in the encoding of the database. For a client that reads another one PostgreSQL itself is asked how that is
+spelled there: thus what has no spelling costs those who wanted it, and nobody else.
+
 One query is under way at a time; whoever asks meanwhile shares the next one. When and whether clients are told is decided in
 `subscription`; when the connection is opened and closed, in `app`.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -18,24 +26,32 @@ from pgpool_py.relay._io import piece
 from pgpool_py.relay.connection import Connection
 from pgpool_py.relay.interest import WRITE
 from pgpool_py.session.channels import Listeners, quoted
-from pgwire import ErrorResponse
+from pgpool_py.session.spelling import exactly
+from pgwire import DataRow, ErrorResponse
 from pgwire.codes import Backend
 
 LISTENING_NAME = "pgpool_py listen"  # its application_name, unless the database's entry has one
 NOTIFICATION_RESPONSE = int(Backend.NOTIFICATION_RESPONSE)
 READY_FOR_QUERY = int(Backend.READY_FOR_QUERY)
 ERROR_RESPONSE = int(Backend.ERROR_RESPONSE)
+DATA_ROW = int(Backend.DATA_ROW)
 LARGEST = 1 << 20  # of a message; a notification has less than 9 kB
+REMEMBERED = 256  # spellings: as a rule all who wait for one take it at once
+SQL_ASCII = b"SQL_ASCII"  # the encoding that is none: nothing is converted
+SPELL = (
+    b"SELECT pg_catalog.encode(pg_catalog.convert(pg_catalog.decode('%s', 'hex'), pg_catalog.getdatabaseencoding(), %s), 'hex')"
+)
 
 
 class ListeningConnection(Connection):
     """A connection that only listens; without a socket (`opened` is False) until the login is done."""
 
-    def __init__(self, relay: Any, pool: Any, encoding: bytes) -> None:
+    def __init__(self, relay: Any, pool: Any) -> None:
         Connection.__init__(self, relay, -1)
         # identity
         self.pool = pool
-        self.encoding = encoding
+        self.encoding = b""  # of the database
+        self.marker = b"pgpool_py_" + secrets.token_hex(16).encode()  # the channel of its marks
         self.number = 0
         self.address: Any = None
         self.pid = 0
@@ -61,7 +77,12 @@ class ListeningConnection(Connection):
         self._waiting: dict[Any, None] = {}
         self._next: dict[Any, None] = {}
         self._notices: list[bytes] = []
+        self._marks = 0
         self._data = b""
+        # what is spelled how in which encoding: bytes, or the error that PostgreSQL has for it
+        self._spellings: OrderedDict[tuple[bytes, bytes], bytes | ErrorResponse] = OrderedDict()
+        self._unspelled: dict[tuple[bytes, bytes], dict[Any, None]] = {}
+        self._spelling: tuple[bytes, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"<ListeningConnection {self.pool!r}, {len(self.members)} clients, {len(self.table)} channels>"
@@ -69,9 +90,33 @@ class ListeningConnection(Connection):
     # --- what clients ask for ---
 
     def ask(self, who: Any) -> None:
-        """Tell *who* (`answered`) when all that is committed now has come, and its channels are decided on."""
+        """Tell *who* (`answered`) when all that is committed now has come, and its channels are decided on.
+
+        If *who* is `marking`, with a mark behind that LISTEN: its number is put into `who.mark`.
+        """
         self._next[who] = None
         self.pump()
+
+    def spelled(self, message: bytes, encoding: bytes, who: Any) -> bytes | ErrorResponse | None:
+        """A NotificationResponse as a session of that encoding reads it; None: not known yet, *who* is told (`spelling_known`).
+
+        ErrorResponse: what such a session is told instead (manual, client_encoding: conversion may fail).
+        """
+        if encoding == self.encoding or message.isascii() or SQL_ASCII in (encoding, self.encoding):
+            return message
+        parts: list[bytes] = []
+        for part in message[9:].split(b"\0")[:2]:
+            key = (part, encoding)
+            found = part if part.isascii() else self._spellings.get(key)
+            if found is None:
+                self._unspelled.setdefault(key, {})[who] = None
+                self.pump()
+                return None
+            if isinstance(found, ErrorResponse):
+                return found
+            parts.append(found)
+        body = message[5:9] + b"\0".join(parts) + b"\0"
+        return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
 
     def notify(self, channel: bytes) -> None:
         """Notify *channel*, for other processes that listen to it and for ourselves."""
@@ -87,17 +132,35 @@ class ListeningConnection(Connection):
         self.members.pop(who, None)
         self._next.pop(who, None)
         self._waiting.pop(who, None)
+        for asking in self._unspelled.values():
+            asking.pop(who, None)
         self.unused_since = self.relay.now
         self.pump()
 
     def pump(self) -> None:
         """Send the next query, if one is needed and none is under way."""
-        if not self.opened or self._busy or self.closed or not (self._next or self.table.pending or self._notices):
+        if not self.opened or self._busy or self.closed:
+            return
+        if self._unspelled and self._spelling is None:
+            self._spelling = next(iter(self._unspelled))
+            part, encoding = self._spelling
+            self.query(SPELL % (part.hex().encode(), exactly(encoding)))
+            return
+        self._spelling = None
+        if not (self._next or self.table.pending or self._notices):
+            if self._unspelled:
+                self.pump()
             return
         self._waiting, self._next = self._next, {}
-        listen = self.table.next_query()
-        notices, self._notices = self._notices, []
-        self.query(b"; ".join([listen, *notices] if listen else notices))
+        steps = [self.table.next_query(), *self._notices]
+        self._notices = []
+        marking = [who for who in self._waiting if who.marking]
+        if marking:
+            self._marks += 1
+            for who in marking:
+                who.mark = self._marks
+            steps.append(b"NOTIFY %s, '%d'" % (quoted(self.marker), self._marks))
+        self.query(b"; ".join([step for step in steps if step]))
 
     def query(self, text: bytes) -> None:
         """Send a query."""
@@ -147,6 +210,10 @@ class ListeningConnection(Connection):
             kind = data[at]
             if kind == NOTIFICATION_RESPONSE:
                 self.distribute(data[at:end], touched)
+            elif kind == DATA_ROW:
+                (value,) = DataRow.decode(data[at + 5 : end]).values
+                if self._spelling is not None and value is not None:
+                    self.spell(bytes.fromhex(value.decode("ascii")))
             elif kind == READY_FOR_QUERY:
                 answered.extend(self.query_ended())
             elif kind == ERROR_RESPONSE:
@@ -155,6 +222,8 @@ class ListeningConnection(Connection):
                     self.lost(error.message or "server conn crashed?")
                     return
                 self._failed = True
+                if self._spelling is not None:
+                    self.spell(error)
             at = end
         self._data = data[at:]
         self.tell(touched, answered)
@@ -163,12 +232,25 @@ class ListeningConnection(Connection):
         """Put a notification into the mailbox of each client that listens to its channel."""
         zero = message.find(b"\0", 9)
         channel = message[9:zero]
+        if channel == self.marker:
+            number = int(message[zero + 1 : -1])
+            for who in self._waiting:
+                if who.mark == number:
+                    who.mailbox.mark()
+            return
         notifier = self.notifier(int.from_bytes(message[5:9], "big"))
         if notifier:
             message = message[:5] + notifier.to_bytes(4, "big") + message[9:]
         for who in self.table.of(channel):
             who.mailbox.put(channel, message)
             touched[who] = None
+
+    def spell(self, spelling: bytes | ErrorResponse) -> None:
+        """The query under way asked for a spelling, and this is it."""
+        assert self._spelling is not None
+        self._spellings[self._spelling] = spelling
+        while len(self._spellings) > REMEMBERED:
+            self._spellings.popitem(last=False)
 
     def query_ended(self) -> list[Any]:
         """The query under way is answered; who waited for it."""
@@ -178,8 +260,16 @@ class ListeningConnection(Connection):
         self.deadline = 0.0
         self.relay.timed.pop(self, None)
         self.covered = self.asked_at
+        if self._spelling is not None:
+            if self._spelling not in self._spellings:
+                self.lost("no answer")
+            for who in self._unspelled.pop(self._spelling, ()):
+                self.guarded(who, who.spelling_known)
+            return []
         if self._failed:
             self.table.refused()
+            for who in self._waiting:
+                who.mark = 0
         else:
             self.table.confirmed()
         waiting, self._waiting = list(self._waiting), {}
@@ -191,7 +281,7 @@ class ListeningConnection(Connection):
             self.guarded(who, who.deliver)
         for who in answered:
             if who in self.members:
-                if self.table.decided(who.foreseen):
+                if self.table.decided(who.awaited) and (who.mark or not who.marking):
                     self.guarded(who, lambda who=who: who.answered(self))  # type: ignore[misc]
                 else:
                     self._next[who] = None  # asked for together with a name that the server refused
@@ -224,7 +314,7 @@ class ListeningConnection(Connection):
     def not_opened(self, code: str, message: str) -> None:
         """No connection could be had: those who only begin to listen are refused, the others wait for the next attempt."""
         for who in list(self.members):
-            if not who.channels:
+            if not who.channels or who.marking:
                 self.guarded(who, lambda who=who: who.refused(self, code, message))  # type: ignore[misc]
 
     def on_broken(self) -> None:

@@ -4,14 +4,15 @@ A client that listens has one of these. Its LISTEN and UNLISTEN run on the serve
 from that server at the end of the transaction (`learned`), and the server is cleaned. Between transactions only the listening
 connection listens for it. The rules, in the order in which a client meets them:
 
-    asking      before a text that may LISTEN is sent on, the listening connection has confirmed it, so nothing that is committed
-                after the client's own commit is missed; what was committed before is dropped (`must_wait`, `foreseen`)
+    connecting  a text that may LISTEN is sent on once there is a listening connection (`connected`)
     placing     before a transaction block, and before a Query or a batch that looks at or changes the channels, the server at
                 hand is made to listen to the client's channels: it then shows and changes what a session of the client's own
                 would (`ahead`, `place`)
     ending      a ReadyForQuery outside a transaction is held back until everything committed before it is here: the client's
                 own notifications come before it (`settle`)
-    telling     at any other time only while the client is idle (`deliver`)
+    handing     what comes on channels that are new the server at hand brings, from their very commit on, until the listening
+    over        connection does. Both hear one mark: before it the one counts, behind it the other (`hands_over`)
+    telling     at any other time only while the client is idle (`deliver`), in the encoding that it reads at that time
 
 A process id in a notification is the one that client was given whose server notified. That server may just have been somebody
 else's; so a client that listens does not begin on it before the other's notifications are through (`taken`).
@@ -23,10 +24,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pgpool_py.relay.replies import notice_response, ready_for_query
-from pgpool_py.relay.upkeep import CHANNELS_PLACED
+from pgpool_py.relay.upkeep import CHANNELS_PLACED, MARKER_PLACED
 from pgpool_py.session import flags
-from pgpool_py.session.channels import Mailbox, channels_in, listen_text, may_open_block
+from pgpool_py.session.channels import Mailbox, listen_text, may_open_block, quoted
 from pgpool_py.session.settings import ENCODING
+from pgwire import ErrorResponse
 from pgwire.expected import Action, Owed
 
 IDLE = ord("I")
@@ -34,7 +36,12 @@ QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE
 CHANGES = flags.LISTEN | flags.OPAQUE
+SERVER_ENCODING = b"server_encoding"
 LOST = "terminating connection because notifications were lost"
+ADMIN_SHUTDOWN = "57P01"
+# Of the server at hand: it is asked to listen to the marker, does, is asked to stop; the listening connection has taken over.
+PLACING, PLACED, REMOVING, OVER = range(1, 5)
+TRIES = 5  # a LISTEN may be hit by a cancel that comes late, or by the client's statement_timeout
 
 
 def needs_channels(text: bytes, verdict: int) -> bool:
@@ -48,23 +55,30 @@ class Subscription:
     def __init__(self, client: Any, source: Any, channels: Iterable[bytes] = ()) -> None:
         self.client = client
         self.source = source
-        self.former: Any = None  # the one that listened before, until *source* does
         self.halting = False  # once idle the client is not read: it is about to go to another process
         self.departing = False  # nothing is told any more: the other process does that
         self.channels = set(channels)  # what the session listens to
-        self.foreseen: set[bytes] = set()  # what it may listen to when its transaction commits
         self.mailbox = Mailbox(source.mailbox_size)
         self.warning = b""  # a notice, for the next time the client may be told
         self.warning_due = b""  # the same, for when the client is listened for again
         self.doomed = ""  # why the client must be closed as soon as its transaction is over
+        self.doom = ADMIN_SHUTDOWN  # the code for that
         # the transaction at hand
+        self.connecting = False  # its text waits for the listening connection to be opened
         self.covered = True  # what was committed before the next message goes out is here
         self.placed = False  # the server at hand listens to them
-        self.native: set[bytes] = set()  # what the server at hand brings: no text showed that it would be listened to
         self.changes = False  # the channels must be read from the server at its end
         self.ending = False  # it has ended, ReadyForQuery is held back
         self.known = False  # and everything committed before is here
         self.asked = False
+        # the channels that are new with it
+        self.awaited: set[bytes] = set()  # they: the listening connection is to listen to them, too
+        self.brought = Mailbox(source.mailbox_size)  # what the server at hand brings
+        self.stage = 0
+        self.tries = 0
+        self.marking = False  # a mark is asked for
+        self.mark = 0  # its number
+        self.passed = False  # the server at hand has brought it
         source.join(self)
         for channel in self.channels:
             source.table.add(self, channel)
@@ -72,21 +86,19 @@ class Subscription:
     # --- the client's messages ---
 
     def must_wait(self, server: Any) -> bool:
-        """Whether the client's next message must not go out yet; `Client.channels_ready` follows."""
-        if self.covered or not (self.source.opened or self.foreseen):
+        """Whether the client's next message must not go out yet; `Client.channels_ready` follows, or its transaction ends."""
+        if self.covered or not (self.source.opened or self.connecting or self.ending):
             return False
-        self.ask()
+        if not self.ending:
+            self.ask()
         return True
 
-    def wants(self, text: bytes) -> bool:
-        """The client sends *text*, which may LISTEN: False until the listening connection does."""
-        new = channels_in(text) - self.channels - self.foreseen
-        if new:
-            for channel in new:
-                self.source.table.add(self, channel)
-            self.foreseen |= new
+    def connected(self) -> bool:
+        """The client sends a text that may LISTEN: False until there is a connection that can take over from its server."""
+        if not self.source.opened:
+            self.connecting = True
             self.covered = False
-        return self.covered
+        return bool(self.source.opened)
 
     def ahead(self, server: Any, text: bytes, verdict: int) -> bytes:
         """What must go out ahead of *text*, and note what it may do."""
@@ -109,7 +121,9 @@ class Subscription:
         server.ready = False
         server.unnamed = None
         expected.add(QUERY_SKIP, CHANNELS_PLACED)
-        text = listen_text(sorted(self.channels))
+        theirs = server.reported.get(SERVER_ENCODING)
+        as_spelled = theirs == server.reported.get(ENCODING) == self.client.told.get(ENCODING)
+        text = listen_text(sorted(self.channels), as_spelled)
         return b"Q" + (len(text) + 5).to_bytes(4, "big") + text + b"\0"
 
     def taken(self, server: Any) -> None:
@@ -124,6 +138,18 @@ class Subscription:
         server.owner_key = self.client.cancel_key
         server.owner_since = 0.0
 
+    def brings(self, channel: bytes, message: bytes) -> bool:
+        """The server at hand passes on a notification, *message*; whether the client is told that otherwise, or not at all."""
+        if channel == self.source.marker:
+            self.passed = self.passed or (self.stage == PLACED and message[10 + len(channel) : -1] == b"%d" % self.mark)
+            return True
+        if self.changes or self.ending:
+            if not self.passed:
+                self.brought.put(channel, message)
+            return True
+        # In another encoding its name is not ours; but to others than ours the server does not listen.
+        return channel in self.channels or not channel.isascii()
+
     # --- the end of a transaction ---
 
     def settle(self, server: Any) -> bool:
@@ -135,13 +161,15 @@ class Subscription:
                 server.dirty |= flags.LISTEN
                 self.changes = False
         if not self.ending:
-            if server.status != IDLE and self.foreseen:
-                self.covered = False  # the next message may be the COMMIT
             return True
         if server.dirty & flags.LOOKED and server.context.keeping:
             client.transaction_ended()
             client.look(server)
-        if not self.known or client.asked is not None:
+        if client.asked is not None or (self.awaited and self.hands_over(server)) or not self.known:
+            return False
+        if not self.doomed and self.source.table.refuses(self, self.channels):
+            self.missed("the listening connection cannot listen to all its channels")
+        if not self.tell(ready_for_query(IDLE) if client.held else b""):
             return False
         self.finish(server)
         return client.server is server
@@ -149,68 +177,76 @@ class Subscription:
     def begin_ending(self) -> None:
         """The transaction is over: learn what was committed up to now."""
         self.ending = True
-        self.known = bool(self.doomed) or not (self.source.opened or self.foreseen)
+        self.known = bool(self.doomed) or not self.source.opened
         if not self.known:
             self.ask()
 
     def learned(self, server: Any, channels: set[bytes]) -> None:
         """What the server listens to, now that the transaction is over."""
+        channels.discard(self.source.marker)
         if channels:
             server.dirty |= flags.CHANNELS
         if not self.placed:
             channels |= self.channels
         table = self.source.table
-        unforeseen = channels - self.channels - self.foreseen
-        for channel in (self.channels | self.foreseen) - channels:
+        for channel in self.channels - channels:
             table.remove(self, channel)
-        for channel in unforeseen:
+        for channel in channels - self.channels:
             table.add(self, channel)
+        self.awaited = self.awaited & channels | (channels - self.channels)
         self.channels = channels
-        self.foreseen = self.native = unforeseen
-        if unforeseen:
-            # No text showed them: until the listening connection has them, the server itself tells the client.
+        if self.awaited and not self.ending:
+            # No text showed them, and the client has its ReadyForQuery: what it says next waits.
             self.covered = False
             self.begin_ending()
 
+    def hands_over(self, server: Any) -> bool:
+        """Whether the listening connection is still to take over what is new; then the next step towards that is taken."""
+        if not self.stage and not self.doomed:
+            self.stage = PLACING
+            server.dirty |= flags.CHANNELS
+            server.query(b"LISTEN " + quoted(self.source.marker), MARKER_PLACED)
+        elif self.stage == PLACED and self.passed and self.known:
+            self.mailbox.merge(self.brought, self.awaited)
+            self.stage = OVER
+            if self.client.keeps_server:
+                self.stage = REMOVING
+                server.query(b"UNLISTEN " + quoted(self.source.marker), MARKER_PLACED)
+        return self.stage != OVER and not self.doomed
+
+    def marker_placed(self, failed: bool) -> None:
+        """The server at hand was told to listen to the marker, or to stop that."""
+        if self.stage == REMOVING:
+            self.stage = OVER
+        elif self.stage == PLACING:
+            self.stage = 0 if failed else PLACED
+            self.tries += 1
+            if not failed:
+                self.marking, self.mark, self.known = True, 0, False
+                self.asked = True
+                self.source.ask(self)
+            elif self.tries == TRIES:
+                self.stage = OVER
+                self.missed("its own server cannot listen")
+
     def finish(self, server: Any) -> None:
-        """Everything is known: tell the client, then that it is ready."""
+        """Everything is known, and told: the client is between two transactions."""
         client = self.client
-        for channel in self.foreseen - self.channels:
-            self.source.table.remove(self, channel)
-        self.foreseen = set()
-        self.native = set()
-        self.ending = False
+        self.awaited = set()
+        self.brought.clear()
+        self.stage = self.tries = self.mark = 0
+        self.ending = self.marking = self.passed = False
         self.covered = True
         if not client.keeps_server:
             self.placed = False
-        if not self.doomed and self.source.table.refuses(self, self.channels):
-            self.missed("the listening connection cannot listen to all its channels")
         self.own(server)  # also where it began to listen only now: nothing of its own is on its way from there any more
-        ready = ready_for_query(IDLE) if client.held else b""
         client.held = False
-        client.send_data(self.letters() + ready)
         if self.close_if_doomed():
             return
         if not self.channels:
             self.leave()
-        elif client.told.get(ENCODING, self.source.encoding) != self.source.encoding:
-            self.move()
         elif self.halting:
             client.pause()
-
-    def move(self) -> None:
-        """The client reads another encoding now: another connection listens for it, and until that does, both."""
-        if not all(channel.isascii() for channel in self.channels):
-            self.missed("client_encoding changed, and a channel's name is not ASCII")
-            self.deliver()
-            return
-        self.former = self.source
-        self.source = self.client.relay.broker.listening_connection(self.client)
-        self.source.join(self)
-        for channel in self.channels:
-            self.source.table.add(self, channel)
-        self.asked = False
-        self.ask()
 
     # --- what the listening connection says ---
 
@@ -226,15 +262,11 @@ class Subscription:
         if client.closed or source is not self.source:
             return
         self.asked = False
-        if self.former is not None:
-            self.part(self.former)
-            self.former = None
         if self.ending:
             self.known = True
             client.settled()
         else:
-            # Committed before the client's own message goes out: a session does not hear that.
-            self.mailbox.drop(self.foreseen - self.channels)
+            self.connecting = False
             self.covered = True
             if client.server is not None:
                 self.own(client.server)
@@ -243,13 +275,20 @@ class Subscription:
             if self.warning:
                 self.deliver()
 
+    def spelling_known(self) -> None:
+        """*source* knows how what is to be told next is spelled."""
+        if self.ending:
+            self.client.settled()
+        else:
+            self.deliver()
+
     def deliver(self) -> None:
         """Tell the client, if it is idle and reads."""
         if self.mailbox.overflown and not self.doomed:
             self.missed("the client does not keep up (listen_buffer_size)")
             self.mailbox.overflown = bool(self.doomed)  # after a warning it goes on
         if self.may_be_told():
-            self.client.send_data(self.letters())
+            self.tell()
             self.close_if_doomed()
         elif self.doomed and self.client.server is None:
             self.close_if_doomed()
@@ -257,30 +296,46 @@ class Subscription:
     def may_be_told(self) -> bool:
         """Whether the client is outside a transaction, and has taken what it was told before."""
         client = self.client
-        if self.ending or self.foreseen or client.held or client.closed or client.leaving or client.out is not None:
+        if self.ending or client.held or client.closed or client.leaving or client.out is not None:
             return False
         if self.departing:
             return False
         server = client.server
         return server is None or (server.ready and server.status == IDLE and client.kept is None)
 
-    def letters(self) -> bytes:
-        """All that the client is still to be told."""
-        warning, self.warning = self.warning, b""
-        return warning + self.mailbox.take(self.channels)
-
-    def hears(self, channel: bytes) -> bool:
-        """Whether the listening connection brings what comes on *channel*."""
-        return channel in self.channels or (channel in self.foreseen and channel not in self.native)
+    def tell(self, end: bytes = b"") -> bool:
+        """Tell the client all that is left to tell, then *end*; False: of the next PostgreSQL is asked for the spelling."""
+        client, source = self.client, self.source
+        words, self.warning = [self.warning], b""
+        encoding = client.told.get(ENCODING, source.encoding)
+        known = True
+        if encoding == source.encoding:
+            words.append(self.mailbox.take(self.channels))
+        while known and (letter := self.mailbox.first(self.channels)) is not None:
+            is_spelled, message = letter
+            spelled = message if is_spelled else source.spelled(message, encoding, self)
+            if isinstance(spelled, ErrorResponse):
+                # As on a connection of its own, where what cannot be said ends the session.
+                self.doomed, self.doom = spelled.message or LOST, spelled.code or ADMIN_SHUTDOWN
+                self.mailbox.clear()
+            elif spelled is None:
+                known = False
+            else:
+                self.mailbox.drop_first()
+                words.append(spelled)
+        if known:
+            words.append(end)
+        client.send_data(b"".join(words))
+        return known
 
     # --- moving to another process ---
 
     @property
     def at_rest(self) -> bool:
         """Whether there is nothing to it but its channels and its mailbox."""
-        under_way = self.asked or self.ending or self.foreseen or self.native or self.changes or self.placed
+        under_way = self.asked or self.ending or self.changes or self.placed
         to_say = self.warning or self.warning_due or self.doomed or self.mailbox.overflown
-        return bool(self.channels and self.covered and not under_way and not to_say and self.former is None)
+        return bool(self.channels and self.covered and not under_way and not to_say)
 
     def begin_with_a_loss(self, why: str) -> None:
         """Between two processes notifications were lost."""
@@ -293,21 +348,23 @@ class Subscription:
 
     def lost(self, source: Any, reason: str, successor: Any) -> None:
         """The listening connection is gone; *successor* is another one, where the loss is not fatal."""
-        if source is self.former:
-            self.former = None
         if self.client.closed or source is not self.source:
             return
         self.asked = False
         self.missed(f"the listening connection was lost: {reason}")
+        if self.stage:
+            self.stage = OVER  # there is no mark to wait for
+            self.mailbox.merge(self.brought, self.awaited)
         if successor is not None:
             self.source = successor
             successor.join(self)
-            for channel in self.channels | self.foreseen:
+            for channel in self.channels:
                 successor.table.add(self, channel)
             # Whoever looks at what was missed must not look too early.
             self.warning, self.warning_due = b"", self.warning
+            self.marking = False
             self.ask()
-            if self.foreseen:
+            if self.connecting:
                 return
         if self.ending:
             self.known = True
@@ -322,8 +379,13 @@ class Subscription:
     def refused(self, source: Any, code: str, message: str) -> None:
         """There is no listening connection, and none to be had."""
         self.asked = False
-        self.leave()
-        self.client.channels_refused(code, message)
+        if self.ending:
+            self.doomed, self.doom = message, code
+            self.known = True
+            self.client.settled()
+        else:
+            self.leave()
+            self.client.channels_refused(code, message)
 
     def missed(self, why: str) -> None:
         """Notifications are lost: the client is closed, or warned where that is configured."""
@@ -337,20 +399,13 @@ class Subscription:
         if not self.doomed or self.client.closed:
             return False
         self.leave()
-        self.client.terminate("57P01", self.doomed)
+        self.client.terminate(self.doom, self.doomed)
         return True
 
     def leave(self) -> None:
         """The client listens to nothing any more."""
-        self.part(self.source)
-        if self.former is not None:
-            self.part(self.former)
+        for channel in self.channels:
+            self.source.table.remove(self, channel)
+        self.source.part(self)
         self.channels = set()
-        self.foreseen = set()
         self.client.subscription = None
-
-    def part(self, source: Any) -> None:
-        """Need *source* no more."""
-        for channel in self.channels | self.foreseen:
-            source.table.remove(self, channel)
-        source.part(self)

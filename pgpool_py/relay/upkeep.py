@@ -64,8 +64,9 @@ UPKEEP = "upkeep"
 # The note of a DISCARD SEQUENCES; and whose values are on a server: its owner's, others' too, or all of them are being removed.
 CLEARED = "cleared"
 UNMIXED, MIXED, CLEARING = range(3)
-# The note of a LISTEN to a client's channels.
+# The note of a LISTEN to a client's channels, or to the marks of the listening connection, or of an UNLISTEN of these.
 CHANNELS_PLACED = "channels placed"
+MARKER_PLACED = "marker placed"
 
 
 class Upkeep(Connection):
@@ -313,11 +314,14 @@ class Upkeep(Connection):
             if self.client is not None:
                 self.client.cleared(failed)
             return
-        if note == CHANNELS_PLACED:
+        if note == CHANNELS_PLACED or note == MARKER_PLACED:
             failed = self.step_error is not None
             self.step_error = None
             if self.client is not None:
-                self.client.channels_placed(failed)
+                if note == MARKER_PLACED:
+                    self.client.marker_placed(failed)
+                else:
+                    self.client.channels_placed(failed)
             return
         if not isinstance(note, int):
             return

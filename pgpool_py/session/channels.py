@@ -1,38 +1,28 @@
-"""Channels: the names a text listens to, who listens to which, and what one client is still to be told.
+"""Channels: whether a text may listen, who listens to which, and what one client is still to be told.
 
 Pure: no sockets, no time. A connection listens for many clients; `Listeners` is its table. A client's `Mailbox` keeps
 notifications while the client may not be told (manual, NOTIFY: only between transactions), within a bound.
 
-Names are bytes in the encoding of the client, which is also that of the connection which listens for it.
+Names are bytes in the encoding of the database, whatever that of the client.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-LONGEST = 63  # bytes of a name; PostgreSQL cuts longer ones
-
-# Every place where the word LISTEN is followed by a name, in a comment or a string too: listening to one channel more than is
-# needed, for a moment, harms nobody. A place that is missed is found by the look at the server afterwards.
-_GAP = rb"(?:\s++|--[^\n\r]*+|(?>/\*.*?\*/)|)*+"
-_LISTEN = re.compile(
-    rb"(?<![\w$\x80-\xff])LISTEN(?![\w$\x80-\xff])" + _GAP + rb'(?:"((?:[^"]|"")+)"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*))',
-    re.IGNORECASE | re.DOTALL,
-)
+# In a comment or a string, too: to be ready for a LISTEN that does not come harms nobody.
+_LISTEN = re.compile(rb"(?<![\w$\x80-\xff])LISTEN(?![\w$\x80-\xff])", re.IGNORECASE)
 _BLOCK = re.compile(rb"(?<![\w$])(?:begin|start(?![\w$]).{0,400}?(?<![\w$])transaction)(?![\w$])", re.IGNORECASE | re.DOTALL)
 
 Who = TypeVar("Who")
 
 
-def channels_in(text: bytes) -> set[bytes]:
-    """The channels that *text* may begin to listen to, as PostgreSQL spells their names."""
-    found: set[bytes] = set()
-    for match in _LISTEN.finditer(text):
-        name = match[1].replace(b'""', b'"') if match[1] is not None else match[2].lower()
-        found.add(_cut(name))
-    return found
+def may_listen(text: bytes) -> bool:
+    """Whether *text* may begin to listen; one that does so in a way that no text shows is not among them."""
+    return _LISTEN.search(text) is not None
 
 
 def may_open_block(text: bytes) -> bool:
@@ -40,9 +30,11 @@ def may_open_block(text: bytes) -> bool:
     return _BLOCK.search(text) is not None
 
 
-def listen_text(names: Iterable[bytes]) -> bytes:
-    """The query that listens to these channels."""
-    return b"; ".join(b"LISTEN " + quoted(name) for name in names)
+def listen_text(names: Iterable[bytes], as_spelled: bool = True) -> bytes:
+    """The query that listens to these channels; not *as_spelled*: by a session whose encoding is not the database's."""
+    return b"; ".join(
+        b"LISTEN " + quoted(name) if as_spelled or name.isascii() else _DECODED % name.hex().encode() for name in names
+    )
 
 
 def quoted(name: bytes) -> bytes:
@@ -50,11 +42,10 @@ def quoted(name: bytes) -> bytes:
     return b'"' + name.replace(b'"', b'""') + b'"'
 
 
-def _cut(name: bytes) -> bytes:
-    if len(name) <= LONGEST:
-        return name
-    # Never in the middle of a character; where this is not UTF-8 the look afterwards gives the true name.
-    return name[:LONGEST].decode("utf-8", "ignore").encode()
+_DECODED = (
+    b"DO LANGUAGE plpgsql 'BEGIN EXECUTE pg_catalog.format(''LISTEN %%I'', pg_catalog.convert_from("
+    b"pg_catalog.decode(''%s'', ''hex''), pg_catalog.getdatabaseencoding())); END'"
+)
 
 
 class Listeners(Generic[Who]):
@@ -152,7 +143,8 @@ class Mailbox:
         self.limit = limit
         self.size = 0
         self.overflown = False
-        self._letters: list[tuple[bytes, bytes]] = []
+        self._letters: deque[tuple[bytes | None, bytes]] = deque()
+        self._marked = 0
 
     def __bool__(self) -> bool:
         return bool(self._letters)
@@ -167,16 +159,52 @@ class Mailbox:
             self.clear()
             self.overflown = True
 
+    def mark(self) -> None:
+        """What is kept up to now was committed before a mark, what comes behind it."""
+        self._marked = len(self._letters)
+
+    def merge(self, brought: Mailbox, new: set[bytes]) -> None:
+        """Take in what the client's own server has *brought* up to the same mark, in its own words, and leave that empty.
+
+        It listened to the channels that are *new*, of which what is here from before the mark is not for the client; to the
+        others for the end of the time at most.
+        """
+        letters = list(self._letters)
+        before, behind = letters[: self._marked], letters[self._marked :]
+        before = [letter for letter in before if letter[0] not in new]
+        unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
+        theirs = list(brought._letters)
+        both = [
+            at for at, (name, _) in enumerate(theirs) if name not in new and not (unclear and name and not name.isascii())
+        ]
+        # They end alike: of what both have, the last are the same.
+        same = min(len(before), len(both))
+        told = set(both[: len(both) - same])
+        own = [(None, message) for at, (_, message) in enumerate(theirs) if at not in told]
+        self.clear()
+        self._letters.extend([*before[: len(before) - same], *own, *behind])
+        self.size = sum(len(message) for _, message in self._letters)
+        self.overflown = self.overflown or brought.overflown
+        brought.clear()
+
     def take(self, channels: set[bytes]) -> bytes:
         """All that is kept for these channels, in order; the rest is dropped with it."""
-        messages = b"".join(message for channel, message in self._letters if channel in channels)
+        messages = b"".join(message for channel, message in self._letters if channel is None or channel in channels)
         self.clear()
         return messages
 
-    def drop(self, channels: set[bytes]) -> None:
-        """Forget what is kept for these channels."""
-        self._letters = [letter for letter in self._letters if letter[0] not in channels]
-        self.size = sum(len(message) for _, message in self._letters)
+    def first(self, channels: set[bytes]) -> tuple[bool, bytes] | None:
+        """The first for these channels, and whether it is in the client's own words already; what comes before it is dropped."""
+        while self._letters:
+            channel, message = self._letters[0]
+            if channel is None or channel in channels:
+                return channel is None, message
+            self.drop_first()
+        return None
+
+    def drop_first(self) -> None:
+        """Forget the first."""
+        self.size -= len(self._letters.popleft()[1])
 
     def copy_to(self, other: Mailbox, channels: set[bytes]) -> None:
         """Keep what is kept here for these channels in *other*, too."""
@@ -188,4 +216,5 @@ class Mailbox:
     def clear(self) -> None:
         """Forget all."""
         self._letters.clear()
+        self._marked = 0
         self.size = 0

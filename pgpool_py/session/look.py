@@ -43,7 +43,8 @@ _HELD = (
     b" UNION ALL SELECT 'p', 'cursor with hold', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursor() c WHERE c.is_holdable)"
     b" UNION ALL SELECT 'p', 'prepared statement', '' WHERE EXISTS"
     b" (SELECT FROM pg_catalog.pg_prepared_statement() p WHERE p.from_sql)"
-    b" UNION ALL SELECT 'l', c, '' FROM pg_catalog.pg_listening_channels() c"
+    b" UNION ALL SELECT 'l', '', pg_catalog.encode(pg_catalog.convert_to(c, pg_catalog.getdatabaseencoding()), 'hex')"
+    b" FROM pg_catalog.pg_listening_channels() c"
 )
 _STATEMENTS = b" UNION ALL SELECT 'n', p.name, '' FROM pg_catalog.pg_prepared_statement() p WHERE NOT p.from_sql"
 _SESSION = (
@@ -135,7 +136,8 @@ def _is_utf8(name: bytes) -> bool:
 
 @dataclass(slots=True)
 class Finding:
-    """What a session has: the settings asked for (None: undefined), those of the session, pins, channels, statements."""
+    """What a session has: the settings asked for (None: undefined), those of the session, pins, channels (in the encoding of the
+    database), statements."""
 
     values: dict[bytes, bytes | None] = field(default_factory=dict)
     session: dict[bytes, bytes] = field(default_factory=dict)
@@ -168,7 +170,7 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         elif kind == b"b":
             finding.temporary = True
         else:
-            finding.channels.append(name)
+            finding.channels.append(_unhexed(value))
     if not question.names.issubset([*finding.values, *OF_A_TRANSACTION]):
         raise malformed("a question about the session is not answered")
     if timeout is not None:
@@ -178,6 +180,13 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         if b"statement_timeout" in finding.session:
             finding.session[b"statement_timeout"] = timeout
     return finding
+
+
+def _unhexed(value: bytes | None) -> bytes:
+    try:
+        return bytes.fromhex((value or b"").decode("ascii"))
+    except ValueError:
+        raise malformed("the answer to a question about the session has a channel that is not in hexadecimal digits") from None
 
 
 def question_of_start(connect_query: bytes, placeholders: Iterable[bytes]) -> Question:

@@ -199,7 +199,9 @@ class Expected:
     def answer(self, kind: int) -> int:
         """Hold a message of the server against the queue: PASS it on, SWALLOW it, or it is WRONG and the server must
         be closed."""
-        if kind == NOTICE_RESPONSE or kind == PARAMETER_STATUS or kind == NOTIFICATION_RESPONSE:
+        if kind == NOTIFICATION_RESPONSE:
+            return PASS  # whatever is asked meanwhile
+        if kind == NOTICE_RESPONSE or kind == PARAMETER_STATUS:
             code = self.head()
             return SWALLOW if code >= 0 and code & _ACTION == SKIP else PASS
         if self._head == self._end:

@@ -362,6 +362,7 @@ def test_process_ids_are_given_out_once(running: Program) -> None:
     for generation in range(3):
         if generation:
             restart(running)
+            assert running.processes[-2].wait(20) == 0  # until then it may welcome somebody
         clients = [running.connect() for _ in range(12)]
         lowest.append({client.pid & 1 for client in clients})
         assert {client.pid >> 17 for client in clients} == {1}

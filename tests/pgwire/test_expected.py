@@ -154,7 +154,13 @@ def test_failed_own_parse_fails_the_batch(expected: Expected) -> None:
     assert failed_codes(expected) == [PARSE + SKIP, BIND, EXECUTE]
 
 
-@pytest.mark.parametrize("kind", SAID_ANY_TIME)
+def test_notification_belongs_to_no_request(expected: Expected) -> None:
+    """Whatever is asked meanwhile: none of the pooler's own questions brings one."""
+    sent(expected, QUERY + SKIP, QUERY)
+    assert expected.answer(Backend.NOTIFICATION_RESPONSE) == PASS
+
+
+@pytest.mark.parametrize("kind", [Backend.NOTICE_RESPONSE, Backend.PARAMETER_STATUS])
 def test_notices_belong_to_the_request_at_hand(expected: Expected, kind: Backend) -> None:
     assert expected.answer(kind) == PASS, "nothing owed: a notice to whoever holds the server"
     sent(expected, QUERY + SKIP, QUERY)

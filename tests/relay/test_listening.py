@@ -15,7 +15,7 @@ import pytest
 from pgpool_py.relay.connection import Hub
 from pgpool_py.relay.listening import ListeningConnection
 from pgpool_py.session.channels import Mailbox
-from pgwire import CommandComplete, ErrorResponse, NotificationResponse, ReadyForQuery
+from pgwire import CommandComplete, DataRow, ErrorResponse, NotificationResponse, ReadyForQuery
 
 READ = 1  # EPOLLIN
 
@@ -45,7 +45,9 @@ class Listener:
 
     def __init__(self, connection: ListeningConnection, *channels: bytes) -> None:
         self.client = None
-        self.foreseen = set(channels)
+        self.awaited = set(channels)
+        self.marking = False
+        self.mark = 0
         self.channels: set[bytes] = set()
         self.mailbox = Mailbox(0)
         self.events: list[str] = []
@@ -55,10 +57,13 @@ class Listener:
             connection.table.add(self, channel)
 
     def deliver(self) -> None:
-        self.told += self.mailbox.take(self.foreseen)
+        self.told += self.mailbox.take(self.awaited)
 
     def answered(self, source: ListeningConnection) -> None:
         self.events.append("answered")
+
+    def spelling_known(self) -> None:
+        self.events.append("spelling known")
 
     def lost(self, source: ListeningConnection, reason: str, successor: None) -> None:
         self.events.append(f"lost: {reason}")
@@ -76,9 +81,10 @@ class World:
         self.server.setblocking(False)
         self._ours = ours
         self.relay = FakeRelay()
-        self.connection = ListeningConnection(self.relay, None, b"UTF8")
+        self.connection = ListeningConnection(self.relay, None)
         self.connection.fd = ours.fileno()
         self.connection.opened = True
+        self.connection.encoding = b"UTF8"
 
     def asked(self) -> list[bytes]:
         """The queries that have reached the server."""
@@ -212,3 +218,78 @@ def test_silent_server_is_checked(world: World) -> None:
     assert world.asked() == []
     world.say(READY)
     assert world.connection.deadline == 0.0
+
+
+def test_mark_follows_the_listen(world: World) -> None:
+    """What was put into the mailbox before it is told apart; who needs none gets none."""
+    who, other = Listener(world.connection, b"news"), Listener(world.connection, b"other")
+    who.deliver = lambda: None  # type: ignore[method-assign]
+    who.marking = True
+    world.connection.ask(other)
+    world.asked()
+    world.connection.ask(who)
+    world.say(DONE)
+    marker = world.connection.marker
+    assert world.asked() == [b"NOTIFY \"%s\", '1'" % marker]
+    assert (who.mark, other.mark) == (1, 0)
+    letters = [NotificationResponse(7, b"news", payload).encode() for payload in (b"before", b"after")]
+    world.say(letters[0], NotificationResponse(7, marker, b"1").encode(), letters[1], DONE)
+    brought = Mailbox(0)
+    who.mailbox.merge(brought, {b"news"})
+    assert who.mailbox.take({b"news"}) == letters[1]
+    assert who.events == ["answered"]
+
+
+def test_mark_that_was_not_made_is_made_again(world: World) -> None:
+    """It is in one transaction with the LISTEN, which may be refused."""
+    who = Listener(world.connection, b"\xff")
+    who.marking = True
+    world.connection.ask(who)
+    error = ErrorResponse.make("ERROR", "22021", "invalid byte sequence").encode()
+    assert b"NOTIFY" in world.asked()[0]
+    world.say(error + READY)
+    assert (who.events, b"NOTIFY" in world.asked()[0]) == ([], True)
+    world.say(NotificationResponse(7, world.connection.marker, b"2").encode(), DONE)
+    assert who.events == ["answered"]
+
+
+def test_spelling_is_asked_for_once(world: World) -> None:
+    """However many wait for it; what needs none is not asked for."""
+    one, other = Listener(world.connection), Listener(world.connection)
+    plain, letter = [NotificationResponse(7, b"news", payload.encode()).encode() for payload in ("x", "größe")]
+    connection = world.connection
+    assert connection.spelled(plain, b"LATIN1", one) == plain
+    assert connection.spelled(letter, b"UTF8", one) == letter
+    assert connection.spelled(letter, b"SQL_ASCII", one) == letter
+    assert connection.spelled(letter, b"LATIN1", one) is None
+    assert connection.spelled(letter, b"LATIN1", other) is None
+    (query,) = world.asked()
+    assert "größe".encode().hex().encode() in query
+    world.say(DataRow(("größe".encode("latin-1").hex().encode(),)).encode(), DONE)
+    assert (one.events, other.events, world.asked()) == (["spelling known"], ["spelling known"], [])
+    assert connection.spelled(letter, b"LATIN1", one) == NotificationResponse(7, b"news", "größe".encode("latin-1")).encode()
+
+
+def test_spellings_and_barriers_take_turns(world: World) -> None:
+    """What is told in the meantime does not keep those waiting who need an answer, nor the other way round."""
+    who = Listener(world.connection)
+    for payload in ("ä", "ö"):
+        world.connection.spelled(NotificationResponse(7, b"news", payload.encode()).encode(), b"LATIN1", who)
+    world.connection.ask(who)
+    seen = []
+    for _ in range(3):
+        (query,) = world.asked()
+        seen.append(b"convert" in query)
+        world.say(*([DataRow((b"e4",)).encode()] if seen[-1] else []), DONE)
+    assert seen == [True, False, True]
+    assert world.asked() == []
+
+
+def test_what_has_no_spelling_is_an_error(world: World) -> None:
+    who = Listener(world.connection)
+    letter = NotificationResponse(7, b"news", "☃".encode()).encode()
+    assert world.connection.spelled(letter, b"LATIN1", who) is None
+    world.say(ErrorResponse.make("ERROR", "22P05", "no equivalent").encode() + READY)
+    found = world.connection.spelled(letter, b"LATIN1", who)
+    assert isinstance(found, ErrorResponse)
+    assert (found.code, world.relay.closed) == ("22P05", [])

@@ -13,6 +13,7 @@ import pytest
 from pgpool_py.relay.subscription import Subscription
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Listeners
+from pgwire import ErrorResponse, NotificationResponse
 from pgwire.expected import Action, Expected, Owed
 
 READY = b"Z\0\0\0\5I"
@@ -29,7 +30,9 @@ class Source:
         self.loss_is_fatal = fatal
         self.opened = True
         self.encoding = b"UTF8"
+        self.marker = b"marker"
         self.covered = 10.0
+        self.spellings: dict[bytes, bytes | ErrorResponse | None] = {}
 
     def join(self, who: Subscription) -> None:
         self.members.add(who)
@@ -45,7 +48,14 @@ class Source:
         self.table.confirmed()
         asked, self.asked = self.asked, []
         for who in asked:
+            if who.marking:
+                who.mark = 1
+                who.mailbox.mark()
+        for who in asked:
             who.answered(self)
+
+    def spelled(self, message: bytes, encoding: bytes, who: Subscription) -> bytes | ErrorResponse | None:
+        return self.spellings.get(message, message)
 
     def hear(self, channel: bytes, message: bytes) -> None:
         for who in self.table.of(channel):
@@ -67,6 +77,7 @@ class Client:
         self.server: Any = None
         self.sent: list[bytes] = []
         self.ends: list[tuple[str, str]] = []
+        self.queries: list[bytes] = []
         self.relay = SimpleNamespace(broker=SimpleNamespace(listening_connection=lambda client: source))
         self.subscription: Subscription | None = Subscription(self, source)
 
@@ -85,6 +96,8 @@ class Client:
             expected=Expected(),
             unnamed=None,
             context=SimpleNamespace(keeping=True),
+            reported={},
+            query=lambda text, note: self.queries.append(text),
         )
         return self.server
 
@@ -111,6 +124,22 @@ class Client:
         self.subscription.learned(self.server, set(channels))
         self.settled()
 
+    def hand_over(self, source: Source) -> None:
+        """The server listens to the marker, and both hear the mark."""
+        subscription = self.subscription
+        assert subscription is not None
+        subscription.marker_placed(False)
+        self.settled()
+        source.answer()
+        self.brings(b"marker", b"1")
+        self.settled()
+
+    def brings(self, channel: bytes, payload: bytes) -> bytes:
+        """The server passes on a notification."""
+        message = NotificationResponse(7, channel, payload).encode()
+        assert self.subscription is not None
+        return b"" if self.subscription.brings(channel, message) else message
+
     def channels_ready(self) -> None:
         """It goes on with its message."""
 
@@ -135,35 +164,104 @@ def listener(client: Client, source: Source) -> Subscription:
     subscription = client.subscription
     assert subscription is not None
     client.take()
-    assert not subscription.wants(b"listen news")
-    assert subscription.must_wait(client.server)
-    source.answer()
-    assert subscription.wants(b"listen news")
+    assert subscription.connected()
     assert subscription.ahead(client.server, b"listen news", flags.LISTEN) == b""
     client.end_transaction()
     client.found(b"news")
-    source.answer()
+    client.hand_over(source)
     client.server = None
     client.sent.clear()
     return subscription
 
 
-def test_ready_waits_for_the_barrier_and_the_look(client: Client, source: Source) -> None:
-    """What came since the LISTEN went out is told with ReadyForQuery, what came before it is not."""
+def letter(channel: bytes, payload: bytes) -> bytes:
+    return NotificationResponse(7, channel, payload).encode()
+
+
+def test_ready_waits_until_the_listening_connection_has_taken_over(client: Client, source: Source) -> None:
+    """Before the mark the server at hand counts, behind it the listening connection; nothing is told twice."""
     assert client.subscription is not None
     client.take()
-    client.subscription.wants(b"listen news")
-    client.subscription.must_wait(client.server)
-    source.hear(b"news", b"early")
-    source.answer()
     client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
-    source.hear(b"news", b"1")
+    assert client.brings(b"news", b"own") == b""
     assert not client.end_transaction()
-    source.hear(b"news", b"2")
     source.answer()
-    assert client.sent == []
     client.found(b"news")
-    assert client.sent == [b"12" + READY]
+    assert client.queries == [b'LISTEN "marker"']
+    source.hear(b"news", b"early")
+    assert client.brings(b"news", b"1") == b""
+    client.subscription.marker_placed(False)
+    source.answer()
+    source.hear(b"news", b"2")
+    client.settled()
+    assert client.sent == []
+    client.brings(b"marker", b"0")
+    client.settled()
+    assert client.sent == []
+    client.brings(b"marker", b"1")
+    client.brings(b"news", b"2")
+    client.settled()
+    assert client.sent == [letter(b"news", b"own") + letter(b"news", b"1") + b"2" + READY]
+    assert client.brings(b"news", b"late") == b""
+
+
+def test_server_that_is_kept_listens_to_no_marks(client: Client, source: Source) -> None:
+    assert client.subscription is not None
+    client.take()
+    client.keeps_server = 1
+    client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
+    client.end_transaction()
+    client.found(b"news")
+    client.hand_over(source)
+    assert client.queries == [b'LISTEN "marker"', b'UNLISTEN "marker"']
+    assert client.sent == []
+    client.subscription.marker_placed(False)
+    client.settled()
+    assert client.sent == [READY]
+
+
+@pytest.mark.parametrize("failures", [1, 4, 5])
+def test_listen_to_the_marks_may_be_cancelled(client: Client, source: Source, failures: int) -> None:
+    """It is tried again, and at some time given up, which the client is told."""
+    assert client.subscription is not None
+    client.take()
+    client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
+    client.end_transaction()
+    source.answer()
+    client.found(b"news")
+    for _ in range(failures):
+        client.subscription.marker_placed(True)
+        client.settled()
+    if failures < 5:
+        client.hand_over(source)
+    assert client.sent == [READY]
+    assert [code for code, _ in client.ends] == (["57P01"] if failures == 5 else [])
+
+
+def test_listen_waits_for_a_connection(client: Client, source: Source) -> None:
+    """Without one nothing could take over."""
+    assert client.subscription is not None
+    source.opened = False
+    server = client.take()
+    assert not client.subscription.connected()
+    assert client.subscription.must_wait(server)
+    source.opened = True
+    source.answer()
+    assert client.subscription.connected()
+    assert not client.subscription.must_wait(server)
+
+
+def test_hidden_listen_makes_the_next_message_wait(client: Client, source: Source) -> None:
+    """The client has its ReadyForQuery already."""
+    subscription = client.subscription
+    assert subscription is not None
+    server = client.take()
+    subscription.learned(server, {b"news"})
+    assert subscription.must_wait(server)
+    client.settled()
+    client.hand_over(source)
+    assert not subscription.must_wait(server)
+    assert b"".join(client.sent) == b""
 
 
 def test_nothing_of_a_listener_s_own_is_on_its_way_after_ready(client: Client, source: Source) -> None:
@@ -171,28 +269,20 @@ def test_nothing_of_a_listener_s_own_is_on_its_way_after_ready(client: Client, s
     assert client.subscription is not None
     server = client.take()
     server.owner_since = 5.0
-    client.subscription.wants(b"listen news")
-    client.subscription.must_wait(server)
-    source.answer()
-    server.owner_since = 5.0
     client.end_transaction()
     client.found(b"news")
-    source.answer()
+    client.hand_over(source)
     assert server.owner_since == 0.0
 
 
 def test_rolled_back_listen_is_forgotten(client: Client, source: Source) -> None:
     assert client.subscription is not None
     client.take()
-    client.subscription.wants(b"listen news")
-    client.subscription.must_wait(client.server)
-    source.answer()
     client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
-    source.hear(b"news", b"1")
     client.end_transaction()
     client.found()
     source.answer()
-    assert client.sent == [READY]
+    assert b"".join(client.sent) == READY
     assert client.subscription is None
     assert not source.members
     assert source.table.of(b"news") == ()
@@ -327,44 +417,55 @@ def test_overflow_ends_the_client_after_its_transaction(client: Client, source: 
     assert [code for code, _ in client.ends] == ["57P01"]
 
 
-def test_another_encoding_is_listened_to_elsewhere(source: Source, client: Client, listener: Subscription) -> None:
-    """Until the other connection listens the first one goes on."""
-    other = Source()
-    client.relay.broker.listening_connection = lambda client: other
-    client.take()
+def test_client_is_told_in_its_own_encoding(source: Source, client: Client, listener: Subscription) -> None:
+    """That at the time; while a spelling is asked for, what follows waits."""
     client.told = {b"client_encoding": b"LATIN1"}
-    client.end_transaction()
-    source.answer()
-    client.server = None
+    source.spellings = {b"1": None, b"2": b"two"}
     source.hear(b"news", b"1")
-    other.answer()
-    other.hear(b"news", b"2")
-    source.hear(b"news", b"lost")
-    assert client.sent == [READY, b"1", b"2"]
-    assert not source.members
-
-
-@pytest.mark.parametrize("refused", [False, True])
-def test_connection_opens_at_the_end_of_a_transaction(
-    source: Source, client: Client, listener: Subscription, refused: bool
-) -> None:
-    """That of another encoding, which has not answered yet: it has refused nothing, and the first one still listens."""
-    other = Source()
-    other.opened = False
-    client.relay.broker.listening_connection = lambda client: other
-    server = client.take()
-    client.told = {b"client_encoding": b"LATIN1"}
+    source.hear(b"news", b"2")
+    assert b"".join(client.sent) == b""
+    source.spellings[b"1"] = b"one"
+    listener.spelling_known()
+    assert b"".join(client.sent) == b"onetwo"
+    client.take()
+    source.spellings[b"1"] = None
+    source.hear(b"news", b"1")
+    client.server.ready = False
     client.end_transaction()
     source.answer()
-    server.dirty = flags.OPAQUE
+    assert READY not in client.sent
+    client.told = {b"client_encoding": b"UTF8"}
+    client.settled()
+    assert client.sent[-1] == b"1" + READY
+
+
+def test_what_has_no_spelling_ends_the_client(source: Source, client: Client, listener: Subscription) -> None:
+    """With all that came before it."""
+    client.told = {b"client_encoding": b"LATIN1"}
+    source.spellings = {b"2": ErrorResponse.make("ERROR", "22P05", "no equivalent")}
+    client.take().status = ord("T")
+    for message in (b"1", b"2", b"3"):
+        source.hear(b"news", message)
     client.end_transaction()
-    other.opened = True
-    other.table.next_query()
-    if refused:
-        other.table.refused()
+    source.answer()
+    assert b"".join(client.sent) == b"1" + READY
+    assert client.ends == [("22P05", "no equivalent")]
+
+
+def test_connection_is_lost_while_it_takes_over() -> None:
+    """What the server at hand has brought is told, and the loss; another connection listens then."""
+    first, second = Source(fatal=False), Source(fatal=False)
+    client = Client(first)
+    assert client.subscription is not None
+    client.take()
+    client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
+    client.brings(b"news", b"1")
+    client.end_transaction()
     client.found(b"news")
-    assert client.sent == [READY, READY]
-    assert [code for code, _ in client.ends] == (["57P01"] if refused else [])
-    if not refused:
-        source.hear(b"news", b"1")
-        assert client.sent[2:] == [b"1"]
+    client.subscription.marker_placed(False)
+    client.subscription.lost(first, "gone", second)
+    assert b"".join(client.sent) == letter(b"news", b"1") + READY
+    second.answer()
+    assert b"WARNING" in client.sent[-1]
+    second.hear(b"news", b"2")
+    assert client.sent[-1] == b"2"

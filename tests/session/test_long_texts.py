@@ -81,7 +81,7 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             mentions.runs_a_file(text)
             statement_texts.names_statements(flags.OPAQUE, text)
             statement_texts.names_statements(flags.STATEMENT | flags.CLEANUP, text)
-            channels.channels_in(text)
+            channels.may_listen(text)
             channels.may_open_block(text)
             requesting.MOVES_DATA.match(text[:4096])
             noting.SETS.search(text)

@@ -104,6 +104,84 @@ def test_own_notification_of_the_transaction_that_listens(pooler: stack.Pooler) 
         assert heard(say(client, "commit")) == [("news", "y")]
 
 
+CHAINED: dict[str, list[str]] = {
+    "commit and chain": ["begin", "listen news", "commit and chain"],
+    "commit, begin": ["begin", "listen news", "commit; begin"],
+    "all in one": ["listen news; commit; begin"],
+}
+
+
+@pytest.mark.parametrize("way", CHAINED)
+def test_listen_begins_at_a_commit_that_begins_a_block(pooler: stack.Pooler, sender: RawClient, way: str) -> None:
+    """What others commit during the next block is heard at its end, and what was committed before the LISTEN was is not."""
+    with pooler.connect("one") as client:
+        for text in CHAINED[way]:
+            say(sender, "notify news, 'before'")
+            assert heard(say(client, text)) == []
+        say(sender, "notify news, '1'")
+        assert heard(say(client, "select 1")) == []
+        say(sender, "notify news, '2'")
+        assert heard(say(client, "notify news, 'own'")) == []
+        assert heard(say(client, "commit")) == [("news", "1"), ("news", "2"), ("news", "own")]
+        say(sender, "notify news, 'after'")
+        assert hear(client) == [("news", "after")]
+
+
+def test_notified_while_the_listen_is_under_way(
+    pooler: stack.Pooler, sender: RawClient, direct: Callable[..., RawClient]
+) -> None:
+    """A Query is a transaction: it listens when it has ended. (Who listens to something already hears what is unread by then.)"""
+    with direct() as owner, direct() as native, pooler.connect("two") as client:
+        for round, text in enumerate(("select 1", "listen old")):
+            for who in (native, client):
+                say(who, f"unlisten *; {text}")
+            say(owner, "select pg_advisory_lock(7)")
+            for who in (native, client):
+                who.send(wire.query("listen news; select pg_advisory_xact_lock_shared(7)"))
+            stack.wait_until(lambda: sender.ask("select count(*) from pg_locks where not granted") == "2", "both wait")
+            say(sender, "notify news, 'early'; notify old, 'heard'")
+            say(owner, "select pg_advisory_unlock(7)")
+            wanted, found = [heard(who.until("Z")) for who in (native, client)]
+            assert found == wanted == ([("news", "early"), ("old", "heard")] if round else [])
+            say(sender, "notify news, 'late'")
+            assert hear(client) == [("news", "late")]
+            hear(native)
+
+
+def test_own_notifications_come_in_their_order(pooler: stack.Pooler) -> None:
+    """Those on channels that are new among those on others, which the listening connection brings."""
+    with pooler.connect("one") as client:
+        say(client, "listen old")
+        for number in range(10):
+            text = f"notify old, '1'; listen new{number}; notify new{number}, '2'; notify old, '3'; notify new{number}, '4'"
+            assert [payload for _, payload in heard(say(client, text))] == ["1", "2", "3", "4"]
+
+
+def test_listen_in_code_hears_what_is_notified_at_once(pooler: stack.Pooler, sender: RawClient) -> None:
+    """No text showed it, and nothing is lost, or comes twice, while the listening connection takes over."""
+    for number in range(30):
+        with pooler.connect("app") as client:
+            say(client, f"do $$ begin execute 'listen ' || 'hidden{number}'; end $$")
+            for payload in ("1", "2", "3"):
+                sender.send(wire.query(f"notify hidden{number}, '{payload}'"))
+            sender.until("Z", 3)
+            assert hear(client, 3) == [(f"hidden{number}", payload) for payload in ("1", "2", "3")]
+            assert told_nothing(client)
+
+
+def test_pinned_client_begins_to_listen(pooler: stack.Pooler, sender: RawClient) -> None:
+    """On a server that it keeps, which goes on listening for it: nothing comes twice, and nothing else shows."""
+    with pooler.connect("two") as client:
+        say(client, "create temp table t ()")
+        for channel in ("a", "b"):
+            say(client, f"listen {channel}")
+            say(sender, f"notify {channel}, '1'")
+            assert hear(client) == [(channel, "1")]
+        assert channels(client) == ["a", "b"]
+        assert heard(say(client, "begin; notify a, '2'; commit; select 1")) == [("a", "2")]
+        assert told_nothing(client)
+
+
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "savepoint undone": (["begin", "listen a", "savepoint s", "listen b", "rollback to s", "listen c", "commit"], ["a", "c"]),
     "savepoint kept": (["begin", "savepoint s", "listen a", "release s", "commit"], ["a"]),
@@ -246,6 +324,70 @@ def test_payload_comes_in_the_client_s_encoding(pooler: stack.Pooler, sender: Ra
         say(latin, "notify news, 'own'")
         sender.query("notify news, 'größe'")
         assert latin.until("A")[-1].body.endswith("größe".encode() + b"\0")
+
+
+def payload_of(message: Message) -> bytes:
+    """The payload's bytes."""
+    return message.body[4:].split(b"\0")[1]
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["a Query", "a block"])
+def test_payload_follows_client_encoding_at_once(pooler: stack.Pooler, sender: RawClient, within: bool) -> None:
+    """Also what was committed before the change, and is told after it."""
+    with pooler.connect("one") as client:
+        say(client, "listen news")
+        sender.query("set client_encoding = 'UTF8'")
+        for number in range(20):
+            encoding = ("latin-1", "utf-8")[number % 2]
+            texts = ["begin", f"set client_encoding = '{encoding}'", "commit"]
+            say(client, texts[0] if within else "select 1")
+            reply = say(client, texts[1])
+            if within:
+                say(sender, "notify news, 'größe'")
+                reply = say(client, texts[2])
+            told = [payload_of(message) for message in reply if message.kind == "A"]
+            assert told == (["größe".encode(encoding)] if within else [])
+            say(sender, "notify news, 'größer'")
+            assert payload_of(client.until("A")[-1]) == "größer".encode(encoding)
+
+
+def test_payload_that_the_client_s_encoding_lacks_ends_it_alone(
+    pooler: stack.Pooler, sender: RawClient, direct: Callable[..., RawClient]
+) -> None:
+    """As on a connection of its own; whoever else reads that encoding hears of nothing."""
+    with direct() as native, pooler.connect("one") as client, pooler.connect("one") as other, pooler.connect("one") as utf8:
+        for who in (native, client, other):
+            say(who, "set client_encoding = 'LATIN1'")
+        for who in (native, client, utf8):
+            say(who, "listen news")
+        say(other, "listen other")
+        sender.query("set client_encoding = 'UTF8'")
+        say(sender, "notify news, 'größe'")
+        say(sender, "notify news, 'Größe \u2603'")
+        wanted, found = [
+            [message.sqlstate if message.kind == "E" else payload_of(message) for message in who.messages()]
+            for who in (native, client)
+        ]
+        assert found == wanted == ["größe".encode("latin-1"), "22P05"]
+        assert utf8.until("A", 2)[-1].body.endswith("Größe \u2603".encode() + b"\0")
+        say(sender, "notify other, 'ü'")
+        assert payload_of(other.until("A")[-1]) == "ü".encode("latin-1")
+
+
+def test_channel_outside_ascii_and_another_encoding(pooler: stack.Pooler, sender: RawClient) -> None:
+    """Its name is the client's own spelling, whatever that is at the time."""
+    with pooler.connect("one") as client:
+        sender.query("set client_encoding = 'UTF8'")
+        say(client, 'listen "größe"')
+        for encoding in ("latin-1", "utf-8", "latin-1"):
+            say(client, f"set client_encoding = '{encoding}'")
+            name = "größe".encode(encoding)
+            say(sender, "notify \"größe\", 'x'")
+            assert client.until("A")[-1].body[4:] == name + b"\0x\0"
+            assert wire.values(say(client, "select pg_listening_channels()")) == [name]
+            assert wire.kinds(say(client, wire.query(b'notify "' + name + b'"'))) == "CAZ"
+        say(client, "begin; unlisten *; commit")
+        assert channels(client) == []
 
 
 def test_psycopg_listens(pooler: stack.Pooler, sender: RawClient) -> None:
