@@ -10,10 +10,11 @@ cdef object BATCH
 cdef long LISTEN, OPAQUE
 
 cdef class Hearer(Preparer):
+    @cython.locals(verdict=cython.long)
     cdef bytes ahead_of(self, Server server, int kind, int pos, int stop)
     cdef bint must_wait(self, Server server, int kind)
-    @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, statement=Statement, name=bytes)
-    cdef bint batch_needs_channels(self, int pos, int stop)
+    @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, found=cython.long, statement=Statement, name=bytes)
+    cdef long concerns_channels(self, int pos, int stop)
     @cython.locals(extra=bytes)
     cdef bytes listening(self, Server server, bytes text, long verdict)
     cpdef go_on(self)

@@ -10,7 +10,7 @@ from pgpool_py.relay._io import byte, find_zero, piece, u32
 from pgpool_py.relay.preparing import Preparer
 from pgpool_py.relay.replies import error_response
 from pgpool_py.relay.server import Server
-from pgpool_py.relay.subscription import Subscription, needs_channels
+from pgpool_py.relay.subscription import PLACES, Subscription, concerns
 from pgpool_py.session import flags
 from pgpool_py.session.channels import may_listen
 from pgwire.codes import Frontend
@@ -42,9 +42,14 @@ class Hearer(Preparer):
         """What goes ahead of the message for the channels' sake, as it begins a batch; None: it must wait."""
         if self.must_wait(server, kind):
             return None
-        if server.ready and (kind in BATCH or kind == FUNCTION_CALL) and self.batch_needs_channels(pos, stop):
-            placed: bytes = self.subscription.place(server)
-            return placed
+        if server.ready and (kind in BATCH or kind == FUNCTION_CALL):
+            verdict = self.concerns_channels(pos, stop)
+            if verdict and not self.subscription.up_to_date(server, verdict):
+                self.awaiting = AWAITS_CHANNELS
+                return None
+            if verdict & PLACES:
+                placed: bytes = self.subscription.place(server)
+                return placed
         return b""
 
     def must_wait(self, server: Server, kind: int) -> bool:
@@ -60,15 +65,16 @@ class Hearer(Preparer):
             return True
         return False
 
-    def batch_needs_channels(self, pos: int, stop: int) -> bool:
-        """Whether the batch that begins at *pos* must find the client's channels on the server; also if not all of it is here."""
+    def concerns_channels(self, pos: int, stop: int) -> int:
+        """What of the batch that begins at *pos* concerns channels, as `concerns`; everything if not all of it is here."""
+        found = 0
         while stop - pos >= 5:
             kind = byte(pos)
             end = pos + 1 + u32(pos + 1)
             if kind == SYNC:
-                return False
+                return found
             if kind not in BATCH or end > stop:
-                return True
+                return OPAQUE
             statement = None
             if kind == PARSE:
                 name_end = find_zero(pos + 5, end)
@@ -81,10 +87,10 @@ class Hearer(Preparer):
                 statement = self.names.get(name) if name and self.names is not None else self.unnamed
                 if statement is not None and statement.facts_seen != self.context.facts_seen:
                     self.context.judge(statement)
-            if statement is not None and needs_channels(statement.body, OPAQUE if self.blind else statement.verdict):
-                return True
+            if statement is not None:
+                found |= concerns(statement.body, OPAQUE if self.blind else statement.verdict)
             pos = end
-        return True
+        return OPAQUE
 
     def listening(self, server: Server, text: bytes, verdict: int) -> bytes | None:
         """What goes ahead of *text* for the channels' sake; None: it must wait."""
@@ -102,6 +108,9 @@ class Hearer(Preparer):
                 return None
         if self.subscription is None:
             return b""
+        if server.ready and not self.subscription.up_to_date(server, verdict):
+            self.awaiting = AWAITS_CHANNELS
+            return None
         extra: bytes = self.subscription.ahead(server, text, verdict)
         return extra
 

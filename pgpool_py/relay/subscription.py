@@ -36,6 +36,9 @@ QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE
 CHANGES = flags.LISTEN | flags.OPAQUE
+ENDS = CHANGES | flags.CLEANUP
+BLOCK = flags.TRANSACTION_LOCAL  # stands for a text that opens one
+PLACES = LOOKS | BLOCK
 SERVER_ENCODING = b"server_encoding"
 LOST = "terminating connection because notifications were lost"
 ADMIN_SHUTDOWN = "57P01"
@@ -44,9 +47,9 @@ PLACING, PLACED, REMOVING, OVER = range(1, 5)
 TRIES = 5  # a LISTEN may be hit by a cancel that comes late, or by the client's statement_timeout
 
 
-def needs_channels(text: bytes, verdict: int) -> bool:
-    """Whether *text* must find the client's channels on its server: it looks at them, changes them, or opens a block."""
-    return bool(verdict & LOOKS) or may_open_block(text)
+def concerns(text: bytes, verdict: int) -> int:
+    """What of *text* concerns channels: that it looks at them, changes them, ends them, or opens a block. 0: nothing."""
+    return verdict & (LOOKS | ENDS) or (BLOCK if may_open_block(text) else 0)
 
 
 class Subscription:
@@ -66,6 +69,7 @@ class Subscription:
         # the transaction at hand
         self.connecting = False  # its text waits for the listening connection to be opened
         self.covered = True  # what was committed before the next message goes out is here
+        self.fresh = False  # ... and told
         self.placed = False  # the server at hand listens to them
         self.changes = False  # the channels must be read from the server at its end
         self.ending = False  # it has ended, ReadyForQuery is held back
@@ -100,11 +104,19 @@ class Subscription:
             self.covered = False
         return bool(self.source.opened)
 
+    def up_to_date(self, server: Any, verdict: int) -> bool:
+        """What may end the listening is to be sent, outside of a transaction: False until what is committed by now is told."""
+        if not verdict & ENDS or self.fresh or not self.channels or server.status != IDLE or not self.source.opened:
+            return True
+        self.covered = False
+        self.ask()
+        return False
+
     def ahead(self, server: Any, text: bytes, verdict: int) -> bytes:
         """What must go out ahead of *text*, and note what it may do."""
         if verdict & CHANGES:
             self.changes = True
-        return self.place(server) if needs_channels(text, verdict) else b""
+        return self.place(server) if concerns(text, verdict) & PLACES else b""
 
     def place(self, server: Any) -> bytes:
         """What makes the server listen to the client's channels, in a transaction ahead of the client's own.
@@ -207,11 +219,9 @@ class Subscription:
             server.dirty |= flags.CHANNELS
             server.query(b"LISTEN " + quoted(self.source.marker), MARKER_PLACED)
         elif self.stage == PLACED and self.passed and self.known:
-            self.mailbox.merge(self.brought, self.awaited)
-            self.stage = OVER
-            if self.client.keeps_server:
-                self.stage = REMOVING
-                server.query(b"UNLISTEN " + quoted(self.source.marker), MARKER_PLACED)
+            self.mailbox.merge(self.brought, self.channels, self.awaited)
+            self.stage = REMOVING  # the client may go on with this server, and look
+            server.query(b"UNLISTEN " + quoted(self.source.marker), MARKER_PLACED)
         return self.stage != OVER and not self.doomed
 
     def marker_placed(self, failed: bool) -> None:
@@ -235,7 +245,7 @@ class Subscription:
         self.awaited = set()
         self.brought.clear()
         self.stage = self.tries = self.mark = 0
-        self.ending = self.marking = self.passed = False
+        self.ending = self.marking = self.passed = self.fresh = False
         self.covered = True
         if not client.keeps_server:
             self.placed = False
@@ -268,8 +278,13 @@ class Subscription:
         else:
             self.connecting = False
             self.covered = True
-            if client.server is not None:
-                self.own(client.server)
+            server = client.server
+            if server is not None:
+                self.own(server)
+                if server.ready and server.status == IDLE:
+                    self.fresh = self.tell()
+                    if self.close_if_doomed():
+                        return
             self.warning, self.warning_due = self.warning + self.warning_due, b""
             client.channels_ready()
             if self.warning:
@@ -354,7 +369,7 @@ class Subscription:
         self.missed(f"the listening connection was lost: {reason}")
         if self.stage:
             self.stage = OVER  # there is no mark to wait for
-            self.mailbox.merge(self.brought, self.awaited)
+            self.mailbox.merge(self.brought, self.channels, self.awaited)
         if successor is not None:
             self.source = successor
             successor.join(self)

@@ -163,15 +163,15 @@ class Mailbox:
         """What is kept up to now was committed before a mark, what comes behind it."""
         self._marked = len(self._letters)
 
-    def merge(self, brought: Mailbox, new: set[bytes]) -> None:
+    def merge(self, brought: Mailbox, channels: set[bytes], new: set[bytes]) -> None:
         """Take in what the client's own server has *brought* up to the same mark, in its own words, and leave that empty.
 
-        It listened to the channels that are *new*, of which what is here from before the mark is not for the client; to the
-        others for the end of the time at most.
+        Of the client's *channels* it listened to those that are *new*, of which what is here from before the mark is not for the
+        client, and to the others for the end of the time at most.
         """
         letters = list(self._letters)
         before, behind = letters[: self._marked], letters[self._marked :]
-        before = [letter for letter in before if letter[0] not in new]
+        before = [letter for letter in before if letter[0] in channels and letter[0] not in new]
         unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
         theirs = list(brought._letters)
         both = [

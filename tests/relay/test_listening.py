@@ -235,7 +235,7 @@ def test_mark_follows_the_listen(world: World) -> None:
     letters = [NotificationResponse(7, b"news", payload).encode() for payload in (b"before", b"after")]
     world.say(letters[0], NotificationResponse(7, marker, b"1").encode(), letters[1], DONE)
     brought = Mailbox(0)
-    who.mailbox.merge(brought, {b"news"})
+    who.mailbox.merge(brought, {b"news"}, {b"news"})
     assert who.mailbox.take({b"news"}) == letters[1]
     assert who.events == ["answered"]
 

@@ -133,6 +133,8 @@ class Client:
         source.answer()
         self.brings(b"marker", b"1")
         self.settled()
+        subscription.marker_placed(False)
+        self.settled()
 
     def brings(self, channel: bytes, payload: bytes) -> bytes:
         """The server passes on a notification."""
@@ -201,18 +203,23 @@ def test_ready_waits_until_the_listening_connection_has_taken_over(client: Clien
     client.brings(b"marker", b"1")
     client.brings(b"news", b"2")
     client.settled()
+    client.subscription.marker_placed(False)
+    client.settled()
     assert client.sent == [letter(b"news", b"own") + letter(b"news", b"1") + b"2" + READY]
     assert client.brings(b"news", b"late") == b""
 
 
-def test_server_that_is_kept_listens_to_no_marks(client: Client, source: Source) -> None:
+def test_server_listens_to_no_marks_afterwards(client: Client, source: Source) -> None:
+    """Its client may go on with it, and look."""
     assert client.subscription is not None
     client.take()
-    client.keeps_server = 1
     client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
     client.end_transaction()
     client.found(b"news")
-    client.hand_over(source)
+    client.subscription.marker_placed(False)
+    source.answer()
+    client.brings(b"marker", b"1")
+    client.settled()
     assert client.queries == [b'LISTEN "marker"', b'UNLISTEN "marker"']
     assert client.sent == []
     client.subscription.marker_placed(False)

@@ -124,7 +124,7 @@ class TestMailbox:
         brought.put(b"b", b"2")
         assert box.first({b"a"}) == (False, b"1")
         box.mark()
-        box.merge(brought, {b"b"})
+        box.merge(brought, {b"a", b"b"}, {b"b"})
         assert box.first({b"a"}) == (False, b"1")
         box.drop_first()
         assert box.first({b"a"}) == (True, b"2")
@@ -135,14 +135,15 @@ class TestMailbox:
     def test_two_sources_are_one_in_the_order_of_commits(self, heard: list[bytes]) -> None:
         """However long the client's own server heard what both hear, and whatever the client has been told already."""
         box, brought = Mailbox(100), Mailbox(100)
-        for channel, message in ((b"old", b"1"), (b"new", b"early"), (b"old", b"2"), (b"new", b"3"), (b"old", b"4")):
+        both = [(b"old", b"1"), (b"gone", b"0"), (b"new", b"early"), (b"old", b"2"), (b"new", b"3"), (b"old", b"4")]
+        for channel, message in both:
             box.put(channel, message)
         box.mark()
         box.put(b"new", b"5")
         for message in (b"told", b"1", b"2", b"3", b"4"):
             if message in heard or message == b"3":
                 brought.put(b"new" if message == b"3" else b"old", message)
-        box.merge(brought, {b"new"})
+        box.merge(brought, {b"old", b"new"}, {b"new"})
         told = box.take({b"old", b"new"})
         # Without any of the others the place of what is new is not known; it is at the end.
         assert told == (b"12345" if heard else b"12435")
@@ -156,7 +157,7 @@ class TestMailbox:
             box.mark()
             brought.put("größer".encode("latin-1"), b"1")
             brought.put(new.decode().encode("latin-1"), b"2")
-            box.merge(brought, {new})
+            box.merge(brought, {"größer".encode(), new}, {new})
             assert box.take({"größer".encode(), new}) == wanted
 
     def test_too_many_letters_are_not_kept(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections.abc import Callable
 
 import asyncpg
@@ -324,6 +326,58 @@ def test_payload_comes_in_the_client_s_encoding(pooler: stack.Pooler, sender: Ra
         say(latin, "notify news, 'own'")
         sender.query("notify news, 'größe'")
         assert latin.until("A")[-1].body.endswith("größe".encode() + b"\0")
+
+
+# $ stands for what tells the channels of the two sessions of a pair apart.
+STEPS = [
+    *["listen $a", "listen $b", "listen $c", "unlisten $b", "unlisten $a; listen $c", "unlisten *"],
+    *["listen $a; select 1; listen $b", "begin", "begin; listen $a", "commit", "rollback", "savepoint s", "rollback to s"],
+    *["commit and chain", "commit; begin"],
+    *["listen $b; commit; begin", "begin; listen $a; commit; begin; listen $c; commit", "select 1/0", "select 1"],
+    *[f"do $x$ begin execute '{word} ' || '${name}'; end $x$" for word in ("listen", "unlisten") for name in "ab"],
+    *[f"notify ${name}, 'own'" for name in "abc"],
+    *["set application_name = 'x'", "discard all", "create temp table if not exists t ()", "drop table if exists t"],
+    *["select count(*) from pg_listening_channels()", "begin; create temp table if not exists t (); listen $c; commit"],
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_as_on_a_direct_connection(
+    start_pooler: Callable[..., stack.Pooler], sender: RawClient, direct: Callable[..., RawClient], seed: int
+) -> None:
+    """Whatever three sessions do, and others commit between any two steps of theirs: each hears what its twin does.
+
+    (But for one that in transactions without a pause ends its listening, and begins again: PostgreSQL forgets what is unread.)
+    """
+    pooler = start_pooler({"pin_pool_size": 3})
+    chance = random.Random(seed)
+    pairs = [{"d": direct(), "p": pooler.connect("app")} for _ in range(3)]
+    blocks: set[int] = set()
+
+    def both(number: int, pair: dict[str, RawClient], text: str, extended: bool) -> None:
+        replies = []
+        for prefix, who in pair.items():
+            own = re.sub(r"\$(?=[abcf]\b)", prefix, text)
+            replies.append(say(who, wire.run(own) if extended else own))
+        (blocks.discard if replies[0][-1].body == b"I" else blocks.add)(pairs.index(pair))
+        for look in (wire.values, wire.errors):
+            assert look(replies[0]) == look(replies[1]), f"{number}: {text}"
+
+    for number in range(150):
+        at = chance.randrange(len(pairs))
+        text = chance.choice(STEPS).replace("own", f"own of {at} at {number}")
+        if at not in blocks or not re.search("unlisten|discard", text):
+            both(number, pairs[at], text, ";" not in text and chance.random() < 0.3)
+        for name in chance.choices("abc", k=chance.randrange(3)):
+            for prefix in "dp":
+                say(sender, f"notify {prefix}{name}, '{number}'")
+    for pair in pairs:
+        for text in ("rollback", "listen $f", "notify $f"):
+            both(-1, pair, text, False)
+    pooler.end_now()
+    for pair in pairs:
+        wanted, found = [[body[5:] for body in who.notifications] for who in pair.values()]
+        assert found == wanted
 
 
 def payload_of(message: Message) -> bytes:
