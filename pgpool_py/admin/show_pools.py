@@ -40,7 +40,7 @@ def pools(world: World) -> Iterator[Row]:
             sum(len(pool.clients) for pool in together) - waiting + tunnels,
             waiting,
             sum(world.cancels(pool) for pool in together),
-            0,  # a cancel request is passed on at once
+            sum(world.cancels_due(pool) for pool in together),
             sum(len(pool.active) for pool in together) + tunnels,
             sum(server.cancels for pool in together for server in pool.servers() if isinstance(server, Server)),
             sum(len(pool.being_canceled) for pool in together),

@@ -184,6 +184,10 @@ class World(Protocol):
         """Cancel requests of this pool's clients that are being passed on."""
         ...
 
+    def cancels_due(self, pool: Pool) -> int:
+        """Cancel requests of this pool's clients that wait for that."""
+        ...
+
     def dns_hosts(self) -> Iterable[tuple[str, int, str]]:
         """Names that were looked up and are remembered: the name, seconds left, the addresses."""
         ...

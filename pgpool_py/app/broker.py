@@ -296,10 +296,20 @@ class Broker:
         else:
             self.perform(pool.activate(self.relay.now))
 
-    def cancel_server(self, server: Server, just_sent: bool = False) -> None:
-        """Cancel what the server is doing, or what was *just sent* to it and it may not have begun."""
+    def cancel_server(self, server: Server, client: Client | None = None) -> None:
+        """Cancel what the server is doing, or what *client* has just sent to it and it may not have begun."""
         server.cancel_begun()  # at once: the server may become ready in the same batch of events
-        self.begin(self.send_cancel(server, CANCELS if just_sent else 1))
+        if client is None:
+            self.begin(self.send_cancel(server))
+        else:
+            client.cancels += 1
+            self.begin(self._cancel_for(client, server))
+
+    async def _cancel_for(self, client: Client, server: Server) -> None:
+        try:
+            await self.send_cancel(server, CANCELS)
+        finally:
+            client.cancels -= 1
 
     async def send_cancel(self, server: Server, times: int = 1) -> None:
         """Send a cancel request, after `cancel_begun`; the server is not handed on before it has taken effect.

@@ -90,6 +90,7 @@ class Desk:
         self._gone: dict[str, Totals] = {}  # what forgotten pools had counted, by database
         self._gone_doubts: Counter[str] = Counter()  # likewise
         self.cancelling: Counter[Pool] = Counter()  # cancel requests being passed on
+        self.due: Counter[Client] = Counter()  # those that could not be at once, until they were
 
     # --- coming and going ---
 
@@ -219,7 +220,10 @@ class Desk:
             yield "a statement too long to be remembered", client.transaction_start or client.request_time
 
     def cancels(self, pool: Pool) -> int:
-        return self.cancelling[pool]
+        return self.cancelling[pool] + sum(client.cancels for client in self.due if client.pool is pool)
+
+    def cancels_due(self, pool: Pool) -> int:
+        return sum(count for client, count in self.due.items() if client.pool is pool and client.cancel_due)
 
     def dns_hosts(self) -> Iterable[tuple[str, int, str]]:
         names = self._pooler.broker.names

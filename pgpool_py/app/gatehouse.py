@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import secrets
@@ -36,6 +37,7 @@ from pgpool_py.session.settings import PASSING, Settings
 MAX_ENTRIES = 1000  # database entries remembered as logins see them
 MAX_STARTUPS = 1000  # distinct startup settings remembered for a pool
 MAX_APPLICATION_NAME = 63  # bytes
+CANCEL_LOOK = 0.01  # seconds between two looks whether a cancel that is due was carried out
 # Startup parameters that PgBouncer takes: the settings it tracks (those of its next version). In lower case.
 TRACKED = frozenset(
     {
@@ -266,6 +268,25 @@ class Gatehouse:
                     await self.broker.send_cancel(server)
                 finally:
                     cancelling[client.pool] -= 1
+        elif client.cancel_due:
+            await self._carried_out(client)
+
+    async def _carried_out(self, client: Client) -> None:
+        """Wait until the cancel that is due was carried out, or there is nothing left to cancel; it is given up with the last who
+        waits for it."""
+        due = self.desk.due
+        due[client] += 1
+        try:
+            async with asyncio.timeout(self.broker.config.pgbouncer.cancel_wait_timeout or None):
+                while not client.closed and (client.cancel_due or client.cancels):
+                    await asyncio.sleep(CANCEL_LOOK)
+        except TimeoutError:
+            self.broker.log.warning("cancel request failed: cancel_wait_timeout", self.broker.client_label(client))
+        finally:
+            due[client] -= 1
+            if not due[client]:
+                del due[client]
+                client.cancel_due = False
 
     def hand_over(self, login: ClientLogin) -> None:
         """A login is finished: the relay has the client from now on."""

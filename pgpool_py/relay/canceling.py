@@ -1,7 +1,7 @@
 """A client as one whose requests can be cancelled: what a cancel request is for, and when that is where it can be hit.
 
 Only what the client itself has said is hit, not the pooler's own work on the server, nor what has ended. Until that is at the
-server the cancel is due; what waits for a server is answered here.
+server the cancel is due, and the request is not answered; what waits for a server is answered here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Canceler(Reader):
             return
         if server is not None and not server.ready:
             self.cancel_due = False
-            self.relay.broker.cancel_server(server, just_sent=True)
+            self.relay.broker.cancel_server(server, self)
         elif server is None and self.kept is not None and self.state is self.relay.client_waiting_state:
             self.cancel_waiting()
         else:

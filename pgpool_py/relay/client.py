@@ -103,9 +103,7 @@ class Client(Canceler):
         server = self.server
         if server is None:
             return
-        if not server.ready:
-            self.cancel_now()  # for what went out behind it
-        elif failed and server.status == IDLE:
+        if failed and server.ready and server.status == IDLE:
             # It may read, so it has waited: for nothing on this server.
             if not self.keeps_server:
                 server.client = None

@@ -144,7 +144,6 @@ class Hearer(Preparer):
     def channels_placed(self, failed: bool) -> None:
         if failed and self.subscription is not None:
             self.subscription.placed = False
-        self.cancel_now()  # for what went out behind it
 
     def marker_placed(self, failed: bool) -> None:
         if self.subscription is not None:

@@ -18,6 +18,7 @@ cdef class Reader(Requester):
     cdef public double query_start
     cdef public double transaction_start
     cdef public bint cancel_due
+    cdef public int cancels
 
     @cython.locals(at=cython.int, n=cython.int, server=Server, waits=cython.bint)
     cpdef on_event(self, int events)

@@ -54,7 +54,7 @@ class Reader(Requester):
     `skipping`     an error of the pooler's own has answered its request, which has not ended yet
     `ending`       it says no more; `hung_up`: without a Terminate
     `query_start`, `transaction_start`    0.0 while nothing runs
-    `cancel_due`   a cancel request came for what it has said and the server is not at yet
+    `cancel_due`   a cancel request came for what it has said and the server is not at yet; `cancels`: such that are on their way
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -67,6 +67,7 @@ class Reader(Requester):
         self.transaction_start = 0.0
         self.request_time = 0.0
         self.cancel_due = False
+        self.cancels = 0
 
     def on_event(self, events: int) -> None:
         if events & WRITE:

@@ -47,8 +47,8 @@ class Broker(Protocol):
     def released(self, server: Server) -> None:
         """The pool took a server back and wants something done with it (state CLOSED or USED)."""
 
-    def cancel_server(self, server: Server, just_sent: bool = False) -> None:
-        """Cancel what the server is doing, or what was *just sent* to it and it may not have begun."""
+    def cancel_server(self, server: Server, client: Client | None = None) -> None:
+        """Cancel what the server is doing, or what *client* has just sent to it and it may not have begun."""
 
     def client_closed(self, client: Client, reason: str) -> None:
         """A client's socket is closed."""

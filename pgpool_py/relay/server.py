@@ -258,6 +258,8 @@ class Server(Upkeep):
                     self.own_done(expected.note)
                     if self.closed:
                         return
+                    if self.client is not None:
+                        self.client.cancel_now()  # for what went out behind it
             if expected.fake_due and whole:
                 if client is not None and start < end:
                     client.send_range(start, end)

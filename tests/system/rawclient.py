@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple
 
@@ -161,8 +162,15 @@ class RawClient:
 
     def cancel(self, wait: bool = True) -> None:
         """Send a CancelRequest for this client on a connection of its own."""
+        with self.canceling(wait):
+            pass
+
+    @contextmanager
+    def canceling(self, wait: bool = True) -> Iterator[socket.socket]:
+        """A CancelRequest for this client, on a connection of its own, until it is answered: that one is closed."""
         with socket.create_connection(self.address, timeout=TIMEOUT) as sock:
             sock.sendall(wire.cancel_request(self.pid, self.secret))
+            yield sock
             if wait:
                 try:
                     sock.recv(1)

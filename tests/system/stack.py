@@ -8,10 +8,12 @@ which judges those that have one client. Nothing here looks inside the process.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pgpool_py import testing
@@ -26,6 +28,7 @@ PASSWORD = "correct horse"
 USERS = {name: PASSWORD for name in (OWNER, OTHER, ADMIN, LOCKED)}
 SETTINGS: Mapping[str, object] = {
     "auth_type": "trust",
+    "stats_users": ADMIN,
     "pool_mode": "transaction",
     "max_client_conn": 1000,
     "server_tls_sslmode": "disable",
@@ -135,6 +138,16 @@ class Pooler(testing.Pooler):
         """For libpq and asyncpg, without TLS: what psycopg probes is another story."""
         host, port = self.address
         return f"postgresql://{user}@{host}:{port}/{DATABASE if NONE else database}?sslmode=disable"
+
+    @contextmanager
+    def canceling(self, client: RawClient) -> Iterator[None]:
+        """A cancel request that cannot be carried out yet; at the end it was, or there was nothing left to cancel."""
+        with client.canceling() as sock:
+            if not IS_PEER:
+                with self.connect("pgbouncer", ADMIN) as console:
+                    wait_until(lambda: any(row[b"cl_waiting_cancel_req"] != b"0" for row in shown(console, "pools")), "it waits")
+                assert not select.select([sock], [], [], 0)[0], "it is answered before it is carried out"
+            yield
 
     @property
     def rss_kib(self) -> int:

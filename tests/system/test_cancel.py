@@ -93,11 +93,42 @@ def test_cancel_while_settings_are_put_in_force(pooler: stack.Pooler, admin: Raw
             admin.query("begin; lock table pg_tablespace in access exclusive mode")
             client.send(message)
             stack.wait_backend(admin, "wait_event = 'relation'")
-            client.cancel()
-            admin.query("rollback")
+            with pooler.canceling(client):
+                admin.query("rollback")
             assert wire.errors(client.until("Z")) == ["57014"]
             client.query("rollback")
             assert client.ask("show default_tablespace") == "pg_default"
+
+
+@pytest.mark.parametrize("sql", ["select 1", "set work_mem = '5MB'"])
+def test_cancel_while_settings_are_put_in_force_is_for_nothing_later(pooler: stack.Pooler, admin: RawClient, sql: str) -> None:
+    """What the client says when its cancel request was answered is not hit, though what it was for may have ended by itself."""
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("set default_tablespace = 'pg_default'")
+        for _ in range(20):
+            other.ask("select 1")
+            admin.query("begin; lock table pg_tablespace in access exclusive mode")
+            client.send(wire.query(sql))
+            stack.wait_backend(admin, "wait_event = 'relation'")
+            with pooler.canceling(client):
+                admin.query("rollback")
+                assert wire.errors(client.until("Z")) in ([], ["57014"])
+            assert client.ask("select pg_sleep(0.02), 'untouched'") == ""
+
+
+def test_cancel_is_given_up_in_time(start_pooler: Callable[..., stack.Pooler], admin: RawClient) -> None:
+    """After cancel_wait_timeout it is answered, and cancels nothing any more."""
+    pooler = start_pooler({"cancel_wait_timeout": 0.1})
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query("set default_tablespace = 'pg_default'")
+        other.ask("select 1")
+        admin.query("begin; lock table pg_tablespace in access exclusive mode")
+        client.send(wire.query("select pg_sleep(0.1), 'untouched'"))
+        stack.wait_backend(admin, "wait_event = 'relation'")
+        client.cancel()
+        admin.query("rollback")
+        assert wire.errors(client.until("Z")) == []
+        pooler.wait_for_log("cancel request failed: cancel_wait_timeout")
 
 
 def hold_up_the_look(client: RawClient, locker: RawClient, admin: RawClient) -> None:
@@ -134,8 +165,8 @@ def test_cancel_of_half_a_request(
             message = wire.raw(b"Q", b"select pg_sleep(3) --" + b"x" * size + rest + b"\0")
             cut = len(message) - len(rest) - 1
         client.send(message[:cut])
-        client.cancel()
-        locker.query("rollback")
+        with pooler.canceling(client):
+            locker.query("rollback")
         client.send(message[cut:])
         assert wire.errors(client.until("Z")) in ([], ["57014"], ["08P01"])
         assert client.ask("select to_regclass('smuggled')") is None
@@ -186,8 +217,8 @@ def test_cancel_while_channels_are_placed(behind: stack.Pooler, middle: Middle, 
         middle.asked.clear()
         client.send(wire.query("begin; select pg_sleep(38)"))
         stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
-        client.cancel()
-        released.set()
+        with behind.canceling(client):
+            released.set()
         assert wire.errors(client.until("Z")) == ["57014"]
         client.query("rollback")
         sender.query("notify news, 'x'")
@@ -207,8 +238,8 @@ def test_cancel_while_the_listening_connection_is_asked(behind: stack.Pooler, mi
         middle.asked.clear()
         client.send(wire.query("listen other; select pg_sleep(39)"))
         stack.wait_until(lambda: any(listen in body for body in middle.asked), "it is asked")
-        client.cancel()
-        released.set()
+        with behind.canceling(client):
+            released.set()
         assert wire.errors(client.until("Z")) == ["57014"]
         client.query("rollback")
         assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
@@ -225,10 +256,26 @@ def test_cancel_while_the_session_is_looked_at(
         for message in (wire.query("select pg_sleep(37)"), wire.run("select pg_sleep(37)")):
             hold_up_the_look(client, locker, admin)
             client.send(message)
-            client.cancel()
-            locker.query("rollback")
+            with pooler.canceling(client):
+                locker.query("rollback")
             assert wire.errors(client.until("Z")) == ["57014"]
             assert client.ask("select 'alive'") == "alive"
+
+
+def test_cancel_while_the_session_is_looked_at_is_for_nothing_later(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
+) -> None:
+    """What the client says when its cancel request was answered is not hit, though what it was for may have ended by itself."""
+    with pooler.connect("one") as client, direct(stack.ADMIN) as locker:
+        client.query("create temp table looked_for (n int)")
+        client.query("select 1")  # it was looked for
+        for _ in range(20):
+            hold_up_the_look(client, locker, admin)
+            client.send(wire.query("select 1"))
+            with pooler.canceling(client):
+                locker.query("rollback")
+                assert wire.errors(client.until("Z")) in ([], ["57014"])
+            assert client.ask("select pg_sleep(0.02), 'untouched'") == ""
 
 
 @pytest.mark.parametrize("secret", [b"\0\0\0\0", b"", b"abc", b"x" * 256, b"y" * 257])

@@ -122,8 +122,8 @@ def test_set_behind_a_question_that_takes_long(pooler: stack.Pooler, admin: RawC
         assert wire.errors(admin.query("lock table pg_depend in access exclusive mode")) == []
         a.query("select pg_try_advisory_lock(77)")  # false, and what is left of it cannot be looked at
         a.send(wire.query("set lock_timeout = '7s'"))
-        a.cancel()
-        admin.query("rollback")
+        with pooler.canceling(a):
+            admin.query("rollback")
         if wire.errors(a.until("Z")):  # there was time to cancel it
             a.query("set lock_timeout = '7s'")
         assert b.ask("show lock_timeout") == "0"

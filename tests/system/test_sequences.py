@@ -254,8 +254,8 @@ def test_cancel_is_not_for_the_removal(behind: stack.Pooler, middle: Middle, adm
         middle.questions[DISCARD] = wire.query(f"select pg_advisory_xact_lock({HELD_UP}); discard sequences")
         client.send(wire.query(sql.replace("lastval()", "nextval('first_id_seq'), lastval()")))
         stack.wait_backend(admin, f"query like '%pg_advisory_xact_lock({HELD_UP})%' and wait_event = 'advisory'")
-        client.cancel()
-        admin.query(f"select pg_advisory_unlock({HELD_UP})")
+        with behind.canceling(client):
+            admin.query(f"select pg_advisory_unlock({HELD_UP})")
         assert wire.errors(client.until("Z")) == ["57014"]
         client.query("rollback")
         assert client.ask("select 'alive'") == "alive"
