@@ -120,6 +120,8 @@ class Client(Canceler):
         if not failed:
             self.tell(server)
             return
+        if self.restores_again(server, error):
+            return
         self.difference_error = error
         server.in_force = self.context.table.empty
         server.dirty |= RESET
@@ -127,6 +129,7 @@ class Client(Canceler):
 
     def difference_done(self, failed: bool) -> None:
         self.differing = False
+        self.restoring = None
         server = self.server
         if server is None:
             return

@@ -12,9 +12,11 @@ cdef class Returner(Pinner):
     cdef public dict going_back
     cdef public bint all_back
     cdef public bint differing
+    cdef public list restoring
 
     cpdef list way_back(self, Server server, bytes executed)
     cpdef portal_bound(self, Server server, bytes portal, Statement statement)
     cpdef object completed(self, Server server, bytes text)
     cpdef restore(self, Server server)
+    cpdef bint restores_again(self, Server server, bytes error)
     cpdef defines(self, Server server)

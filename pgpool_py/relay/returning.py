@@ -10,7 +10,7 @@ from typing import Any
 
 from pgpool_py.relay.pinning import Pinner
 from pgpool_py.relay.server import Server
-from pgpool_py.relay.upkeep import DIFFERENCE
+from pgpool_py.relay.upkeep import DIFFERENCE, SETTLING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.inline import command
@@ -31,6 +31,7 @@ class Returner(Pinner):
     `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
     `all_back`             its DISCARD ALL was carried out in this transaction
     `differing`            its settings are being put in force: what it says waits
+    `restoring`            the texts that do so on a server that it keeps, None: it is one that it has just got
     """
 
     def __init__(self, relay: Any, fd: int, pool: Any, context: SessionContext) -> None:
@@ -40,6 +41,7 @@ class Returner(Pinner):
         self.going_back: dict[bytes, list[bytes]] | None = None
         self.all_back = False
         self.differing = False
+        self.restoring: list[bytes] | None = None
 
     def way_back(self, server: Server, executed: bytes) -> list[bytes]:
         """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
@@ -93,12 +95,22 @@ class Returner(Pinner):
 
     def restore(self, server: Server) -> None:
         """Put the client's settings in force on a server that it keeps: a RESET there went to the server's own."""
-        texts = difference(server.in_force, self.settings)
+        texts = self.restoring = difference(server.in_force, self.settings)
         server.in_force = self.settings
         self.defines(server)
         for text in texts:
             self.differing = True
             server.query(text, DIFFERENCE)
+
+    def restores_again(self, server: Server, error: bytes | None) -> bool:
+        """Whether a cancel has hit that which came too late for what it was meant for: then it is begun anew."""
+        if self.restoring is None or not server.canceled or error is None or b"C57014\0" not in error:
+            return False
+        server.difference_failed = server.difference_answered = False
+        server.query(b"ROLLBACK", SETTLING)
+        for text in self.restoring:
+            server.query(text, DIFFERENCE)
+        return True
 
     def defines(self, server: Server) -> None:
         """The client's settings are put in force on the server: custom ones stay defined there."""

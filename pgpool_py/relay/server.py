@@ -336,7 +336,8 @@ class Server(Upkeep):
         if self.client is not None:
             self.client.undone()
         if head == OWED_QUERY + SKIP:
-            self.step_error = body
+            if self.step_error is None:
+                self.step_error = body  # what fails behind it fails because of it
             if self.told_fatal:
                 return self.last_words(pos, end)
         elif self.client is not None and (self.context.token in body or isinstance(expected.head_note(), Completed)):

@@ -199,6 +199,29 @@ def test_late_cancel_of_a_listener(pooler: stack.Pooler, direct: Callable[..., R
         assert client.ask("select pg_sleep(0.1), 'untouched'") == ""
 
 
+def test_late_cancel_while_the_start_is_put_in_force_again(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], admin: RawClient
+) -> None:
+    """It was for what has ended: what the pooler does on the client's server is done once more."""
+    start = {"default_tablespace": "pg_default", "client_encoding": "LATIN1"}
+    with pooler.connect("one", **start) as client, direct(stack.ADMIN) as locker:
+        client.query("create temp table kept as select 'kept' as what")
+        waits = f"pid = {client.ask('select pg_backend_pid()')} and wait_event = 'relation'"
+        client.send(wire.query("select pg_sleep(40)"))
+        stack.wait_backend(admin, "query like 'select pg_sleep(40%' and state = 'active'")
+        client.cancel()
+        client.until("Z")
+        locker.query("begin; lock table pg_tablespace in access exclusive mode")
+        client.query("do $$ begin execute 'reset all'; end $$")
+        stack.wait_backend(admin, waits)
+        begun = admin.ask(f"select query_start from pg_stat_activity where {waits}")
+        admin.query(f"select pg_cancel_backend(pid) from pg_stat_activity where {waits}")
+        stack.wait_backend(admin, f"{waits} and query_start > '{begun}'")
+        locker.query("rollback")
+        assert client.ask("show default_tablespace") == "pg_default"
+        assert client.ask("select what from kept") == "kept"
+
+
 @pytest.fixture
 def behind(start_pooler: Callable[..., stack.Pooler], middle: Middle) -> Iterator[stack.Pooler]:
     """A pooler whose servers are reached through the man in the middle."""
