@@ -304,8 +304,9 @@ class Pooler:
                 return
             left = len(self.broker.clients) + len(self.broker.tunnels) + self._drain.accepting + self._logins()
         elif self._waiting_for == "takeover":
-            coming = self._successor.waiting if self._successor is not None else 0
-            left = len(self.broker.clients) + len(self.broker.tunnels) + self._logins() + coming
+            left = len(self.broker.clients) + len(self.broker.tunnels) + self._logins()
+            if self._successor is not None:
+                left += self._successor.waiting + (not self._successor.over)  # whose clients are reached, and come, through us
         elif self._waiting_for == "servers":
             self._fail_waiting()
             left = self.pools.busy_count()

@@ -4,7 +4,7 @@ Each process listens on an abstract Unix socket for its successor, which must be
 listening sockets, says when it serves, and is then sent every plain client that holds no server: the descriptor, and what makes
 its session. A client in a transaction follows when that is over; how one that listens does is moving.py's. TLS clients, and
 those that keep a server, stay until they leave. Cancel requests for clients that have not come yet go to the old process, which
-ends with the last of them.
+ends with the last of them. In a row of processes each knows only the one before it, and ends behind that one.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class Successor:
         self._taken = taken
         self._pooler: Pooler | None = None
         self._arrivals: dict[int, Arrival] = {}  # of clients that listen, by the old process' number
+        self.over = False  # the old process has ended
 
     @classmethod
     def find(cls, config: Config) -> Successor | None:
@@ -159,6 +160,7 @@ class Successor:
             if message is None:
                 asyncio.get_running_loop().remove_reader(self.channel.sock)
                 self.channel.close()
+                self.over = True
                 self._pooler.gate.elsewhere = None
                 self._pooler.gate.peers.taken = set()
                 for arrival in self._arrivals.values():

@@ -118,6 +118,22 @@ def test_cancel_finds_a_client_that_stays_behind(running: Program) -> None:
     client.leave()
 
 
+def test_cancel_finds_a_client_two_restarts_behind(running: Program) -> None:
+    """The process between has no clients of its own, and stays for those of the first."""
+    first = running.start("-q")
+    running.wait_for_log("process up")
+    client = running.connect()
+    client.send(wire.query("select pg_sleep(60)"))
+    wait_taken(client)
+    restart(running)
+    second = running.processes[-1]
+    restart(running)
+    wait_until(lambda: _cancelled(client), "the query is cancelled")
+    assert client.ask("select 'moved'") == "moved"
+    assert first.wait(10) == second.wait(10) == 0
+    client.leave()
+
+
 def test_busy_clients_lose_nothing(running: Program) -> None:
     """Two restarts while clients work and come and go: every answer is right, nobody is refused."""
     running.start("-q")
