@@ -118,6 +118,8 @@ class Pooler:
         self.pools.database_limit(place.entry.name).maximum = config.max_db_connections(place.entry)
         self.pools.user_limit(place.user).maximum = config.max_user_connections(place.user)
         place.configure(config)
+        if self._waiting_for == "takeover":
+            place.pool.settings.min_pool_size = 0  # the process that took over keeps as many
         place.tls = self.broker.encryption.servers
 
     # --- life ---
@@ -274,6 +276,8 @@ class Pooler:
         if self.listener is not None:
             self.listener.close()
         self._waiting_for = "takeover"
+        for place in self.broker.places.values():
+            self._configure(place)
         self._check_stopping()
 
     def stop_now(self) -> None:

@@ -309,6 +309,19 @@ def test_what_cannot_be_passed_on_stays(running: Program) -> None:
         client.leave()
 
 
+def test_the_old_process_keeps_no_servers_ready(running: Program) -> None:
+    """min_pool_size holds in the new one: what the old one opened for it would be closed at once, and opened again."""
+    running.databases["many"] += " min_pool_size=2"
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    with running.connect() as client:
+        client.query("begin")
+        restart(running)
+        client.query("select pg_sleep(0.5)")
+        _, _, afterwards = running.log.partition("handing over clients")
+        assert not [line for line in afterwards.splitlines() if f"[{old.pid}]" in line and "new connection to server" in line]
+
+
 def test_one_of_two_processes_on_a_port_drains(running: Program) -> None:
     """so_reuseport: who is told to stop serves its clients to their end, and every new one comes to the other process."""
     running.settings |= {"so_reuseport": 1, "unix_socket_dir": "", "pidfile": ""}
