@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pgpool_py.app.authquery import AuthQuery
@@ -81,7 +81,7 @@ class Gatehouse:
         self.broker = broker
         self.place_for = place_for
         self.peers = Peers(broker)
-        self.elsewhere: Callable[[int, bytes], None] | None = None  # for clients that a process before us still has
+        self.elsewhere: Callable[[int, bytes], Awaitable[None]] | None = None  # for clients that a process before us still has
         self.auth_query = auth_query
         self.desk = desk
         self.slowdown = Slowdown()
@@ -255,7 +255,7 @@ class Gatehouse:
             return
         client = self.broker.clients.get(pid)
         if client is None and self.elsewhere is not None:
-            self.elsewhere(pid, secret)
+            await self.elsewhere(pid, secret)
         if client is None or not hmac.compare_digest(client.cancel_secret, secret):
             return
         if client.cancel():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -105,6 +106,8 @@ class Successor:
         self._taken = taken
         self._pooler: Pooler | None = None
         self._arrivals: dict[int, Arrival] = {}  # of clients that listen, by the old process' number
+        self._cancels: dict[int, asyncio.Future[None]] = {}  # cancel requests that were passed on, by number
+        self._numbers = itertools.count()
         self.over = False  # the old process has ended
 
     @classmethod
@@ -144,9 +147,16 @@ class Successor:
         """Clients that have come and are not let in yet."""
         return sum(arrival.waiting for arrival in self._arrivals.values())
 
-    def cancel(self, pid: int, secret: bytes) -> None:
-        """A cancel request for a client that we do not have: perhaps it has not come yet."""
-        self.channel.say({"cancel": pid, "secret": secret.hex()})
+    async def cancel(self, pid: int, secret: bytes) -> None:
+        """A cancel request for a client that we do not have: perhaps it has not come yet. Returns as `Gate.cancel` does."""
+        assert self._pooler is not None
+        number = next(self._numbers)
+        answered = self._cancels[number] = asyncio.get_running_loop().create_future()
+        try:
+            if self.channel.say({"cancel": pid, "secret": secret.hex(), "number": number}):
+                await asyncio.wait([answered], timeout=self._pooler.config.pgbouncer.cancel_wait_timeout or None)
+        finally:
+            del self._cancels[number]
 
     def _readable(self) -> None:
         assert self._pooler is not None
@@ -165,11 +175,15 @@ class Successor:
                 self._pooler.gate.peers.taken = set()
                 for arrival in self._arrivals.values():
                     arrival.release()
+                for answered in self._cancels.values():
+                    self._answer(answered)
                 self._pooler.log.log("takeover done: the old process has ended")
                 return
             content, fds = message
             if "reserve" in content:
                 self._reserve(content)
+            elif "canceled" in content:
+                self._answer(self._cancels.get(content["canceled"]))
             elif "release" in content:
                 if content["release"] in self._arrivals:
                     self._arrivals[content["release"]].release()
@@ -177,6 +191,11 @@ class Successor:
                 self._arrivals[content["arrival"]].receive(content, fds[0])
             else:
                 self._admit(content, fds[0])
+
+    @staticmethod
+    def _answer(canceled: asyncio.Future[None] | None) -> None:
+        if canceled is not None and not canceled.done():
+            canceled.set_result(None)
 
     def _reserve(self, request: dict[str, Any]) -> None:
         """Listen for clients that are about to come."""
@@ -341,8 +360,12 @@ class Predecessor:
         elif "reserved" in message[0]:
             self._departures.reserved(message[0]["reserved"])
         elif "cancel" in message[0]:
-            secret = bytes.fromhex(message[0]["secret"])
-            self._pooler.broker.begin(self._pooler.gate.cancel(message[0]["cancel"], secret, Peer("unix", 0)))
+            self._pooler.broker.begin(self._cancel(message[0]))
+
+    async def _cancel(self, request: dict[str, Any]) -> None:
+        await self._pooler.gate.cancel(request["cancel"], bytes.fromhex(request["secret"]), Peer("unix", 0))
+        if "number" in request:  # not from older versions
+            self._say({"canceled": request["number"]})
 
     def _lost(self) -> None:
         """A successor that never served has changed nothing; one that did leaves us with the clients we have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import socket
 import ssl
@@ -19,7 +20,7 @@ import pytest
 from pgpool_py.app.peers import Peers
 from pgpool_py.app.takeover import Predecessor, Successor, _unknown
 from pgpool_py.relay.client import Client
-from tests.fixtures.real_postgres import Database
+from tests.fixtures.real_postgres import Database, RealPostgres
 from tests.operations.conftest import Program
 from tests.system import wire
 from tests.system.rawclient import RawClient
@@ -116,6 +117,34 @@ def test_cancel_finds_a_client_that_stays_behind(running: Program) -> None:
     assert client.ask("select 'moved'") == "moved"
     assert old.wait(10) == 0
     client.leave()
+
+
+def test_cancel_of_a_client_that_stays_behind_is_answered(
+    running: Program, database: Database, shared_postgres: RealPostgres
+) -> None:
+    """By the end of its connection, and only when it was carried out: here it waits for the pooler's own statement."""
+    first = running.start("-q")
+    running.wait_for_log("process up")
+    client, other = running.connect(), running.connect()
+    client.query("set default_tablespace = 'pg_default'")
+    other.ask("select 1")
+    waits = f"select count(*) from pg_stat_activity where datname = '{database.name}' and wait_event = 'relation'"
+    with shared_postgres.connect(database.name) as locker, shared_postgres.connect() as admin:
+        admin.execute(waits)  # what PostgreSQL reads for that once is read
+        locker.execute("begin")
+        locker.execute("lock table pg_tablespace in access exclusive mode")
+        client.send(wire.query("select pg_sleep(60)"))
+        wait_until(lambda: admin.execute(waits).fetchone() != (0,), "the pooler's statement waits")
+        restart(running)
+        restart(running)
+        with client.canceling() as sock:
+            assert not select.select([sock], [], [], 0.3)[0]
+            locker.execute("rollback")
+        assert wire.errors(client.until("Z")) == ["57014"]
+    assert first.wait(10) == 0
+    for each in client, other:
+        assert each.ask("select 'moved'") == "moved"
+        each.leave()
 
 
 def test_cancel_finds_a_client_two_restarts_behind(running: Program) -> None:
