@@ -5,9 +5,8 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport Statement
 
 cdef long NOTED, RELEASES, TOLD, EXIT_ONLY, CAUSES, DEVIATING, OBJECTS, JUDGED
-cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, MADE, UNREAD, GIVEN, DYNAMIC, FUNCTION, SEED
+cdef long DDL, SETTINGS, TRANSACTION_LOCAL, STATEMENT, EXECUTES, LISTEN, OPAQUE, MADE, UNREAD, GIVEN, DYNAMIC, FUNCTION
 cdef int CAUSE, OVERLAP, IDLE
-cdef bytes SEED_NAME
 
 cdef class Noter(Returner):
     cdef public object question

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from pgpool_py.relay import holding
 from pgpool_py.relay.pinning import CAUSE, ENDS_ITSELF
 from pgpool_py.relay.returning import Returner
 from pgpool_py.relay.server import Server
@@ -22,7 +23,7 @@ from pgpool_py.session.lexemes import LONGEST_NAME
 from pgpool_py.session.look import NO_RESET, UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, assigned, candidates, makes_code, mentioned, outlives_reset, runs_a_file
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
-from pgpool_py.session.settings import AS_OF_SESSION, TEMP_BUFFERS, UNSETTLED, deviation, with_those_along
+from pgpool_py.session.settings import AS_OF_SESSION, SEED, TEMP_BUFFERS, UNSETTLED, deviation, with_those_along
 from pgpool_py.session.statements import SessionContext, Statement
 from pgpool_py.session.temporaries import Change, private
 from pgwire import Bind, PeerViolation
@@ -50,8 +51,6 @@ UNREAD = flags.UNREAD
 GIVEN = flags.GIVEN
 MADE = flags.MADE
 FUNCTION = flags.FUNCTION
-SEED = flags.SEED
-SEED_NAME = b"seed"
 EXECUTING = re.compile(rb"\bexecute\s+(?!(?:function|procedure|on)\b)", re.IGNORECASE)
 PREPARING = re.compile(rb"\bprepare\b", re.IGNORECASE)
 NOTHING_MADE: tuple[int, frozenset[bytes]] = (0, frozenset())
@@ -299,8 +298,8 @@ class Noter(Returner):
         if found.resets_all:
             names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
         self.defined(server, [name for name in names if is_custom(name)])
-        if SEED_NAME in names or SEED_NAME in found.passing:
-            server.dirty |= SEED  # also where the value ends with the transaction, or that fails
+        if SEED in names or SEED in found.passing:
+            self.unsettable(server)  # also where the value ends with the transaction, or that fails
         unread, others = bound_to(found.made, present(values))
         made |= unread
         named |= others
@@ -321,6 +320,12 @@ class Noter(Returner):
         if not found.listens and not self.pins:
             bits &= ~LISTEN
         return bits
+
+    def unsettable(self, server: Server) -> None:
+        """What no reset ends may be on the server now: it is the client's as long as nobody else needs it."""
+        if not server.uncleared:
+            server.condemn(NO_RESET, b"")
+        holding.claim(self)
 
     def define(self, server: Server, found: Effects, values: Values, made: int, named: frozenset[bytes]) -> None:
         """Where nothing is kept, a text leaves one thing all the same: custom settings it touches stay defined, empty."""

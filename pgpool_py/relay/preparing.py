@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay import awaiting, holding, sequences
+from pgpool_py.relay import awaiting, sequences
 from pgpool_py.relay._io import byte, piece, same, slot
 from pgpool_py.relay.keeping import Keeper
 from pgpool_py.relay.noting import effects_of
@@ -18,7 +18,6 @@ from pgpool_py.relay.upkeep import CLEARED, CLEARING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed
 from pgpool_py.session.effects import Effects
-from pgpool_py.session.look import NO_RESET
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names, told_columns
 from pgpool_py.session.notes import COLUMNS_CHANGED, REFUSAL, TYPES, UNNAMED
@@ -213,9 +212,7 @@ class Preparer(Keeper):
     def mark(self, server: Server, verdict: int) -> None:
         """Note what no reset clears, and that the catalogs may have changed."""
         if verdict & UNSETTABLE:
-            if not server.uncleared:
-                server.condemn(NO_RESET, b"")
-            holding.claim(self)
+            self.unsettable(server)
         if verdict & CHANGES:
             self.context.facts_stale = True
 

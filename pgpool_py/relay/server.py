@@ -401,7 +401,7 @@ class Server(Upkeep):
                     self.had_temporary()
                 # ... but for what it does not clear: the seed that code nobody has read may have set.
                 self.dirty = flags.TRANSACTION_LOCAL | self.dirty & SEED | (SEED | RESET if self.dirty & OPAQUE else 0)
-                if self.context.connect_query:
+                if self.context.connect_query or self.uncleared:
                     self.dirty |= RESET
         if tag == b"DISCARD ALL" or tag == b"DEALLOCATE ALL":
             if self.client is not None:

@@ -33,7 +33,7 @@ UNCLEAN = flags.DIRTY | flags.RESET | flags.CHANNELS | flags.BARE | flags.HASTY 
 CHANNELS = flags.CHANNELS
 HASTY = flags.HASTY
 RESET = flags.RESET
-SEEDED = flags.SEED | flags.OPAQUE
+SEEDED = flags.SEED | flags.OPAQUE | flags.SETTINGS
 UNSYNCED = flags.UNSYNCED
 
 NOTHING: frozenset[bytes] = frozenset()

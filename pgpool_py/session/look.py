@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
-from pgpool_py.session.settings import AUTHORIZATION, OF_A_TRANSACTION, PASSING, RENAMED, ROLE, SET_AT_ONCE
+from pgpool_py.session.settings import AUTHORIZATION, IN_NO_MAP, PASSING, RENAMED, ROLE, SET_AT_ONCE
 from pgpool_py.session.spelling import answered, asked, literal
 from pgwire.errors import malformed
 
@@ -155,7 +155,7 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
         if len(row) != 3 or row[1] is None:
             raise malformed("the answer to a question about the session has other columns")
         kind, name, value = row[0], row[1], row[2]
-        if name in OF_A_TRANSACTION:
+        if name in IN_NO_MAP:
             continue
         if kind == b"v":
             finding.values[name] = answered(value)
@@ -171,7 +171,7 @@ def read(rows: Iterable[Row], question: Question) -> Finding:
             finding.temporary = True
         else:
             finding.channels.append(_unhexed(value))
-    if not question.names.issubset([*finding.values, *OF_A_TRANSACTION]):
+    if not question.names.issubset([*finding.values, *IN_NO_MAP]):
         raise malformed("a question about the session is not answered")
     if timeout is not None:
         # Read before it was set aside for the question itself.

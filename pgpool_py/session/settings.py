@@ -69,6 +69,8 @@ SEED = b"seed"
 # Of one transaction, whatever the catalog calls them: SET TRANSACTION outside of a block marks them as the session's.
 OF_A_TRANSACTION = frozenset((b"transaction_read_only", b"transaction_isolation", b"transaction_deferrable"))
 PASSING = OF_A_TRANSACTION | {AUTHORIZATION, SEED}
+# What no map of settings has, whatever PostgreSQL says of it.
+IN_NO_MAP = OF_A_TRANSACTION | {SEED}
 # Ends a session that is idle outside a transaction, and is armed anew after each request (manual, 20.11.1): for the client it is
 # the pooler that keeps it, and no idle server may have it in force.
 IDLE_TIMEOUT = b"idle_session_timeout"

@@ -347,15 +347,46 @@ def test_words_of_it_in_a_message_keep_no_server(narrow: stack.Pooler, said: str
         assert other.ask("select pg_backend_pid()") == server
 
 
-def test_a_seed_is_its_owners_while_there_are_servers(pooler: stack.Pooler) -> None:
+SEEDS = {
+    "a function": "select setseed(0.5)",
+    "SET": "set seed = 0.5",
+    "SET of a quoted name": "set \"Seed\" = 0.5",
+    "SET SESSION": "set session \"seed\" to 0.5",
+    "SET LOCAL": "begin; set local \"seed\" = 0.5; commit",
+    "set_config": "select set_config('seed', '0.5', false)",
+    "set_config, passing": "select set_config('seed', '0.5', true)",
+}
+
+
+@pytest.mark.parametrize("text", SEEDS.values(), ids=SEEDS)
+def test_a_seed_is_its_owners_while_there_are_servers(pooler: stack.Pooler, text: str) -> None:
     """What no reset ends keeps its server, as long as nobody needs that: others draw other numbers."""
     with pooler.connect("one") as owner, pooler.connect("one") as other:
-        owner.query("select setseed(0.5)")
+        owner.query(text)
         expected = owner.ask("select random()")
-        owner.query("select setseed(0.5)")
+        owner.query(text)
         assert other.ask("select random()") != expected
         assert owner.ask("select random()") == expected
         with pooler.connect("pgbouncer", stack.ADMIN) as console:
             assert b"a seed, a library or a slot" in [
                 column for row in console.query("show pins") if row.kind == "D" for column in row.columns
             ]
+
+
+LOSING = {
+    **SEEDS,
+    "RESET": "reset seed",
+    "RESET of a quoted name": "reset \"seed\"",
+    "a DO": "do $$ begin perform set_config('seed', '0.5', false); end $$",
+    "code nobody has read": "select made_does('set se' || 'ed = 0.5')",
+}
+
+
+@pytest.mark.parametrize("text", LOSING.values(), ids=LOSING)
+def test_a_seed_that_is_lost_ends_nobody(narrow: stack.Pooler, text: str) -> None:
+    """Its server was needed by others; what cannot be read cannot be set again."""
+    with narrow.connect("one") as owner, narrow.connect("one") as other:
+        owner.query("set work_mem = '7MB'")
+        owner.query(text)
+        assert other.ask("show work_mem") == "4MB"
+        assert owner.ask("show work_mem") == "7MB"

@@ -194,27 +194,54 @@ def test_settings_in_a_long_bound_value(pooler: stack.Pooler) -> None:
         assert client.ask("show app.late") == "mine"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "select setseed(0.5)",
-        "set seed = 0.5",
-        "do $$ begin perform setseed(0.5); end $$",
-        "select run('select setseed(0.5)')",
-        "select run('select set' || 'seed(0.5)')",
-        "select set_config('seed', '0.5', false)",
-        "select set_config('seed', '0.5', true)",
-        "begin; set local \"seed\" = 0.5; rollback",
-        "select run('set se' || 'ed = 0.5')",
-    ],
-)
-def test_seed_of_one_is_not_another_s(pooler: stack.Pooler, direct: Callable[..., RawClient], text: str) -> None:
+@pytest.fixture(scope="module")
+def seeded(pooler: stack.Pooler, start_pooler: Callable[..., stack.Pooler]) -> dict[str, stack.Pooler]:
+    """A pooler for each way to keep what is one's own from others."""
+    return {
+        "transparent": pooler,
+        "reset": start_pooler({"session_state": "reset"}),
+        "reset, empty": start_pooler({"session_state": "reset", "session_placeholders": "empty"}),
+    }
+
+
+SEEDING = [
+    "select setseed(0.5)",
+    "set seed = 0.5",
+    "set \"Seed\" = 0.5",
+    "do $$ begin perform setseed(0.5); end $$",
+    "select run('select setseed(0.5)')",
+    "select run('select set' || 'seed(0.5)')",
+    "select set_config('seed', '0.5', false)",
+    "select set_config('seed', '0.5', true)",
+    "begin; set local \"seed\" = 0.5; rollback",
+    "select run('set se' || 'ed = 0.5')",
+]
+
+
+@pytest.mark.parametrize("level", ["transparent", "reset", "reset, empty"])
+@pytest.mark.parametrize("text", SEEDING)
+def test_seed_of_one_is_not_another_s(
+    seeded: dict[str, stack.Pooler], direct: Callable[..., RawClient], text: str, level: str
+) -> None:
     """Random numbers that somebody else can foretell are his, whatever hid the seed."""
+    with direct() as known:
+        known.query("select setseed(0.5)")
+        foretold = known.ask("select random()")
+    pooler = seeded[level]
+    with pooler.connect("one") as client, pooler.connect("one") as other:
+        client.query(text)
+        assert other.ask("select random()") != foretold
+
+
+@pytest.mark.parametrize("text", SEEDING)
+def test_seed_is_not_another_s_behind_discard_all(pooler: stack.Pooler, direct: Callable[..., RawClient], text: str) -> None:
+    """PostgreSQL's own clean-up leaves it."""
     with direct() as known:
         known.query("select setseed(0.5)")
         foretold = known.ask("select random()")
     with pooler.connect("one") as client, pooler.connect("one") as other:
         client.query(text)
+        client.query("discard all")
         assert other.ask("select random()") != foretold
 
 
