@@ -158,9 +158,13 @@ class Keeper(Noter):
                 owned.update({name: value for name, value in due.items() if name in self.startup.values})
         else:
             owned = {**due, **actual}
+        if question.whole or question.sources:
             # What is no longer set was reset by code. (Of others that cannot be told from SET to that value.)
+            own = in_force(before, finding, True, server.defaults, context.user)
             for name, value in self.startup.values.items():
-                if name in self.settings.values and name not in actual and name not in WHO and not is_custom(name):
+                if not question.whole and name.lower() not in question.names:
+                    continue
+                if name in self.settings.values and name not in own and name not in WHO and not is_custom(name):
                     owned[name] = value
         self.settings = context.table.get(owned)
         server.define([name for name, value in finding.values.items() if value is not None and is_custom(name)])

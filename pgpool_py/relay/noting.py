@@ -292,6 +292,8 @@ class Noter(Returner):
                 self.deviates(server, None)
             else:
                 names.update(bound)
+        if found.may_reset or has_null(values, found.values):
+            question.sources |= not names.isdisjoint([name.lower() for name in self.startup.values])
         self.deviates(server, names | found.passing)
         # What ends with the transaction leaves nothing but a definition, and that only the first time.
         names.update([name for name in found.passing if is_custom(name) and name not in own])
@@ -421,6 +423,11 @@ def bound_values(message: bytes | None) -> Values:
 def present(values: Values) -> list[bytes]:
     """Those that are not null."""
     return [value for value in values or () if value is not None]
+
+
+def has_null(values: Values, indices: tuple[int, ...]) -> bool:
+    """Whether one of these parameters may be NULL."""
+    return any([values is None or index >= len(values) or values[index] is None for index in indices])
 
 
 def names_among(values: Values, indices: tuple[int, ...]) -> set[bytes] | None:

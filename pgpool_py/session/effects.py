@@ -35,6 +35,8 @@ class Effects:
 
     `resets_all`  RESET ALL: every name does, role and session authorization apart
     `parameters`  parameters, from 0, whose value is a name given to set_config
+    `may_reset`   a set_config for the session has a value that may be NULL, which makes it a RESET; `values`: one of these
+                  parameters, from 0
     `listens`     the text has LISTEN or UNLISTEN of a channel
     `whole`       anything may have changed
     `candidates`  with `whole`: custom names that the text gives to SET and set_config
@@ -48,6 +50,8 @@ class Effects:
     passing: frozenset[bytes] = frozenset()
     resets_all: bool = False
     parameters: tuple[int, ...] = ()
+    may_reset: bool = False
+    values: tuple[int, ...] = ()
     listens: bool = False
     whole: bool = False
     candidates: frozenset[bytes] = frozenset()
@@ -116,6 +120,8 @@ def effects(text: bytes, verdict: int) -> Effects:
         passing=frozenset(reader.passing - reader.names),
         resets_all=reader.resets_all,
         parameters=tuple(reader.parameters),
+        may_reset=reader.may_reset,
+        values=tuple(reader.values),
         listens=reader.listens,
         whole=whole,
         candidates=assigned(text) if whole else frozenset(),
@@ -185,6 +191,8 @@ class Reader:
         self.resets_all = False
         self.local_resets: set[bytes] = set()
         self.parameters: list[int] = []
+        self.may_reset = False
+        self.values: list[int] = []
         self.listens = False
         self.whole = False
         self.made = False  # a set_config of a name that is made; `made_lasting`: one that does not end with the transaction
@@ -287,16 +295,30 @@ class Reader:
         if len(arguments) != 3 or depth or not arguments[0]:
             self.whole = True
             return
-        (kind, name), cast = arguments[0][0], arguments[0][1:]
         passing = arguments[2] == [("w", b"true")]
-        plain = not cast or (cast[:2] == [("o", b":")] * 2 and _words(cast[2:]) in TEXT_TYPES)
-        if plain and kind == "s":
+        kind, name = _plain(arguments[0])
+        if kind == "s":
             (self.passing if passing else self.names).add(name.lower())
-        elif plain and kind == "p" and len(name) < 6 and int(name):  # there are no more of them in a Bind
+        elif kind == "p":
             self.parameters.append(int(name) - 1)
         else:
             self.made = True
             self.made_lasting = self.made_lasting or not passing
+        if not passing:
+            kind, value = _plain(arguments[1])
+            if kind == "p":
+                self.values.append(int(value) - 1)
+            elif kind != "s":
+                self.may_reset = True
+
+
+def _plain(argument: list[_Token]) -> _Token:
+    """The string, or the parameter, that is the whole of *argument*, a cast to text apart; nothing if it is anything else."""
+    if argument and (len(argument) == 1 or (argument[1:3] == [("o", b":")] * 2 and _words(argument[3:]) in TEXT_TYPES)):
+        kind, content = argument[0]
+        if kind == "s" or (kind == "p" and len(content) < 6 and int(content)):  # there are no more of them in a Bind
+            return argument[0]
+    return "", b""
 
 
 def _words(tokens: list[_Token]) -> list[bytes]:

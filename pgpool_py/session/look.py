@@ -73,6 +73,7 @@ class Question:
     objects: bool = False
     held: bool = False
     statements: bool = False  # which prepared statements of the protocol are there
+    sources: bool = False  # which settings are the session's own, and not what it started with
     timeout: bool = False  # statement_timeout may be in force, and must not hit the question itself
 
     @property
@@ -110,7 +111,7 @@ class Question:
             + b", ".join(literal(name) for name in sorted(names))
             + b"]::pg_catalog.text[]) n"
         )
-        if self.whole:
+        if self.whole or self.sources:
             query += _SESSION
         if self.objects or self.whole:
             query += _TEMPORARY + _HAD_TEMPORARY
