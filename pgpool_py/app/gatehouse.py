@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pgpool_py.app.authquery import AuthQuery
@@ -201,7 +201,7 @@ class Gatehouse:
         if place.parameters is None:
             await self._errand(place, place.context.table.empty)
         base = place.parameters or {}
-        wanted = _with_clean_name(wanted, base.get(b"server_version", b""))
+        wanted = _with_clean_name(wanted, base)
         table = place.context.table
         start = place.context.start.values
         simple = _simple(wanted)
@@ -340,14 +340,19 @@ def _add_host(settings: dict[str, str], peer: Peer) -> None:
     settings["application_name"] = kept.decode("utf-8", "ignore") + where
 
 
-def _with_clean_name(wanted: dict[str, str], server_version: bytes) -> dict[str, str]:
+def _with_clean_name(wanted: dict[str, str], server: Mapping[bytes, bytes]) -> dict[str, str]:
     """The settings as PostgreSQL takes them in: each byte of application_name that is not printable ASCII becomes `?`, from
-    version 16 on its number (manual, 20.8)."""
-    numbers = major_version(server_version) >= 16
+    version 16 on its number (manual, 20.8). It is cut before that; here after it, if the database's encoding is not UTF-8."""
+    numbers = major_version(server.get(b"server_version", b"")) >= 16
     clean = dict(wanted)
     for name, value in wanted.items():
         if name.lower() == "application_name" and not (value.isascii() and value.isprintable()):
-            clean[name] = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" if numbers else "?" for b in _bytes(value))
+            said = _bytes(value)
+            cut = said[:MAX_APPLICATION_NAME].decode("utf-8", "ignore").encode()
+            if len(said) > MAX_APPLICATION_NAME and said.startswith(cut):
+                said = cut
+            shown = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" if numbers else "?" for b in said)
+            clean[name] = shown if server.get(b"server_encoding") == b"UTF8" else shown[:MAX_APPLICATION_NAME]
     return clean
 
 

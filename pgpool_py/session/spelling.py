@@ -13,6 +13,8 @@ from pgpool_py.session.lexemes import LONGEST_NAME
 # What a literal says otherwise (manual, 4.1.2.2); what encode says otherwise (manual, 9.5).
 _UNSAFE = re.compile(rb"[\\'\x80-\xff]")
 _ESCAPED = {b"\\": b"\\\\", b"'": b"''", **{bytes((byte,)): b"\\x%02x" % byte for byte in range(128, 256)}}
+# What a name of a session has in place of other bytes (manual, 20.8).
+_NUMBERED = re.compile(rb"\\x(0[1-9a-f]|1[0-9a-f]|7f|[89a-f][0-9a-f])")
 _OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
 
 # Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
@@ -79,6 +81,21 @@ def answered(value: bytes | None) -> bytes | None:
     return _OCTAL.sub(lambda found: bytes((int(found[1], 8),)) if found[1] else b"\\", value)
 
 
+def as_said(value: bytes) -> bytes:
+    """What was said for application_name to be *value*, which PostgreSQL shows.
+
+    From version 16 on it has numbers in place of other bytes, may so be longer than a name, and would be cut if said again.
+    """
+    if len(value) <= LONGEST_NAME:
+        return value
+    said = _NUMBERED.sub(lambda found: bytes.fromhex(found[1].decode()), value)
+    try:
+        said.decode()
+    except UnicodeDecodeError:
+        return value
+    return said
+
+
 def quoted(name: bytes) -> bytes:
     """The setting's name for SET and RESET: each dotted part a quoted identifier."""
     return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in name.split(b"."))
@@ -91,6 +108,8 @@ def assignment(name: bytes, value: bytes) -> bytes | None:
     """
     if not all([0 < len(part) <= LONGEST_NAME for part in name.split(b".")]):
         return None
+    if name == b"application_name":
+        return quoted(name) + b" = " + exactly(as_said(value))
     if name.lower() not in _LISTS:
         return quoted(name) + b" = " + exactly(value)
     if _LIST.fullmatch(value) is None:
