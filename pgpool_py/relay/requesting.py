@@ -22,7 +22,7 @@ from pgpool_py.session import flags
 from pgpool_py.session.naming import FLUSH_MESSAGE, Names
 from pgpool_py.session.notes import DEALLOCATED, MISLED, REFUSAL, REPEATED, TYPES, UNNAMED
 from pgpool_py.session.settings import UNSETTLED
-from pgpool_py.session.statement_texts import BLANK, deallocated_name, may_clear
+from pgpool_py.session.statement_texts import BLANK, deallocated_name, declared_cursors, may_clear
 from pgpool_py.session.statements import SessionContext
 from pgpool_py.session.verdict import call_verdict
 from pgwire.codes import Frontend
@@ -139,6 +139,8 @@ class Requester(Hearer):
             return self.keep(server, pos, stop)
         if not server.ready and server.expected.lacks_sync():
             server.dirty |= UNSYNCED
+        if whole and (self.clearing is not None or self.going_back is not None):
+            self.declares(piece(pos + 5, end))
         if not context.watching and not self.differing:
             verdict = 0
         elif whole and end - pos > 5:
@@ -270,6 +272,8 @@ class Requester(Hearer):
         server.ready = False
         if self.clearing is not None:
             self.clearing.pop(piece(pos + 5, portal_end), None)
+        if statement is not None and (self.clearing is not None or self.going_back is not None):
+            self.declares(statement.body)
         there: Any = None
         if not name:
             if server.unnamed is not statement and not self.place_unnamed(server, False, self.staged(pos)):
@@ -319,6 +323,14 @@ class Requester(Hearer):
         if statement.verdict & BACK and context.keeping and self.startup is not context.table.empty:
             self.portal_bound(server, piece(pos + 5, portal_end), statement)
         return note
+
+    def declares(self, text: bytes) -> None:
+        """The portals of the cursors that *text* declares are nothing else any more."""
+        for name in declared_cursors(text):
+            if self.clearing is not None:
+                self.clearing.pop(name, None)
+            if self.going_back is not None:
+                self.going_back.pop(name, None)
 
     def execute_clearing(self, server: Server, portal: bytes, pos: int, end: int, stop: int) -> int:
         """What ends prepared statements is executed: what a name means behind it depends on whether it succeeds."""

@@ -402,8 +402,10 @@ class Names:
                 self.forget(server, name)
 
     def deallocation(self, server: Any, name: bytes, portal: bytes, note: object) -> bytes:
-        """What binds *portal* to a DEALLOCATE of the client's statement *name*, made the server's statement without a name."""
-        stage: list[bytes] = []
+        """What binds *portal*, if it is there, to a DEALLOCATE of the client's statement *name*, made the server's statement
+        without a name."""
+        server.expected.add(DESCRIBE + SKIP, None)
+        stage = [Describe(b"P", portal).encode()]
         there = self._removable(server, self.known[name], stage)
         server.expected.add(PARSE + SKIP, note)
         stage.append(Parse(b"", b"DEALLOCATE " + _quoted(there)).encode())

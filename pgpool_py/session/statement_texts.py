@@ -20,6 +20,9 @@ _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")(?:[^\"\0]|\"\"|)*+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
+_DECLARES = re.compile(
+    rb"\bDECLARE(?=[\s/\"-])" + BLANK + rb"(?:\"((?:[^\"]|\"\"|)*+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))", re.IGNORECASE
+)
 _CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
 # Commands whose text is only taken apart at Parse, and gets its meaning when they are executed; and the empty text.
 _READ_LATER = re.compile(
@@ -52,6 +55,11 @@ def deallocated_name(body: bytes) -> bytes | None:
         return match[1].replace(b'""', b'"')
     name = match[2].lower()
     return None if name == b"all" or name == b"prepare" else name
+
+
+def declared_cursors(text: bytes) -> list[bytes]:
+    """The cursors that a text declares: portals of these names."""
+    return [plain.lower() or quoted.replace(b'""', b'"') for quoted, plain in _DECLARES.findall(text)]
 
 
 def names_statements(verdict: int, text: bytes) -> bool:
