@@ -58,7 +58,7 @@ class Pinner(Connection):
         if reasons and not self.pins:
             mode = self.context.pin_mode
             what = describe(reasons, self.cause)
-            if mode == PIN_ERROR:
+            if mode == PIN_ERROR and self not in self.pool.promised:  # it may have been let run before a RELOAD
                 server.dirty |= RESET
                 self.trouble = f"{what} needs a server of its own (session_pin)"
                 return

@@ -340,6 +340,21 @@ def test_session_pin_error_refuses(strict: stack.Pooler) -> None:
         assert not wire.errors(client.query("create temp table mine (a int); drop table mine"))
 
 
+def test_a_reload_takes_no_pin_back_that_was_let_be(start_pooler: Callable[..., stack.Pooler]) -> None:
+    """Whose statement ran while session_pin allowed that keeps what it made, though its transaction ends after a RELOAD."""
+    pooler = start_pooler({"session_pin": "allow"})
+    with pooler.connect("one") as early, pooler.connect("two") as client:
+        assert wire.errors(early.query("select pg_advisory_lock(70)")) == []
+        assert wire.errors(client.query("begin; select pg_advisory_lock(71)")) == []
+        pooler.settings["session_pin"] = "error"
+        pooler.reload()
+        pooler.wait_for_log("reload done")
+        assert wire.errors(client.query("commit")) == []
+        assert client.ask("select pg_advisory_unlock(71)") == "t"
+        assert early.ask("select pg_advisory_unlock(70)") == "t"
+        assert wire.errors(client.query("select pg_advisory_lock(71)")) == ["0A000"]
+
+
 def test_session_pin_notice_tells(strict: stack.Pooler) -> None:
     """session_pin = notice: the client is told that it keeps a server."""
     with strict.connect("told") as client:
