@@ -90,7 +90,9 @@ class Place:
     def learn_defaults(self, rows: Sequence[Sequence[bytes | None]]) -> None:
         """Take in the settings of a new server, as (name, value), or (name, value, whether its user may not set it)."""
         defaults = {name.lower(): (name, answered(value) or b"") for name, value, *_ in rows if name is not None}
-        self.context.forbidden = frozenset([row[0] for row in rows if row[0] is not None and row[2:] == (b"t",)])
+        privileged = [(row[0], row[2]) for row in rows if row[0] is not None and len(row) > 2 and row[2] is not None]
+        self.context.forbidden = frozenset([name for name, forbidden in privileged if forbidden == b"t"])
+        self.context.privileged = frozenset([name.lower() for name, _ in privileged])
         if defaults != self.defaults:
             self.defaults = defaults
             self.idle_timeout = seconds(defaults.get(IDLE_TIMEOUT, (b"", b""))[1])

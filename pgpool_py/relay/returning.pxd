@@ -3,7 +3,7 @@ from pgpool_py.relay.server cimport Server
 from pgpool_py.session.settings cimport Settings
 from pgpool_py.session.statements cimport Statement
 
-cdef int IDLE
+cdef int IDLE, SKIP
 cdef long OPAQUE, BACK, HASTY
 
 cdef class Returner(Pinner):

@@ -14,9 +14,11 @@ from pgpool_py.relay.upkeep import DIFFERENCE, SETTLING
 from pgpool_py.session import flags
 from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
 from pgpool_py.session.inline import command
-from pgpool_py.session.settings import ENCODING, difference
+from pgpool_py.session.settings import AUTHORIZATION, ENCODING, ROLE, difference
 from pgpool_py.session.statements import SessionContext, Statement
+from pgwire.expected import Action
 
+SKIP = int(Action.SKIP)
 IDLE = ord("I")
 OPAQUE = flags.OPAQUE
 BACK = flags.BACK
@@ -55,7 +57,8 @@ class Returner(Pinner):
         """*portal* is bound to *statement*: note what must follow when it is executed."""
         texts: list[bytes] = []
         if statement is not None and statement.verdict & BACK:
-            texts = single_way_back(statement.body[: statement.body.find(b"\0")], self.own_start(server))
+            text = statement.body[: statement.body.find(b"\0")]
+            texts = single_way_back(text, self.own_start(server), self.context.privileged)
         if texts:
             if self.going_back is None:
                 self.going_back = {}
@@ -77,12 +80,20 @@ class Returner(Pinner):
             ]
         elif quiet:
             conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
-        alone = quiet and server.status == IDLE
+        alone = self.begins(server)
         try:
-            return completed(text, start, conforming == b"on", encoding, alone)
+            own = alone and self.settings.values.keys().isdisjoint((ROLE, AUTHORIZATION))
+            return completed(text, start, conforming == b"on", encoding, alone, self.context.privileged, own)
         except Unclear:
             server.dirty |= OPAQUE  # the look finds it at the end of the transaction
             return None
+
+    def begins(self, server: Server) -> bool:
+        """Whether the client has no transaction under way, nor anything else: only the pooler has."""
+        last = server.expected.size() - 1
+        while last >= 0 and server.expected.entry(last)[0] & SKIP:
+            last -= 1
+        return last < 0 and server.status == IDLE
 
     def own_start(self, server: Server) -> dict[bytes, tuple[bytes, bytes]]:
         """What the client started with, as far as it is not what the server did."""

@@ -10,7 +10,7 @@ Decides about texts only. A reset by code (DO, functions) is not seen here: `rel
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pgpool_py.session.effects import Reader, statements
 from pgpool_py.session.lexemes import lexemes
@@ -23,9 +23,12 @@ _SINGLE_BYTE = re.compile(rb"SQL_ASCII|LATIN|ISO_8859|WIN|KOI8")
 
 # Statements whose tags are counted: those that are added have them, too.
 _COUNTED = (("w", b"reset"), ("w", b"set"), ("w", b"do"))
+# Those behind which the role is what it was, unless they name it.
+_IN_OWN_ROLE = (("w", b"reset"), ("w", b"set"), ("w", b"begin"), ("w", b"start"), ("w", b"commit"))
 TAGS = frozenset((b"RESET", b"SET", b"DO"))
 
 Start = Mapping[bytes, tuple[bytes, bytes]]  # name in lower case: name, value
+NO_NAMES: frozenset[bytes] = frozenset()
 
 
 class Unclear(Exception):
@@ -78,24 +81,51 @@ def statement(name: bytes, value: bytes, local: bool) -> bytes:
     """
     assigned = assignment(name, value)
     if assigned is None:
-        call = b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + (b", true)" if local else b", false)")
-        return b"DO LANGUAGE plpgsql " + literal(b"BEGIN PERFORM " + call + b"; END")
+        return b"DO LANGUAGE plpgsql " + literal(b"BEGIN " + _in_code(name, value, local) + b"; END")
     return (b"SET LOCAL " if local else b"SET ") + assigned
 
 
-def way_back(said: Reader, start: Start) -> list[bytes]:
-    """The statements that must follow what one statement said, so that it leads to *start*."""
+def _in_code(name: bytes, value: bytes, local: bool) -> bytes:
+    """The same in PL/pgSQL."""
+    assigned = assignment(name, value)
+    if assigned is None:
+        call = b"pg_catalog.set_config(" + literal(name) + b", " + exactly(value) + (b", true)" if local else b", false)")
+        return b"PERFORM " + call
+    return (b"SET LOCAL " if local else b"SET ") + assigned
+
+
+def without_role(settings: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """One statement that sets these, name and value, as the session's own user, whatever role is in force before and behind it.
+
+    (The session authorization is left alone: PostgreSQL takes the role back with it when the transaction ends.)
+    """
+    return b"DO LANGUAGE plpgsql " + literal(
+        b"DECLARE r pg_catalog.text := pg_catalog.current_setting('role'); BEGIN SET LOCAL ROLE NONE; "
+        + b"".join([_in_code(name, value, False) + b"; " for name, value in settings])
+        + b"EXECUTE pg_catalog.format('SET LOCAL ROLE %L', r); END"
+    )
+
+
+def way_back(said: Reader, start: Start, privileged: frozenset[bytes] = NO_NAMES) -> list[bytes]:
+    """The statements that must follow what one statement said, so that it leads to *start*.
+
+    RESET ALL takes no right to that, so what is *privileged*, in lower case, is set as who may. (A RESET of its name takes it.)
+    """
+    guarded: list[bytes] = []
     if said.resets_all:
         names = start.keys() - {ROLE, AUTHORIZATION}
+        guarded = sorted(names & privileged)
+        names -= privileged
     else:
         names = start.keys() & said.resets
     # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others.
     ordered = sorted(names, key=lambda name: (name != ENCODING, name in (AUTHORIZATION, ROLE), name == ROLE, name))
     local = sorted(start.keys() & said.local_resets)
-    return [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
+    back = [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
+    return [*back, without_role([start[name] for name in guarded])] if guarded else back
 
 
-def single_way_back(text: bytes, start: Start) -> list[bytes]:
+def single_way_back(text: bytes, start: Start, privileged: frozenset[bytes] = NO_NAMES) -> list[bytes]:
     """The same for the text of a Parse."""
     if not _WORDS.search(text):
         return []
@@ -103,15 +133,24 @@ def single_way_back(text: bytes, start: Start) -> list[bytes]:
         if tokens:
             said = Reader()
             said.read(tokens)
-            return way_back(said, start)
+            return way_back(said, start, privileged)
     return []
 
 
-def completed(text: bytes, start: Start, conforming: bool, encoding: bytes, alone: bool) -> Completed | None:
+def completed(
+    text: bytes,
+    start: Start,
+    conforming: bool,
+    encoding: bytes,
+    alone: bool,
+    privileged: frozenset[bytes] = NO_NAMES,
+    own: bool = False,
+) -> Completed | None:
     """*text* with what leads back to *start*; None if it resets nothing of that.
 
     *conforming*: standard_conforming_strings is known to be on; *encoding*: the client's, or empty if it is not known.
-    *alone*: no transaction is under way, so a single SET LOCAL does nothing but warn. Raises Unclear.
+    *alone*: no transaction is under way, so a single SET LOCAL does nothing but warn. *privileged*: see `way_back`;
+    *own*: no role is in force before it. Raises Unclear.
     """
     if not _WORDS.search(text):
         return None
@@ -128,11 +167,12 @@ def completed(text: bytes, start: Start, conforming: bool, encoding: bytes, alon
             continue
         said = Reader()
         said.read(tokens)
+        own = own and tokens[0] in _IN_OWN_ROLE and ROLE not in said.names | said.passing | said.resets
         if tokens[0] in _COUNTED and tokens[:2] != [("w", b"set"), ("w", b"constraints")]:
             swallowed.append(False)
         if said.local_resets and single and alone:
             continue
-        back = way_back(said, start)
+        back = way_back(said, start, NO_NAMES if own else privileged)
         if back:
             more = b"".join([b"; " + each for each in back])
             pieces += [text[done:end], more]

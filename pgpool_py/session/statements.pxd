@@ -33,6 +33,7 @@ cdef class SessionContext:
     cdef public double pin_timeout
     cdef public bytes user
     cdef public frozenset forbidden
+    cdef public frozenset privileged
     cdef public object placeholders
     cdef public long session_reset
     cdef public bint always_reset

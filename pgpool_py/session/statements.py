@@ -87,6 +87,7 @@ class SessionContext:
         self.pin_timeout = 0.0
         self.user = b""  # as whom servers are logged in
         self.forbidden: frozenset[bytes] = frozenset()  # settings, in the server's spelling, that this user may not set
+        self.privileged: frozenset[bytes] = frozenset()  # ... in lower case, that not every user may set
         self.session_reset = 1
         self.always_reset = False
         self.no_simple_query = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.system import stack, wire
@@ -80,3 +82,35 @@ def test_discard_all_in_a_failed_batch(pooler: stack.Pooler) -> None:
         client.until("E")
         client.send(wire.query("discard all") + wire.sync() + wire.query("show work_mem"))
         assert wire.values(client.until("Z", 2)) == [b"5MB"]
+
+
+AS_ANOTHER = [
+    ["set role story_other", "set work_mem = '6MB'", "reset all"],
+    ["set role story_other; reset all"],
+    ["begin", "set local role story_other", "reset all", "commit"],
+    ["begin", "set role story_other; savepoint s", "reset all", "rollback to s", "commit"],
+    ["begin", "set role story_other", "reset all", "rollback"],
+    ["set role story_other; reset log_min_messages"],
+    ["reset all; set transaction isolation level serializable"],
+    ["begin; reset all; set transaction isolation level serializable; commit"],
+    ["select set_config('role', 'story_other', false); reset all"],
+]
+
+
+@pytest.mark.parametrize("way", ["Query", "batch"])
+@pytest.mark.parametrize("texts", AS_ANOTHER, ids="; ".join)
+def test_reset_all_in_another_role(pooler: stack.Pooler, direct: Callable[..., RawClient], texts: list[str], way: str) -> None:
+    """It takes no right to it, and leads back also to what the role at hand may not set."""
+    given = {"options": "-c log_min_messages=error -c session_replication_role=local", "work_mem": "5MB"}
+    look = "select concat_ws(' ', current_user, current_setting('log_min_messages'), current_setting('work_mem'))"
+    if way == "batch":
+        texts = [text for text in "; ".join(texts).split("; ") if not text.startswith("set transaction")]
+    with direct(stack.ADMIN, **given) as expected, pooler.connect("one", stack.ADMIN, **given) as client:
+        with pooler.connect("one", stack.ADMIN) as other:
+            for text in texts:
+                replies = [each.exchange(wire.query(text) if way == "Query" else wire.run(text)) for each in (expected, client)]
+                assert wire.errors(replies[1]) == wire.errors(replies[0])
+                assert wire.kinds(replies[1]) == wire.kinds(replies[0])
+                assert client.ask(look) == expected.ask(look)
+            assert other.ask(look) == "postgres warning 4MB"
+            assert client.ask(look) == expected.ask(look)
