@@ -366,10 +366,10 @@ class Noter(Returner):
         context = self.context
         before = context.scanner_before
         code = context.scanner.code if before is None else before.code
-        makers = code.makers
+        makers = code.makers.all
         if (self.prepared | self.statement_bits()) & (SETTINGS | OPAQUE | MADE | GIVEN):
             makers |= EXECUTE
-        names, made = amid_data(heard, makers, code.unread.union(code.given))
+        names, made = amid_data(heard, makers, code.unread.all.union(code.given.all))
         if not names and not made:
             return
         self.may_have_done_anything(server, names, made, frozenset())

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.catalog_queries import FACTS_QUERY, FINGERPRINT_QUERY, defaults_query
-from pgpool_py.session.code_facts import CodeFacts
+from pgpool_py.session.code_facts import CodeFacts, Names
 from pgpool_py.session.expressions import KNOWN
-from pgpool_py.session.graph import ANY_ARGUMENT, PASSED_ON, READER, Function, Graph
+from pgpool_py.session.graph import PASSED_ON, READER, Function, Graph
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.scan import NAMES, Scanner
 
@@ -67,14 +67,13 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
     types: list[tuple[bytes, int]] = []
     functions_read: list[Function] = []
     code: list[tuple[bytes, bytes, bytes]] = []  # of everything else: kind, name, text
+    given: list[bytes] = []  # built-in functions that run what they are given
     makers: list[tuple[bytes, bytes]] = []  # code that may make custom settings, if it is suspicious
     for row in rows:
         kind, name, detail, text = (_bytes(value) for value in row)
         match kind:
             case b"builtin":
-                graph.given.update(
-                    (word, ANY_ARGUMENT) for word in name.split() if functions.RUNNING.get(word, 0) & flags.GIVEN
-                )
+                given += [word for word in name.split() if functions.RUNNING.get(word, 0) & flags.GIVEN]
                 for word in name.split():
                     if word not in functions.PLAIN and word not in functions.KINDS:
                         graph.add(word, flags.UNKNOWN | functions.RUNNING.get(word, 0))
@@ -101,7 +100,7 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
         own |= _RELATION_NAMES
     for function in functions_read:
         function.read(own)
-        graph.know(function)
+    graph.know(functions_read, given)
     for kind, name, text in code:
         graph.add_code(kind, name, text, own)
     for function in functions_read:
@@ -140,10 +139,11 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
 
 def _code_facts(graph: Graph, suspicious: dict[bytes, int], everywhere: int) -> CodeFacts:
     """What is known of code that makes commands, or names of settings."""
-    makers, unread = [
-        frozenset(word.lower() for word, bits in suspicious.items() if bits & bit) for bit in (flags.DYNAMIC, flags.UNREAD)
+    makers, unread, opaque = [
+        Names(name for name, bits in suspicious.items() if bits & bit) for bit in (flags.DYNAMIC, flags.UNREAD, flags.OPAQUE)
     ]
-    return CodeFacts(makers, unread, graph.given, frozenset(graph.patterns), everywhere & flags.MADE, graph.any_relation)
+    patterns = frozenset(graph.patterns)
+    return CodeFacts(makers, unread, opaque, graph.given, patterns, everywhere & flags.MADE, graph.any_relation)
 
 
 def _reach(suspicious: dict[bytes, int], text: bytes) -> int:

@@ -6,10 +6,12 @@ Rows of the catalogs make it (`catalog`); here is what each kind of code has by 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 
 from pgpool_py.session import flags, functions
+from pgpool_py.session.code_facts import NONE_GIVEN, Given
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
-from pgpool_py.session.lexemes import words_of
+from pgpool_py.session.lexemes import NONASCII, folded, words_of, words_of_name
 from pgpool_py.session.mentions import hides_names, hides_set_names, outlives_reset, runs_a_file
 from pgpool_py.session.reach import completions, reach
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
@@ -27,7 +29,6 @@ PASSED_ON = (
 _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 # All names outside ASCII are one node to those who mention any: how they fold depends on the encoding. All relations are one to
 # code that names one at run time.
-_NONASCII = b"\x80"
 _ANY_RELATION = b"\x81"
 ANY_ARGUMENT: frozenset[int] = frozenset()
 # The functions that PostgreSQL makes with a range type (manual 8.17.6).
@@ -69,16 +70,42 @@ class Function:
         self.bits |= _beyond(self.text)
 
 
+NOBODY: set[bytes] = set()
+
+
+class Mentions:
+    """Who mentions what: by its name, in what is read as code; by all words of its name, in strings that may be run."""
+
+    def __init__(self) -> None:
+        self.names: dict[bytes, set[bytes]] = defaultdict(set)
+        self.words: dict[bytes, set[bytes]] = defaultdict(set)
+
+    def add(self, name: bytes, names: Collection[bytes], words: Collection[bytes]) -> None:
+        """*name* has these in its code."""
+        for each, by in ((names, self.names), (words, self.words)):
+            for word in each:
+                by[word].add(name)
+                if not word.isascii():
+                    self.names[NONASCII].add(name)
+        if words:
+            self.words[b""].add(name)
+
+    def of(self, name: bytes) -> set[bytes]:
+        """Who mentions *name*."""
+        having = [self.words.get(word, NOBODY) for word in words_of_name(name) or (b"",)]
+        return self.names.get(name, NOBODY) | set.intersection(*having)
+
+
 class Graph:
     """Names, the flags they have by themselves, and the names their code mentions."""
 
     def __init__(self) -> None:
         self.bits: dict[bytes, int] = defaultdict(int)
-        self.mentioned_by: dict[bytes, set[bytes]] = defaultdict(set)
-        self.filled_by: dict[bytes, set[bytes]] = defaultdict(set)  # the same, where only changes of rows run the code
+        self.mentioned_by = Mentions()
+        self.filled_by = Mentions()  # the same, where only changes of rows run the code
         self.modifying: set[bytes] = set()  # whose code changes rows
         self.updating: set[bytes] = set()  # whose code has an UPDATE, which may be one of pg_settings
-        self.given: dict[bytes, frozenset[int]] = {}  # functions that run what they are given, and which arguments these are
+        self.given = NONE_GIVEN
         self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
         self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
         self.relations: set[bytes] = set()
@@ -93,37 +120,40 @@ class Graph:
     def mention(self, name: bytes, text: bytes, mode: int = NAMES, *, filled: bool = False) -> None:
         """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
         names: set[bytes] = set()
+        handed: set[bytes] = set()  # words within what it hands over, and others
         bits = READER.scan(text, mode, names) & PASSED_ON
         words = words_of(text)
         bits |= _beyond(text)
-        if not words.isdisjoint(self.given):
+        if self.given.are_among(words):
             bits |= reach(text, (), self.given, is_code=True)[0]
             named = completions(self.patterns, text, ())
             if named is None:
                 bits |= flags.UNREAD
             else:
                 self.named.append((name, named))
-            names |= words  # those within what it hands over, too
-        if b"update" in names:
+            handed = words
+        if b"update" in names or b"update" in handed:
             self.updating.add(name)
         if filled:
             bits = _filled(bits)
-        elif not names.isdisjoint(_MODIFYING):
+        elif not names.isdisjoint(_MODIFYING) or not handed.isdisjoint(_MODIFYING):
             self.modifying.add(name)
         self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
         mentions = self.filled_by if filled else self.mentioned_by
-        for word in names:
-            mentions[word].add(name)
-            if not word.isascii():
-                mentions[_NONASCII].add(name)
+        mentions.add(name, names, handed)
 
-    def know(self, function: Function) -> None:
-        """What a user function does with its arguments: before anything is taken in that may call it."""
-        self.patterns |= function.commands.patterns
-        self.named.append((function.name, function.commands.settings))
-        if function.bits & flags.GIVEN:
-            before = self.given.get(function.name, function.given)
-            self.given[function.name] = before | function.given if before and function.given else ANY_ARGUMENT
+    def know(self, functions: Sequence[Function], builtin: Sequence[bytes]) -> None:
+        """What user functions do with their arguments, and those *builtin* that run any of them: before anything is taken in that
+        may call them."""
+        given = dict.fromkeys(builtin, ANY_ARGUMENT)
+        for function in functions:
+            self.patterns |= function.commands.patterns
+            self.named.append((function.name, function.commands.settings))
+            if function.bits & flags.GIVEN:
+                name = folded(function.name)
+                before = given.get(name, function.given)
+                given[name] = before | function.given if before and function.given else ANY_ARGUMENT
+        self.given = Given(given)
 
     def add_code(self, kind: bytes, name: bytes, text: bytes, own: frozenset[bytes]) -> None:
         """Take in code that is no function's body, by the kind of its row; *own* as in `commands`."""
@@ -144,10 +174,9 @@ class Graph:
             self.add(name, flags.SETTINGS | flags.UNKNOWN)
             if not function.settings.isascii() or b"standard_conforming_strings" in function.settings.lower():
                 self.add(name, flags.UNREAD)
-        for word in function.commands.words:
-            self.mentioned_by[word].add(name)
+        self.mentioned_by.add(name, (), function.commands.words)
         if function.commands.any_relation:
-            self.mentioned_by[_ANY_RELATION].add(name)
+            self.mentioned_by.names[_ANY_RELATION].add(name)
         if function.language == "plpgsql":
             self.mention(name, text, PLPGSQL)
         elif function.language == "sql":
@@ -160,15 +189,15 @@ class Graph:
     def spread(self) -> dict[bytes, int]:
         """Return every name with flags, after passing them on to all that mention it, directly or not."""
         for name in self.nonascii:
-            self.mentioned_by[name] |= self.mentioned_by[_NONASCII]
-            self.filled_by[name] |= self.filled_by[_NONASCII]
+            for mentions in (self.mentioned_by, self.filled_by):
+                mentions.names[name] |= mentions.names[NONASCII]
         todo = [name for name, bits in self.bits.items() if bits]
         while todo:
             name = todo.pop()
             bits = self.bits[name] & PASSED_ON
             if bits & flags.DIRTY:
                 bits |= flags.UNKNOWN
-            for others, passed in ((self.mentioned_by.get(name, ()), bits), (self.filled_by.get(name, ()), _filled(bits))):
+            for others, passed in ((self.mentioned_by.of(name), bits), (self.filled_by.of(name), _filled(bits))):
                 for other in others:
                     more = passed | flags.WRITES_SEQUENCE if passed & flags.FILLS and other in self.modifying else passed
                     if passed & flags.READS_SETTINGS and other in self.updating:

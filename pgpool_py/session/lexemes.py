@@ -13,6 +13,7 @@ Token = tuple[str, bytes]  # its kind, one of the groups of the pattern below, a
 STRINGS = ("string", "estring", "dollar")
 TEXT_TYPES = ([b"text"], [b"varchar"], [b"character", b"varying"])  # what is cast to these stays as it is
 LONGEST_NAME = 63  # bytes of an identifier; PostgreSQL cuts longer ones
+NONASCII = b"\x80"  # stands for all names outside ASCII
 _REMEMBERED = 4096  # bytes of a text whose tokens are: several ask for them, and texts come again
 
 _LEXEME = re.compile(
@@ -77,12 +78,29 @@ _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 def words_of(text: bytes) -> set[bytes]:
     """Every word of *text*, wherever it stands, in lower case. In a string a dollar may end it (`$$table t$$`), though names may
     have some, and the letter of an escape is none of it (`E'select\\nf()'`)."""
-    found = {word.lower() for word in _WORD.findall(text)}
+    found = words_of_name(text)
     if b"$" in text:
         found.update([part for word in found for part in word.split(b"$")])
     if b"\\" in text:
         found.update([word.lower() for word in _WORD.findall(_ESCAPE.sub(b" ", text))])
     return found
+
+
+def words_of_name(name: bytes) -> set[bytes]:
+    """The words of a name, in lower case: one, unless it can only stand in quotes. They stand in each text that has the name:
+    quotes and escapes are none of them."""
+    return {word[:LONGEST_NAME].lower() for word in _WORD.findall(name)}
+
+
+def folded(name: bytes) -> bytes:
+    """A name as it is looked for: in lower case. All outside ASCII are one, as their bytes depend on the client's encoding."""
+    return name[:LONGEST_NAME].lower() if name.isascii() else NONASCII
+
+
+def name_of(token: Token) -> bytes:
+    """The name that a token is, `folded`; empty if it is none."""
+    kind, value = token
+    return folded(value) if kind == "word" else folded(value[1:-1].replace(b'""', b'"')) if kind == "quoted" else b""
 
 
 def tokens(text: bytes) -> tuple[Token, ...]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from pgpool_py.session import flags
+from pgpool_py.session.lexemes import NONASCII
 from pgpool_py.session.statement_texts import BLANK
 
 # Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
@@ -148,7 +149,7 @@ def amid_data(piece: bytes, makers: frozenset[bytes], unread: frozenset[bytes]) 
     Names are those of SET and set_config only: words with a dot are mostly data. *makers* and *unread* are the names, in lower
     case, of what runs such code. In data all of these are seldom, so that looking for them costs little.
     """
-    lower = piece.lower()
+    lower = piece.lower().replace(b'""', b'"')
     bits = flags.DYNAMIC if _names_any(lower, makers) else flags.UNREAD if _names_any(lower, unread) else 0
     if bits == flags.DYNAMIC or (b"set" not in lower and b"do" not in lower and b'u&"' not in lower):
         return frozenset(), bits
@@ -160,6 +161,8 @@ def amid_data(piece: bytes, makers: frozenset[bytes], unread: frozenset[bytes]) 
 
 def _names_any(lower: bytes, names: frozenset[bytes]) -> bool:
     """Whether a text in lower case has one of these names as a word."""
+    if NONASCII in names and not lower.isascii():
+        return True
     return any(name in lower and re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(name), lower) for name in names)
 
 

@@ -6,20 +6,20 @@ Off the hot path: only texts that may run anything are looked at. Code itself is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from pgpool_py.session import flags
 from pgpool_py.session.code import between
-from pgpool_py.session.code_facts import CodeFacts, Given
+from pgpool_py.session.code_facts import CodeFacts, Given, Names
 from pgpool_py.session.commands import Commands, commands
 from pgpool_py.session.expressions import literal
-from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, split, tokens, words_of
+from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, name_of, split, tokens, words_of
 from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
 from pgpool_py.session.mentions import NUMBERED, candidates, hides_set_names
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.statement_texts import BLANK
 
-_BRINGS_CODE = frozenset((b"do", b"create", b"alter"))
+_BRINGS_CODE = Names((b"do", b"create", b"alter"))
 _DEEPEST = 40  # texts in texts that are followed
 _CALL = 100  # tokens of a call
 _CONSTANTS = frozenset((b"null", b"true", b"false"))
@@ -47,13 +47,13 @@ def is_upkeep(text: bytes, *, first: bool = False) -> bool:
     return (_UPKEEP_FIRST.match(text) if first else _UPKEEP.search(text)) is not None
 
 
-def runs(text: bytes, *names: Collection[bytes]) -> bool:
+def runs(text: bytes, *names: Names) -> bool:
     """Whether *text* itself, not a string in it, has one of these names, or brings code along."""
     words = words_of(text)
-    if all(words.isdisjoint(each) for each in (_BRINGS_CODE, *names)):
+    if not any(each.are_among(words) for each in (_BRINGS_CODE, *names)):
         return False
-    outside = {value.strip(b'"').lower() for kind, value in tokens(text) if kind in ("word", "quoted")}
-    return not all(outside.isdisjoint(each) for each in (_BRINGS_CODE, *names))
+    outside = set(map(name_of, tokens(text)))
+    return not all(outside.isdisjoint(each.all) for each in (_BRINGS_CODE, *names))
 
 
 def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts) -> tuple[int, frozenset[bytes]]:
@@ -67,9 +67,9 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
     if unsure or runs(text, code.given, code.unread):
         # Something runs the strings in it, or those that are bound to it.
         words = words_of(text).union(*map(words_of, values))
-        if not words.isdisjoint(code.makers) or any(map(hides_set_names, values)):
+        if code.makers.are_among(words) or any(map(hides_set_names, values)):
             bits |= MAKES
-        if not words.isdisjoint(code.unread) or (unsure and b"execute" in words):
+        if code.unread.are_among(words) or (unsure and b"execute" in words):
             bits |= UNREAD
         found, named = reach(text, values, code.given)
         bits |= found
@@ -83,7 +83,7 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
 def brings_code(text: bytes, scanner: Scanner) -> bool:
     """Whether *text* names code that nobody has read, or brings such code along."""
     found, _ = reach(text, (), scanner.code.given)
-    return bool(found) or any(scanner.words.get(word, 0) & flags.OPAQUE for word in words_of(text))
+    return bool(found) or scanner.code.opaque.are_among(words_of(text))
 
 
 def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
@@ -135,7 +135,7 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
     if depth > _DEEPEST:
         return UNREAD
     words = words_of(text)
-    if b"execute" not in words and b"set_config" not in words and words.isdisjoint(given):
+    if b"execute" not in words and b"set_config" not in words and not given.are_among(words):
         return READ
     bits = READ
     if code and depth:
@@ -144,9 +144,9 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
         settings |= made.settings
     read = tokens(text)
     for i, (kind, value) in enumerate(read):
-        name = value.strip(b'"').lower() if kind in ("word", "quoted") else b""
+        numbers = given.numbers.get(name_of((kind, value)))
         # In code a parameter is what others hand over.
-        if name and name in given and not _in_full(read, i + 1, given[name], parameters=not code):
+        if numbers is not None and not _in_full(read, i + 1, numbers, parameters=not code):
             bits |= UNREAD
         elif kind in STRINGS:
             inner = literal([(kind, value)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgpool_py.session import flags
+from pgpool_py.session.code_facts import Given
 from pgpool_py.session.commands import commands
 from pgpool_py.session.effects import effects
 from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
@@ -187,7 +188,7 @@ def test_functions_of_the_database_are_not_the_built_in_ones() -> None:
     assert commands(code, PARAMETERS, frozenset((b"quote_ident",))).bits == UNREAD
 
 
-RUN: dict[bytes, frozenset[int]] = {b"run": frozenset()}
+RUN = Given({b"run": frozenset()})
 SEEN = (
     "select run('select 1')",
     "select run($1, 2, null)",
@@ -268,7 +269,7 @@ def test_values_are_read_where_something_runs_them() -> None:
 
 def test_only_arguments_that_run_must_be_seen() -> None:
     """The value of a setting may come from anywhere."""
-    given = {b"set_ctx": frozenset((0,))}
+    given = Given({b"set_ctx": frozenset((0,))})
     assert reach(b"select set_ctx('tenant', current_tenant(a, b)) from t", (), given)[0] == READ
     assert reach(b"select set_ctx(k, 'x') from t", (), given)[0] == UNREAD
     assert reach(b"select set_ctx(v => 'x', k => k) from t", (), given)[0] == UNREAD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgpool_py.session import effects, flags, look, mentions, reach
+from pgpool_py.session import code_facts, effects, flags, look, mentions, reach
 
 SPELLINGS = {
     b"set app.tenant = 1": b"app.tenant",
@@ -40,7 +40,8 @@ NOT_MADE = (
 
 def unknowable(text: bytes) -> bool:
     """Whether a text that may run anything makes names that nobody knows, by its words or by the code that it brings."""
-    return effects.effects(text, flags.UNKNOWN).unknowable or bool(reach.reach(text, (), {})[0] & flags.DYNAMIC)
+    brought, _ = reach.reach(text, (), code_facts.NONE_GIVEN)
+    return effects.effects(text, flags.UNKNOWN).unknowable or bool(brought & flags.DYNAMIC)
 
 
 @pytest.mark.parametrize("text", SPELLINGS)

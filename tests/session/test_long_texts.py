@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pgpool_py.relay import noting, requesting
-from pgpool_py.session import channels, commands, effects, flags, mentions, reach, statement_texts
+from pgpool_py.session import channels, code_facts, commands, effects, flags, mentions, reach, statement_texts
 
 LONG = {
     "a word": b"do $$ begin perform '" + b"x" * 30_000 + b"'; end $$",
@@ -70,7 +70,7 @@ def test_no_text_holds_up_the_others(text: bytes) -> None:
             effects.effects(text, flags.UNKNOWN)
             effects.effects(text, flags.SETTINGS)
             mentions.amid_data(text, frozenset(), frozenset())
-            reach.reach(text, (text,), {b"run": frozenset()})
+            reach.reach(text, (text,), code_facts.Given({b"run": frozenset()}))
             reach.completions(((b"app.", b""),), text, ())
             commands.commands(text)
             effects.local_names(text, flags.TRANSACTION_LOCAL)

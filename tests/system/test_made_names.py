@@ -38,6 +38,27 @@ def function(arguments: str, declared: str, body: str) -> str:
     )
 
 
+def view(name: str, key: str) -> str:
+    """A view that makes a setting with that key, which stands in no code."""
+    return (
+        f"create table t (a text); insert into t values ('{key}');"
+        f" create view {name} as select set_config('z' || 'z.' || a, 'v', false) from t;"
+    )
+
+
+def runner(name: str) -> str:
+    """A function that runs what it is given."""
+    return (
+        f"create function {name}(a text) returns text language plpgsql as"
+        " $$ declare r text; begin execute 'select ' || a into r; return r; end $$"
+    )
+
+
+def namer(name: str) -> str:
+    """A function that makes a setting with the key that it is given."""
+    return f"create function {name}(a text) returns text language sql as $$ select set_config('zz.' || a, 'v', false) $$"
+
+
 MADE = "'z' || 'z.{}', 'v', false"
 CASES: dict[str, tuple[str, list[str], str]] = {
     # Places
@@ -240,6 +261,78 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select '{[a,b]}'::manypairs is null"],
         "zz.mr",
     ),
+    "a quoted name in a string": (
+        view('"my-view"', "quoted") + function("", "", "execute 'select * from \"my-view\"' into r;"),
+        ["select f()"],
+        "zz.quoted",
+    ),
+    "a quoted name in a DO": (
+        view('"my-view"', "quoted_do"),
+        ["do $$ begin execute 'select * from \"my-view\"'; end $$"],
+        "zz.quoted_do",
+    ),
+    "a quoted name that a client runs": (
+        view('"my-view"', "quoted_run"),
+        ["select run('(select set_config from \"my-view\")')"],
+        "zz.quoted_run",
+    ),
+    "a name whose quotes stand in the code": (
+        view('"my-view"', "completed") + function("a text", "", "execute 'select * from \"' || a || '\"' into r;"),
+        ["select f('my-view')"],
+        "zz.completed",
+    ),
+    "a name of capitals in a string": (
+        view('"MyView"', "capitals") + function("", "", "execute 'select * from \"MyView\"' into r;"),
+        ["select f()"],
+        "zz.capitals",
+    ),
+    "a name without words": (
+        view('"1+1"', "wordless") + function("", "", "execute 'select * from \"1+1\"' into r;"),
+        ["select f()"],
+        "zz.wordless",
+    ),
+    "a name with a quote": (
+        view('"a""b"', "inner"),
+        ["do $$ begin execute 'select * from \"a\"\"b\"'; end $$"],
+        "zz.inner",
+    ),
+    "a name that is cut": (
+        view("n" * 63, "cut") + function("", "", f"execute 'select * from {'n' * 70}' into r;"),
+        ["select f()"],
+        "zz.cut",
+    ),
+    "a quoted name in a long text": (
+        view('"my-view"', "long"),
+        ["select 1 from \"my-view\" where '" + "x " * 20000 + "' is not null"],
+        "zz.long",
+    ),
+    "a name with a quote in a long text": (
+        view('"a""b"', "inner_long"),
+        ["select 1 from \"a\"\"b\" where '" + "x " * 20000 + "' is not null"],
+        "zz.inner_long",
+    ),
+    "a temporary view of a quoted one": (
+        view('"My-View"', "temporary"),
+        ['create temp view tv as select * from "My-View"', "select * from tv", "drop view tv"],
+        "zz.temporary",
+    ),
+    "a temporary function of a quoted one": (
+        view('"My-View"', "temporary"),
+        [
+            "create function pg_temp.tf() returns text language sql as 'select set_config from \"My-View\"'",
+            "select pg_temp.tf()",
+            "drop function pg_temp.tf()",
+        ],
+        "zz.temporary",
+    ),
+    "a runner with a quoted name": (runner('"run""it"'), ['select "run""it"(c) from cmds'], "zz.data"),
+    "a runner with capitals in its name": (
+        runner('"Run"') + "; create function f() returns text language sql as 'select \"Run\"(c) from cmds'",
+        ["select f()"],
+        "zz.data",
+    ),
+    "an argument of a quoted name": (namer('"set-it"'), ["select \"set-it\"('minus')"], "zz.minus"),
+    "an argument of a name of capitals": (namer('"SetIt"'), ["select \"SetIt\"('both')"], "zz.both"),
     "an escape": (
         "create function f() returns text language plpgsql set standard_conforming_strings = off as"
         " $$ begin return set_config('z\\172.x', 'v', false); end $$",
