@@ -34,7 +34,7 @@ cdef class Scanner:
     cdef readonly bint informed
     cdef readonly int ddl
     cdef readonly int upkeep
-    cdef readonly bint nonascii
+    cdef readonly int nonascii
     cdef readonly dict words
     cdef readonly object code
     cdef Py_ssize_t filter_mask
@@ -48,7 +48,7 @@ cdef class Scanner:
     cpdef int scan(self, bytes text, int mode=*, set found=*) except -1
     @cython.locals(
         maybe=cython.p_const_uchar, maybe_mask=Py_ssize_t, kinds=cython.p_const_uchar, fold=cython.p_const_uchar,
-        part=cython.p_const_uchar, informed=bint, nonascii=bint, slot=Py_ssize_t, known=Beginning,
+        part=cython.p_const_uchar, informed=bint, nonascii=int, slot=Py_ssize_t, known=Beginning,
         i=Py_ssize_t, start=Py_ssize_t, c=int, kind=int, last=cython.ulonglong, h=cython.uint, code=int, keyword=int,
         result=int, statements=int, lead=int, second=int, words=int, has=int, depth=int, previous=int,
         leads=bint, declaring=bint, lenient=bint, labelling=bint, doubled=bint)

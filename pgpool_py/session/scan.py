@@ -260,8 +260,11 @@ class Scanner:
         self.words = dict(KEYWORDS)
         for word, bits in words.items():
             self.words[word] = self.words.get(word, 0) | bits
-        # A name outside ASCII is compared with nothing: its bytes depend on the client's encoding.
-        self.nonascii = any(not word.isascii() and bits & flags.DIRTY for word, bits in words.items())
+        # A name outside ASCII is compared with nothing, as its bytes depend on the client's encoding: it may be any of them.
+        self.nonascii = 0
+        for word, bits in words.items():
+            if not word.isascii():
+                self.nonascii |= bits & _MASK | _OPAQUE if bits & flags.DIRTY else bits & _MASK
         self.filter_mask, self.filter = _filter(self.words)
         self.mask, self.index, self.entries = _tables(self.words)
         self.beginnings: list[Beginning | None] = [None] * _BEGINNINGS
@@ -350,7 +353,7 @@ class Scanner:
                     ):  # U&"..." and U&'...'
                         return result | _UNSURE
                 if nonascii and not _is_ascii(data, start, i):
-                    result |= _OPAQUE
+                    result |= nonascii
                 if found is not None:
                     found.add(data[start:i].lower())
                 code = 0
@@ -476,7 +479,7 @@ class Scanner:
                 if i - start > _LONGEST:
                     return result | _UNSURE
                 if nonascii and not _is_ascii(data, start, i):
-                    result |= _OPAQUE
+                    result |= nonascii
                 if found is not None:
                     found.add(data[start:i].replace(b'""', b'"'))
                 h = (((last ^ (i - start)) * _MIX) & _ALL) >> 40

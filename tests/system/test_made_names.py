@@ -333,6 +333,28 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     ),
     "an argument of a quoted name": (namer('"set-it"'), ["select \"set-it\"('minus')"], "zz.minus"),
     "an argument of a name of capitals": (namer('"SetIt"'), ["select \"SetIt\"('both')"], "zz.both"),
+    # Names outside ASCII, under another encoding than that of the catalogs
+    "a foreign name in a string": (
+        view("größe", "foreign"),
+        ["set client_encoding = latin1", "do $$ begin execute 'select * from gr\udcf6\udcdfe'; end $$"],
+        "zz.foreign",
+    ),
+    "a foreign name that is called": (
+        "create table t (a text); insert into t values ('called');"
+        " create function grö() returns text language sql as $$ select set_config('z' || 'z.' || a, 'v', false) from t $$",
+        ["set client_encoding = latin1", "select gr\udcf6()"],
+        "zz.called",
+    ),
+    "a runner with a foreign name": (
+        runner("grö"),
+        ["set client_encoding = latin1", "select gr\udcf6(c) from cmds"],
+        "zz.data",
+    ),
+    "an argument of a foreign name": (
+        namer("grö"),
+        ["set client_encoding = latin1", "select gr\udcf6('argument')"],
+        "zz.argument",
+    ),
     "an escape": (
         "create function f() returns text language plpgsql set standard_conforming_strings = off as"
         " $$ begin return set_config('z\\172.x', 'v', false); end $$",
