@@ -179,7 +179,9 @@ union all
 select 'type', t.typname::text, t.oid::text, '' from pg_type t where t.oid >= 16384 and t.typtype <> 'p'
 union all
 select 'names', t.typname::text, '', concat_ws(' ', quote_ident(e.typname), pg_get_expr(t.typdefaultbin, 0))
-  from pg_type t left join pg_range r on t.oid in (r.rngtypid)
+  from pg_type t
+  left join (select rngtypid, rngsubtype from pg_range
+             union select (to_jsonb(m) ->> 'rngmultitypid')::oid, rngsubtype from pg_range m) r on r.rngtypid = t.oid
   left join pg_type e on e.oid >= 16384 and e.oid in (t.typelem, t.typbasetype, r.rngsubtype)
  where t.oid >= 16384 and (e.oid is not null or t.typdefaultbin is not null)
 union all

@@ -278,13 +278,16 @@ def test_domain_as_parameter_type_is_seen(new_database: NewDatabase) -> None:
     """Parse names types by oid: a value bound to a domain runs its checks."""
     connection = new_database(
         LEAK + "create domain d as text check (leak() <> value); create type mood as enum ('sad');"
+        "create type ranged as range (subtype = d, multirange_type_name = manyranged); alter type manyranged rename to many;"
+        "create domain ofmany as many; create type holder as (a ofmany)"
     )
     facts = read_facts(connection)
     rows = connection.execute("select typname, oid::int from pg_type where oid >= 16384").fetchall()
     oids = {str(name): int(str(oid)) for name, oid in rows}
     assert parameters_verdict([23, 0, oids["mood"], oids["_mood"]], facts) == 0
-    for oid in (oids["d"], oids["_d"], 4_000_000_000):
-        assert parameters_verdict([23, oid], facts) & DIRTY
+    for name in ("d", "_d", "ranged", "many", "_many", "ofmany", "holder", "_holder"):
+        assert parameters_verdict([23, oids[name]], facts) & DIRTY, name
+    assert parameters_verdict([23, 4_000_000_000], facts) & DIRTY
     assert parameters_verdict([oids["mood"]], None) & DIRTY
     assert not parameters_verdict([23, 25], None)
 
