@@ -143,7 +143,7 @@ def _code_facts(graph: Graph, suspicious: dict[bytes, int], everywhere: int) -> 
         Names(name for name, bits in suspicious.items() if bits & bit) for bit in (flags.DYNAMIC, flags.UNREAD, flags.OPAQUE)
     ]
     patterns = frozenset(graph.patterns)
-    return CodeFacts(makers, unread, opaque, graph.given, patterns, everywhere & flags.MADE, graph.any_relation)
+    return CodeFacts(makers, unread, opaque, graph.given, patterns, everywhere & flags.MADE, graph.unknown)
 
 
 def _reach(suspicious: dict[bytes, int], text: bytes) -> int:

@@ -66,7 +66,8 @@ CUSTOM_DEFAULTS_QUERY = (
 #   unnamed   text: functions that run without being named
 #   event     text: a function that runs with DDL, or checks what it says of foreign data
 #   names     text: code, or quoted names, that name reaches; behind "=": functions of an aggregate, as its definition has them
-#   relation  the same, where name is a relation's, or a function's that can be written as a column's
+#   relation  the same, where name is a relation's, or a domain's; valued: a type's, or a relation's for those of its columns
+#   field     name: a function that can be written as a column of a row; single: one that can be written so behind other values
 #   filled    text: the same, but only whoever changes rows of the table name reaches it
 # A built-in function is proven harmless where SQL cannot call it (an argument of type internal) or where it
 # is what a built-in operator, operator class or aggregate does.
@@ -127,9 +128,12 @@ select 'relation', c.relname::text, '', pg_get_statisticsobjdef(s.oid)
   from pg_statistic_ext s join pg_class c on c.oid = s.stxrelid
  where s.oid >= 16384 and c.relpersistence <> 't'
 union all
-select 'relation', p.proname::text, '', ''
-  from pg_proc p join pg_type t on t.oid = p.proargtypes[0]
- where p.oid >= 16384 and p.pronargs = 1 and t.typtype = 'c'
+select distinct case when t.oid is null then 'single' else 'field' end, p.proname::text, '', ''
+  from pg_proc p
+  left join pg_type t on t.oid in (p.proargtypes[0], p.provariadic)
+        and (t.typcategory in ('C', 'P')
+             or t.oid in (select casttarget from pg_cast where castsource >= 16384 and castcontext = 'i'))
+ where p.oid >= 16384 and p.pronargs > 0 and p.pronargs - p.pronargdefaults <= 1
 union all
 select 'filled', c.relname::text, '', pg_get_ruledef(r.oid)
   from pg_rewrite r join pg_class c on c.oid = r.ev_class
@@ -172,13 +176,13 @@ select 'relation', x.relname::text, '', quote_ident(y.relname)
   cross join lateral (select v.a as relname) x cross join lateral (select v.b as relname) y
  where c.relkind in ('r', 'p', 'f') and c.relpersistence <> 't'
 union all
-select distinct 'names', c.relname::text, '', quote_ident(t.typname)
+select distinct 'valued', c.relname::text, '', quote_ident(t.typname)
   from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_class c on c.oid = a.attrelid
  where a.atttypid >= 16384 and not a.attisdropped and c.relpersistence <> 't' and c.relkind <> 'i'
 union all
 select 'type', t.typname::text, t.oid::text, '' from pg_type t where t.oid >= 16384 and t.typtype <> 'p'
 union all
-select 'names', t.typname::text, '', concat_ws(' ', quote_ident(e.typname), pg_get_expr(t.typdefaultbin, 0))
+select 'valued', t.typname::text, '', concat_ws(' ', quote_ident(e.typname), pg_get_expr(t.typdefaultbin, 0))
   from pg_type t
   left join (select rngtypid, rngsubtype from pg_range
              union select (to_jsonb(m) ->> 'rngmultitypid')::oid, rngsubtype from pg_range m) r on r.rngtypid = t.oid

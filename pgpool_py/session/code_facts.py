@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgpool_py.session.lexemes import NONASCII, folded, words_of_name
 
@@ -43,7 +43,7 @@ class CodeFacts:
     `makers`, `unread`  names that lead to DYNAMIC, and to UNREAD, code; `opaque`: to code that nobody has read
     `given`             functions that run, or name settings by, what they are given; `patterns`: these names
     `everywhere`        what any text may do, by code that runs without being named
-    `any_relation`      what a relation may do whose name nobody knows
+    `unknown`           what may do that nobody knows the name of, by `made_texts`
     """
 
     makers: Names = NONE
@@ -52,4 +52,4 @@ class CodeFacts:
     given: Given = NONE_GIVEN
     patterns: Patterns = frozenset()
     everywhere: int = 0
-    any_relation: int = 0
+    unknown: Mapping[bytes, int] = field(default_factory=dict)

@@ -19,13 +19,28 @@ from dataclasses import dataclass
 from pgpool_py.session.code import Code, TooMuchError, between
 from pgpool_py.session.expressions import SPREADING, Evaluator, by_type
 from pgpool_py.session.lexemes import STRINGS, Token, comma, is_called, split, words_of
-from pgpool_py.session.made_texts import ANY_OPEN, GIVEN, MAKES, MARK, MARKS, READ, UNKNOWN, UNREAD, Made, argument, judge
+from pgpool_py.session.made_texts import (
+    ANY_OPEN,
+    FIELD,
+    GIVEN,
+    MAKES,
+    MARK,
+    MARKS,
+    READ,
+    RELATION,
+    UNKNOWN,
+    UNREAD,
+    Made,
+    argument,
+    judge,
+)
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.variables import Variable, variables
 
 # What picks something out of the rows of a function that spreads its arguments; and what brings other rows.
 _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
 _HOLDS_NAMES = frozenset(b"text varchar json jsonb".split())
+_ROWS = frozenset((b"new", b"old", b","))
 _MORE_SOURCES = frozenset(b"join where union intersect except lateral on select with values".split())
 
 
@@ -35,7 +50,7 @@ class Commands:
 
     `bits`          the worst of it
     `words`         words that its literals have: they may name functions
-    `any_relation`  a relation may be among what is named that nobody knows
+    `unknown`       RELATION, FIELD: one may be among what is named that nobody knows
     `settings`      settings whose names it puts together, known all the same
     `patterns`      what stands before and behind an argument in the names of others
     `picks`         names of others are picked out of an argument, where they stand as they are
@@ -44,7 +59,7 @@ class Commands:
 
     bits: int = READ
     words: frozenset[bytes] = frozenset()
-    any_relation: bool = False
+    unknown: frozenset[bytes] = frozenset()
     settings: frozenset[bytes] = frozenset()
     patterns: frozenset[tuple[bytes, bytes]] = frozenset()
     picks: bool = False
@@ -67,7 +82,8 @@ def commands(
     try:
         return _Reader(code, parameters, own, is_sql).read()
     except TooMuchError:
-        return Commands(MAKES if b"set_config" in code.lower() else UNREAD, frozenset(words_of(code)), True)
+        bits = MAKES if b"set_config" in code.lower() else UNREAD
+        return Commands(bits, frozenset(words_of(code)), frozenset((RELATION, FIELD)))
 
 
 _MAKING = re.compile(rb"\bexecute\b|set_config", re.IGNORECASE)
@@ -109,7 +125,7 @@ class _Reader:
         self.evaluator = Evaluator(code, assigned, known, own)
         self.length = 2 * len(text)  # bytes of commands that are gone through
         self.bits = READ
-        self.any_relation = False
+        self.unknown: set[bytes] = set()
         self.picks = False
         self.settings: set[bytes] = set()
         self.patterns: set[tuple[bytes, bytes]] = set()
@@ -125,7 +141,7 @@ class _Reader:
         return Commands(
             bits=self.bits,
             words=frozenset(word for kind, value in self.code.tokens if kind in STRINGS for word in words_of(value)),
-            any_relation=self.any_relation,
+            unknown=frozenset(self.unknown),
             settings=frozenset(self.settings),
             patterns=frozenset(self.patterns),
             picks=self.picks,
@@ -134,15 +150,23 @@ class _Reader:
 
     def read_execute(self, at: int) -> None:
         """What is executed begins *at*."""
-        made = self.evaluator.value(self.code.expression(at))
+        expression = self.code.expression(at)
+        made = self.evaluator.value(expression)
         self.length -= len(made.text) + sum(map(len, made.parts))
         if self.length < 0:
             raise TooMuchError
         for text in (made.text, *made.parts):
             self.settings |= candidates(text)
-        bits, any_relation = judge(made)
+        bits, unknown = judge(made, of_rows=self.uses_rows(at + len(expression)))
         self.found(bits, made)
-        self.any_relation = self.any_relation or any_relation
+        self.unknown |= unknown
+
+    def uses_rows(self, at: int) -> bool:
+        """Whether all that is behind the USING of the EXECUTE that goes on *at* is the rows of a trigger."""
+        words = [value.lower() for _, value in self.code.expression(at, whole=True)]
+        used = words[words.index(b"using") + 1 :] if b"using" in words else []
+        names = {*self.evaluator.variables, *self.evaluator.parameters}
+        return bool(used) and _ROWS.issuperset(used) and _ROWS.isdisjoint(names)
 
     def is_clause(self, at: int) -> bool:
         """Whether the EXECUTE there is no statement: GRANT EXECUTE ON, CREATE TRIGGER ... EXECUTE FUNCTION f()."""

@@ -12,6 +12,7 @@ from pgpool_py.session import flags, functions
 from pgpool_py.session.code_facts import NONE_GIVEN, Given
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
 from pgpool_py.session.lexemes import NONASCII, folded, words_of, words_of_name
+from pgpool_py.session.made_texts import FIELD, RELATION
 from pgpool_py.session.mentions import hides_names, hides_set_names, outlives_reset, runs_a_file
 from pgpool_py.session.reach import completions, reach
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
@@ -28,8 +29,7 @@ PASSED_ON = (
 )
 _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
 # All names outside ASCII are one node to those who mention any: how they fold depends on the encoding. All relations are one to
-# code that names one at run time.
-_ANY_RELATION = b"\x81"
+# code that names one at run time, and all functions that can be written as a column.
 ANY_ARGUMENT: frozenset[int] = frozenset()
 # The functions that PostgreSQL makes with a range type (manual 8.17.6).
 _OF_RANGE_TYPES = frozenset(
@@ -109,7 +109,8 @@ class Graph:
         self.patterns: set[tuple[bytes, bytes]] = set()  # of names of settings that functions complete with what they are given
         self.named: list[tuple[bytes, frozenset[bytes]]] = []  # settings that code makes by names that it puts together
         self.relations: set[bytes] = set()
-        self.any_relation = 0  # what using any relation may do of MADE, after `spread`
+        self.may_be: dict[bytes, set[bytes]] = {RELATION: set(), FIELD: set()}  # the names of each, where code names any
+        self.unknown: dict[bytes, int] = {}  # what using any of these may do of MADE, after `spread`
         self.nonascii: set[bytes] = set()
 
     def add(self, name: bytes, bits: int) -> None:
@@ -121,11 +122,15 @@ class Graph:
         """Take in that *name* runs the code in *text*; *filled*: when rows of that table change."""
         names: set[bytes] = set()
         handed: set[bytes] = set()  # words within what it hands over, and others
+        mentions = self.filled_by if filled else self.mentioned_by
         bits = READER.scan(text, mode, names) & PASSED_ON
         words = words_of(text)
         bits |= _beyond(text)
         if self.given.are_among(words):
-            bits |= reach(text, (), self.given, is_code=True)[0]
+            reached = reach(text, (), self.given, is_code=True)
+            bits |= reached.bits
+            for each in reached.unknown:
+                mentions.names[each].add(name)
             named = completions(self.patterns, text, ())
             if named is None:
                 bits |= flags.UNREAD
@@ -139,7 +144,6 @@ class Graph:
         elif not names.isdisjoint(_MODIFYING) or not handed.isdisjoint(_MODIFYING):
             self.modifying.add(name)
         self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
-        mentions = self.filled_by if filled else self.mentioned_by
         mentions.add(name, names, handed)
 
     def know(self, functions: Sequence[Function], builtin: Sequence[bytes]) -> None:
@@ -157,8 +161,14 @@ class Graph:
 
     def add_code(self, kind: bytes, name: bytes, text: bytes, own: frozenset[bytes]) -> None:
         """Take in code that is no function's body, by the kind of its row; *own* as in `commands`."""
-        if kind != b"names":
+        if kind in (b"field", b"single"):
+            self.may_be[FIELD].add(name)
+        if kind not in (b"names", b"single"):
+            self.may_be[RELATION].add(name)
+        if kind in (b"relation", b"filled"):
             self.relations.add(name)
+        if not text:
+            return
         self.mention(name, text, filled=kind == b"filled")
         made = commands(text, (), own, is_sql=True)
         self.named.append((name, made.settings))
@@ -175,8 +185,8 @@ class Graph:
             if not function.settings.isascii() or b"standard_conforming_strings" in function.settings.lower():
                 self.add(name, flags.UNREAD)
         self.mentioned_by.add(name, (), function.commands.words)
-        if function.commands.any_relation:
-            self.mentioned_by.names[_ANY_RELATION].add(name)
+        for each in function.commands.unknown:
+            self.mentioned_by.names[each].add(name)
         if function.language == "plpgsql":
             self.mention(name, text, PLPGSQL)
         elif function.language == "sql":
@@ -205,10 +215,12 @@ class Graph:
                     if more & ~self.bits[other]:
                         self.bits[other] |= more
                         todo.append(other)
-            if bits & flags.MADE & ~self.bits[_ANY_RELATION] and name in self.relations:
-                self.bits[_ANY_RELATION] |= bits & flags.MADE | flags.UNKNOWN
-                todo.append(_ANY_RELATION)
-        self.any_relation = self.bits.pop(_ANY_RELATION, 0) & flags.MADE
+            made = bits & flags.MADE | (flags.UNREAD if self.bits[name] & flags.GIVEN else 0)
+            for each, names in self.may_be.items():
+                if made & ~self.bits[each] and name in names:
+                    self.bits[each] |= made | flags.UNKNOWN
+                    todo.append(each)
+        self.unknown = {each: self.bits.pop(each, 0) & flags.MADE for each in self.may_be}
         return {name: bits for name, bits in self.bits.items() if bits}
 
 

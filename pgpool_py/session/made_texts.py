@@ -20,6 +20,12 @@ NAME, LITERAL = b'"\x80"', b"'\x80'"
 ANY_OPEN, ANY_RIGHT, ANY_LEFT, ANY = b"\x81", b"\x82", b"\x83", b"\x84"
 MARKS = re.compile(rb"[\x80-\x84]")
 
+# What a command names that nobody knows: a relation, a type, a function of a row that is written as its column; and a function of
+# any value that is written so, `($1).f`.
+RELATION, FIELD = b"\x81", b"\x82"
+_FIELD = re.compile(rb"(?:[)\]]|\$\d+)\s*+\.\s*+\"?[\x80-\x84]")
+_PARAMETER = re.compile(rb"\(\s*+\$\d++\s*+\)|\$\d++")
+
 # What is looked for in a command with marks. A mark next to what may be a part of the same word; two of them with nothing
 # between; one at the start that may be the beginning of a setting's name.
 _JOINED = re.compile(
@@ -104,10 +110,13 @@ def _open(edge: bytes, closed: bytes) -> bool:
     return edge not in closed and re.fullmatch(rb"[\w$\x80-\x84]", edge) is not None
 
 
-def judge(made: Made) -> tuple[int, bool]:
-    """What a command does that is *made* like that: bits, and whether it may name any relation."""
+def judge(made: Made, *, of_rows: bool = False) -> tuple[int, set[bytes]]:
+    """What a command does that is *made* like that: bits, and what it names that nobody knows: RELATION, FIELD.
+
+    *of_rows*: all its parameters are rows.
+    """
     bits = made.bits
-    any_relation = False
+    unknown: set[bytes] = set()
     for i, text in enumerate((made.text, *made.parts)):
         text, local = _LOCAL_SET_CONFIG.subn(b" ", text)
         if local or _PASSING_SET_OF_MARK.search(text) is not None:
@@ -124,8 +133,11 @@ def judge(made: Made) -> tuple[int, bool]:
             or _calls_mark(text, i > 0)
         ):
             bits |= UNREAD
-        any_relation = any_relation or MARK in _QUOTED_LITERAL.sub(b"", text)
-    return bits, any_relation
+        if MARK in _QUOTED_LITERAL.sub(b"", text):
+            unknown.add(RELATION)
+        if _FIELD.search(_PARAMETER.sub(b"", text) if of_rows else text) is not None:
+            unknown.add(FIELD)
+    return bits, unknown
 
 
 def _calls_mark(text: bytes, is_part: bool) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pgpool_py.session import flags
 from pgpool_py.session.code import between
@@ -14,7 +15,7 @@ from pgpool_py.session.code_facts import CodeFacts, Given, Names
 from pgpool_py.session.commands import Commands, commands
 from pgpool_py.session.expressions import literal
 from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, name_of, split, tokens, words_of
-from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
+from pgpool_py.session.made_texts import GIVEN, MAKES, READ, RELATION, UNREAD
 from pgpool_py.session.mentions import NUMBERED, candidates, hides_set_names
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.statement_texts import BLANK
@@ -60,8 +61,8 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
     """What may come of a text that runs code, or brings it, and of the *values* bound to it: DYNAMIC, if that makes setting
     names; UNREAD, if it runs commands that nobody has seen; and the names that it makes, as far as they are known."""
     bits = verdict | code.everywhere
-    if code.any_relation and is_upkeep(text):
-        bits |= code.any_relation
+    if is_upkeep(text):
+        bits |= code.unknown.get(RELATION, 0)
     named: frozenset[bytes] = frozenset()
     unsure = is_unsure(text)
     if unsure or runs(text, code.given, code.unread):
@@ -71,8 +72,11 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
             bits |= MAKES
         if code.unread.are_among(words) or (unsure and b"execute" in words):
             bits |= UNREAD
-        found, named = reach(text, values, code.given)
-        bits |= found
+        found = reach(text, values, code.given)
+        bits |= found.bits
+        named = found.settings
+        for each in found.unknown:
+            bits |= code.unknown.get(each, 0)
         if code.patterns:
             more = completions(code.patterns, text, values)
             bits |= UNREAD if more is None else READ
@@ -82,8 +86,9 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
 
 def brings_code(text: bytes, scanner: Scanner) -> bool:
     """Whether *text* names code that nobody has read, or brings such code along."""
-    found, _ = reach(text, (), scanner.code.given)
-    return bool(found) or scanner.code.opaque.are_among(words_of(text))
+    found = reach(text, (), scanner.code.given)
+    code = scanner.code
+    return bool(found.bits) or any([code.unknown.get(each) for each in found.unknown]) or code.opaque.are_among(words_of(text))
 
 
 def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
@@ -99,23 +104,34 @@ def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[by
     return unread, named
 
 
-def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool = False) -> tuple[int, frozenset[bytes]]:
-    """What a text hands to functions that run what they are *given*, and what the code that it brings along runs: bits. And the
-    settings that this code puts together the names of.
+class Reach(NamedTuple):
+    """What is run: bits; the settings that this puts together the names of; what it names that nobody knows, as of `Commands`."""
+
+    bits: int = READ
+    settings: frozenset[bytes] = frozenset()
+    unknown: frozenset[bytes] = frozenset()
+
+
+def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool = False) -> Reach:
+    """What a text hands to functions that run what they are *given*, and what the code that it brings along runs.
 
     *values* are bound to it. What is handed over as one literal or parameter was seen. *is_code*: it may run its own strings.
     """
     if not is_code and not runs(text, given):
-        return READ, frozenset()
-    settings: set[bytes] = set()
-    bits = _reach(text, given, settings, is_code, 0)
+        return Reach()
+    code: list[Commands] = []
+    bits = _reach(text, given, code, is_code, 0)
     if not is_code and _spells_code(text):
         bits |= UNREAD
     for value in values:
-        bits |= _reach(value, given, settings, True, 1)
+        bits |= _reach(value, given, code, True, 1)
         if b"\\" in value:
             bits |= UNREAD  # what it says may be spelled in other words
-    return (bits & ~GIVEN | UNREAD if bits & GIVEN else bits), frozenset(settings)
+    return Reach(
+        bits & ~GIVEN | UNREAD if bits & GIVEN else bits,
+        frozenset().union(*[made.settings for made in code]),
+        frozenset().union(*[made.unknown for made in code]),
+    )
 
 
 def _spells_code(text: bytes) -> bool:
@@ -131,7 +147,7 @@ def _spells_code(text: bytes) -> bool:
     return False
 
 
-def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: int) -> int:
+def _reach(text: bytes, given: Given, found: list[Commands], code: bool, depth: int) -> int:
     if depth > _DEEPEST:
         return UNREAD
     words = words_of(text)
@@ -141,7 +157,7 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
     if code and depth:
         made = commands(text)
         bits |= made.bits
-        settings |= made.settings
+        found.append(made)
     read = tokens(text)
     for i, (kind, value) in enumerate(read):
         numbers = given.numbers.get(name_of((kind, value)))
@@ -150,7 +166,7 @@ def _reach(text: bytes, given: Given, settings: set[bytes], code: bool, depth: i
             bits |= UNREAD
         elif kind in STRINGS:
             inner = literal([(kind, value)])
-            bits |= inner.bits | _reach(inner.text, given, settings, True, depth + 1)
+            bits |= inner.bits | _reach(inner.text, given, found, True, depth + 1)
         elif kind == "unclosed":
             bits |= UNREAD
     return bits

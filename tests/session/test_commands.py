@@ -8,8 +8,8 @@ from pgpool_py.session import flags
 from pgpool_py.session.code_facts import Given
 from pgpool_py.session.commands import commands
 from pgpool_py.session.effects import effects
-from pgpool_py.session.made_texts import GIVEN, MAKES, READ, UNREAD
-from pgpool_py.session.reach import completions, reach
+from pgpool_py.session.made_texts import FIELD, GIVEN, MAKES, READ, RELATION, UNREAD
+from pgpool_py.session.reach import Reach, completions, reach
 
 PARAMETERS = ((b"t", b"text"), (b"n", b"integer"), (b"r", b"regclass"), (b"made", b"text"))
 
@@ -134,8 +134,10 @@ def test_what_a_command_names_is_known() -> None:
     """Words in literals name functions; a relation whose name is made at run time may be any."""
     found = commands(b"execute 'select maker(1) from ' || quote_ident(t)", PARAMETERS)
     assert b"maker" in found.words
-    assert found.any_relation
-    assert not commands(b"execute 'select ' || quote_literal(t)", PARAMETERS).any_relation
+    assert found.unknown == {RELATION}
+    assert not commands(b"execute 'select ' || quote_literal(t)", PARAMETERS).unknown
+    assert commands(b"execute format('select ($1).%I', t) using n", PARAMETERS).unknown == {RELATION, FIELD}
+    assert commands(b"execute format('select ($1).%I', t) into n using old, new;", PARAMETERS).unknown == {RELATION}
 
 
 def test_code_without_commands_makes_none() -> None:
@@ -250,13 +252,13 @@ def quoted(text: str) -> str:
 @pytest.mark.parametrize("text", SEEN)
 def test_what_is_handed_over_as_a_literal_was_seen(text: str) -> None:
     """So was a parameter; and nothing runs the words of other data."""
-    assert reach(text.encode(), (), RUN) == (READ, frozenset())
+    assert reach(text.encode(), (), RUN) == Reach()
 
 
 @pytest.mark.parametrize("text", UNSEEN)
 def test_what_is_put_together_was_not_seen(text: str) -> None:
     """Nor what comes out of a table, wherever the call stands."""
-    assert reach(text.encode(), (), RUN) == (UNREAD, frozenset())
+    assert reach(text.encode(), (), RUN) == Reach(UNREAD)
 
 
 def test_values_are_read_where_something_runs_them() -> None:
@@ -302,4 +304,4 @@ def test_what_may_be_a_call_is_one(text: str) -> None:
 def test_a_do_says_what_it_puts_together() -> None:
     """Names that its own literals make."""
     text = b"do $$ begin perform set_config('app.' || 'tenant', '1', false); end $$"
-    assert reach(text, (), RUN) == (READ, frozenset((b"app.tenant",)))
+    assert reach(text, (), RUN) == Reach(READ, frozenset((b"app.tenant",)))

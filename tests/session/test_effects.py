@@ -40,8 +40,8 @@ NOT_MADE = (
 
 def unknowable(text: bytes) -> bool:
     """Whether a text that may run anything makes names that nobody knows, by its words or by the code that it brings."""
-    brought, _ = reach.reach(text, (), code_facts.NONE_GIVEN)
-    return effects.effects(text, flags.UNKNOWN).unknowable or bool(brought & flags.DYNAMIC)
+    brought = reach.reach(text, (), code_facts.NONE_GIVEN)
+    return effects.effects(text, flags.UNKNOWN).unknowable or bool(brought.bits & flags.DYNAMIC)
 
 
 @pytest.mark.parametrize("text", SPELLINGS)

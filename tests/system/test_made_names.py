@@ -59,6 +59,16 @@ def namer(name: str) -> str:
     return f"create function {name}(a text) returns text language sql as $$ select set_config('zz.' || a, 'v', false) $$"
 
 
+def field(parameters: str, key: str, more: str = "", of: str = "t") -> tuple[str, list[str], str]:
+    """A case: a function that makes a setting with that key, and is written as a column by a name that nobody knows."""
+    made = (
+        f"create table t (a text); insert into t values ('{key}'); {more}"
+        f" create function g({parameters}) returns text language plpgsql as"
+        " $$ begin return set_config('z' || 'z.' || (select a from t), 'v', false); end $$;"
+    )
+    return made + function("", "", f"execute format('select {of}.%I from t', chr(103)) into r;"), ["select f()"], f"zz.{key}"
+
+
 MADE = "'z' || 'z.{}', 'v', false"
 CASES: dict[str, tuple[str, list[str], str]] = {
     # Places
@@ -354,6 +364,29 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         namer("grö"),
         ["set client_encoding = latin1", "select gr\udcf6('argument')"],
         "zz.argument",
+    ),
+    # Names that nobody knows
+    "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
+    "a table of a domain with a default": (
+        "create table t (a text); insert into t values ('domain_default');"
+        " create function mkt() returns text language sql as $$ select set_config('z' || 'z.' || a, 'v', false) from t $$;"
+        " create domain d as text default mkt(); create table g (a int, b d);"
+        + function("", "", "execute format('insert into %I (a) values (1)', chr(103));"),
+        ["select f()"],
+        "zz.domain_default",
+    ),
+    "a function of any type": field("anyelement", "any"),
+    "a function of rows": field("record", "rows"),
+    "a function with a default": field("t, int default 1", "default"),
+    "a function of many": field("variadic t[]", "variadic"),
+    "a function of a domain": field("d", "domain", "create domain d as t;"),
+    "a function of what is cast": field("text", "cast", "create cast (t as text) with inout as implicit;"),
+    "a function of a value": field("text", "value", of="(t.a)"),
+    "a function of a parameter": (
+        "create function g(a text) returns text language sql as $$ select set_config('zz.' || a, 'v', false) $$;"
+        + function("", "", "execute format('select $1.%I', chr(103)) into r using text 'using';"),
+        ["select f()"],
+        "zz.using",
     ),
     "an escape": (
         "create function f() returns text language plpgsql set standard_conforming_strings = off as"
