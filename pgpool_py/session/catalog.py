@@ -32,6 +32,7 @@ from pgpool_py.session.catalog_queries import FACTS_QUERY, FINGERPRINT_QUERY, de
 from pgpool_py.session.code_facts import CodeFacts, Names
 from pgpool_py.session.expressions import KNOWN
 from pgpool_py.session.graph import PASSED_ON, READER, Function, Graph
+from pgpool_py.session.made_texts import RELATION
 from pgpool_py.session.mentions import candidates
 from pgpool_py.session.scan import NAMES, Scanner
 
@@ -77,6 +78,8 @@ def facts_from_rows(rows: Iterable[Sequence[Value]], fingerprint: Value = b"") -
                 for word in name.split():
                     if word not in functions.PLAIN and word not in functions.KINDS:
                         graph.add(word, flags.UNKNOWN | functions.RUNNING.get(word, 0))
+                    if word in functions.BY_VALUE:
+                        graph.mention_any(word, (RELATION,))
             case b"function":
                 function = Function(name, detail, text)
                 functions_read.append(function)

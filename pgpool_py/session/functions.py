@@ -7,9 +7,8 @@ operators, types, operator classes and aggregates, and those that SQL cannot cal
 
 Left out on purpose:
 - what runs text or reaches objects by a name inside a string: RUNNING, and cursor_to_xml with its family;
-- what reaches a type by name or oid, hence a domain's checks: pg_input_is_valid, pg_input_error_info,
-domain_in,
-  array_in, record_in, range_in; and satisfies_hash_partition, which calls operator classes' functions;
+- what reaches a relation or a type by a value, hence a domain's checks: BY_VALUE; and satisfies_hash_partition,
+  which calls operator classes' functions;
 - what leaves something behind in the session or the server process: see KINDS.
 """
 
@@ -182,11 +181,10 @@ KINDS: dict[bytes, int] = {
     ),
 }
 
-# Built-in functions, and those of extensions, that run the text they are given, or read the tables and views they are told; and
-# those that read whatever there is.
+# Built-in functions, and those of extensions, that run the text they are given; and those that read whatever there is.
 RUNNING: dict[bytes, int] = {
     **_each(
-        "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema table_to_xml table_to_xmlschema table_to_xml_and_xmlschema"
+        "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema"
         " ts_stat ts_rewrite crosstab crosstab2 crosstab3 crosstab4 connectby xpath_table",
         GIVEN,
     ),
@@ -196,6 +194,16 @@ RUNNING: dict[bytes, int] = {
         UNREAD,
     ),
 }
+# Built-in functions that run what belongs to a relation, an index or a type: which, a value says by its name or its number.
+BY_VALUE: frozenset[bytes] = frozenset(
+    b"""
+    table_to_xml table_to_xmlschema table_to_xml_and_xmlschema schema_to_xml schema_to_xmlschema
+    schema_to_xml_and_xmlschema database_to_xml database_to_xmlschema database_to_xml_and_xmlschema
+    brin_summarize_new_values brin_summarize_range pg_restore_attribute_stats pg_restore_extended_stats
+    pg_input_is_valid pg_input_error_info domain_in domain_recv array_in array_recv record_in record_recv
+    range_in range_recv multirange_in multirange_recv
+    """.split()
+)
 RUNNING_EXTENSIONS = frozenset(["tablefunc", "xml2"])
 # What code in another language has that runs commands, or could: SPI by its names in PL/Perl, PL/Python, PL/Tcl, PL/v8.
 RUNS_SQL = re.compile(rb"spi|plpy|plv8|execute|prepare|eval|exec|import|require|getattr|globals|subst|uplevel", re.IGNORECASE)

@@ -6,7 +6,7 @@ Rows of the catalogs make it (`catalog`); here is what each kind of code has by 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pgpool_py.session import flags, functions
 from pgpool_py.session.code_facts import NONE_GIVEN, Given
@@ -146,6 +146,11 @@ class Graph:
         self.add(name, bits | flags.UNKNOWN if bits & flags.DIRTY else bits)
         mentions.add(name, names, handed)
 
+    def mention_any(self, name: bytes, unknown: Iterable[bytes]) -> None:
+        """Take in that *name* uses what nobody knows the name of: RELATION, FIELD."""
+        for each in unknown:
+            self.mentioned_by.names[each].add(name)
+
     def know(self, functions: Sequence[Function], builtin: Sequence[bytes]) -> None:
         """What user functions do with their arguments, and those *builtin* that run any of them: before anything is taken in that
         may call them."""
@@ -185,8 +190,7 @@ class Graph:
             if not function.settings.isascii() or b"standard_conforming_strings" in function.settings.lower():
                 self.add(name, flags.UNREAD)
         self.mentioned_by.add(name, (), function.commands.words)
-        for each in function.commands.unknown:
-            self.mentioned_by.names[each].add(name)
+        self.mention_any(name, function.commands.unknown)
         if function.language == "plpgsql":
             self.mention(name, text, PLPGSQL)
         elif function.language == "sql":

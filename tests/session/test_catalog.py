@@ -6,6 +6,7 @@ import pytest
 
 from pgpool_py.session import flags
 from pgpool_py.session.flags import DIRTY, describe
+from pgpool_py.session.reach import reached
 from pgpool_py.session.verdict import call_verdict, classify, parameters_verdict
 from pgpool_py.testing import PostgresServer
 from tests.session.conftest import NewDatabase
@@ -290,6 +291,18 @@ def test_domain_as_parameter_type_is_seen(new_database: NewDatabase) -> None:
     assert parameters_verdict([23, 4_000_000_000], facts) & DIRTY
     assert parameters_verdict([oids["mood"]], None) & DIRTY
     assert not parameters_verdict([23, 25], None)
+
+
+@pytest.mark.parametrize("relation", ["16400", "'16400'", "$1", "'no_view'", "'v'"])
+def test_what_a_value_says_may_be_any_relation(relation: str, new_database: NewDatabase) -> None:
+    """Its number, which nobody can read: functions that run what belongs to one do what any of them does."""
+    connection = new_database("create table t (a text); create view v as select a from t")
+    text = f"SELECT table_to_xml({relation}, true, false, '')".encode()
+    facts = read_facts(connection)
+    assert not reached(text, (), classify(text, facts), facts.scanner.code)[0]
+    connection.execute("create or replace view v as select set_config('app.' || a, 'x', false) a from t")
+    facts = read_facts(connection)
+    assert reached(text, (), classify(text, facts), facts.scanner.code)[0] & flags.DYNAMIC
 
 
 def test_function_call_is_opaque_but_for_large_objects() -> None:

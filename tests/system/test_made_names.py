@@ -46,6 +46,12 @@ def view(name: str, key: str) -> str:
     )
 
 
+MADE_BY_DATA = (
+    "create table t (a text); insert into t values ('{}');"
+    " create function mkt() returns text language sql as $$ select set_config('z' || 'z.' || a, 'v', false) from t $$;"
+)
+
+
 def runner(name: str) -> str:
     """A function that runs what it is given."""
     return (
@@ -367,10 +373,29 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     ),
     # Names that nobody knows
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
+    "a domain by its number": (
+        MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
+        ["select domain_in('x', oid, -1) is null from pg_type where typname = chr(100) and typbasetype = 25"],
+        "zz.number",
+    ),
+    "a domain in an array": (
+        MADE_BY_DATA.format("array") + " create domain d as text check (mkt() is not null);",
+        ["select array_in('{x}', oid, -1) from pg_type where typname = chr(100) and typbasetype = 25"],
+        "zz.array",
+    ),
+    "a domain by its name": (
+        MADE_BY_DATA.format("name") + " create domain d as text check (mkt() is not null);",
+        ["select pg_input_is_valid('x', chr(100))"],
+        "zz.name",
+    ),
+    "an index by its name": (
+        "create table t (a text); create index ix on t using brin (mkimm(a)) with (pages_per_range = 1);"
+        " insert into t select 'brin' from generate_series(1, 1000)",
+        ["select brin_summarize_new_values('ix')"],
+        "zz.brin",
+    ),
     "a table of a domain with a default": (
-        "create table t (a text); insert into t values ('domain_default');"
-        " create function mkt() returns text language sql as $$ select set_config('z' || 'z.' || a, 'v', false) from t $$;"
-        " create domain d as text default mkt(); create table g (a int, b d);"
+        MADE_BY_DATA.format("domain_default") + " create domain d as text default mkt(); create table g (a int, b d);"
         + function("", "", "execute format('insert into %I (a) values (1)', chr(103));"),
         ["select f()"],
         "zz.domain_default",
