@@ -421,8 +421,8 @@ def bound_values(message: bytes | None) -> Values:
 
 
 def present(values: Values) -> list[bytes]:
-    """Those that are not null."""
-    return [value for value in values or () if value is not None]
+    """The values by their places; nothing for null ones."""
+    return [value or b"" for value in values or ()]
 
 
 def has_null(values: Values, indices: tuple[int, ...]) -> bool:

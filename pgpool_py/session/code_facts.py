@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pgpool_py.session.lexemes import NONASCII, folded, words_of_name
@@ -25,11 +25,13 @@ class Names:
 
 
 class Given(Names):
-    """Functions that run, or name settings by, some of their arguments: these, by their `numbers` from 0; none: any of them."""
+    """Functions that run, or name settings by, some of their arguments: these, by their `numbers` from 0; none: any of them.
+    `namers` are those that name settings."""
 
-    def __init__(self, numbers: Mapping[bytes, frozenset[int]]) -> None:
+    def __init__(self, numbers: Mapping[bytes, frozenset[int]], namers: Collection[bytes] = ()) -> None:
         super().__init__(numbers)
         self.numbers = numbers
+        self.namers = frozenset(namers)
 
 
 NONE = Names()

@@ -155,6 +155,7 @@ class Graph:
         """What user functions do with their arguments, and those *builtin* that run any of them: before anything is taken in that
         may call them."""
         given = dict.fromkeys(builtin, ANY_ARGUMENT)
+        namers: set[bytes] = set()
         for function in functions:
             self.patterns |= function.commands.patterns
             self.named.append((function.name, function.commands.settings))
@@ -162,7 +163,9 @@ class Graph:
                 name = folded(function.name)
                 before = given.get(name, function.given)
                 given[name] = before | function.given if before and function.given else ANY_ARGUMENT
-        self.given = Given(given)
+                if function.commands.patterns:
+                    namers.add(name)
+        self.given = Given(given, namers)
 
     def add_code(self, kind: bytes, name: bytes, text: bytes, own: frozenset[bytes]) -> None:
         """Take in code that is no function's body, by the kind of its row; *own* as in `commands`."""

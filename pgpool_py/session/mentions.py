@@ -137,6 +137,11 @@ def hides_set_names(code: bytes) -> bool:
     return _HIDES_SET_NAMES.search(code) is not None or _has_foreign_names(code)
 
 
+def has_foreign_words(text: bytes) -> bool:
+    """Whether *text* has words joined by dots that are not in ASCII: none of `candidates` either."""
+    return not text.isascii() and any(not match[0].isascii() for match in _DOTTED.finditer(text))
+
+
 def _has_foreign_names(text: bytes) -> bool:
     """Whether *text* has a SET of a name that is not in ASCII: such ones are not among `candidates`."""
     return any(not match[1].isascii() for match in _SET_NAME.finditer(text))

@@ -16,7 +16,7 @@ from pgpool_py.session.commands import Commands, commands
 from pgpool_py.session.expressions import literal
 from pgpool_py.session.lexemes import LONGEST_NAME, STRINGS, Token, comma, name_of, split, tokens, words_of
 from pgpool_py.session.made_texts import GIVEN, MAKES, READ, RELATION, UNREAD
-from pgpool_py.session.mentions import NUMBERED, candidates, hides_set_names
+from pgpool_py.session.mentions import NUMBERED, candidates, has_foreign_words, hides_set_names
 from pgpool_py.session.scan import Scanner
 from pgpool_py.session.statement_texts import BLANK
 
@@ -94,6 +94,10 @@ def brings_code(text: bytes, scanner: Scanner) -> bool:
 def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
     """The names that a text with these set_configs takes out of the *values* bound to it; UNREAD where there may be others."""
     unread = made.bits & UNREAD
+    # Names outside ASCII are asked for by nobody.
+    names = [values[number] for number in made.given if number < len(values)]
+    if any([has_foreign_words(name) if made.picks else not name.isascii() for name in names]):
+        unread = UNREAD
     named = completions(made.patterns, b"", values)
     if named is None:
         return UNREAD, frozenset()
@@ -112,7 +116,7 @@ class Reach(NamedTuple):
     unknown: frozenset[bytes] = frozenset()
 
 
-def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool = False) -> Reach:
+def reach(text: bytes, values: Sequence[bytes], given: Given, *, is_code: bool = False) -> Reach:
     """What a text hands to functions that run what they are *given*, and what the code that it brings along runs.
 
     *values* are bound to it. What is handed over as one literal or parameter was seen. *is_code*: it may run its own strings.
@@ -120,11 +124,11 @@ def reach(text: bytes, values: Iterable[bytes], given: Given, *, is_code: bool =
     if not is_code and not runs(text, given):
         return Reach()
     code: list[Commands] = []
-    bits = _reach(text, given, code, is_code, 0)
+    bits = _reach(text, given, code, None if is_code else values, 0)
     if not is_code and _spells_code(text):
         bits |= UNREAD
     for value in values:
-        bits |= _reach(value, given, code, True, 1)
+        bits |= _reach(value, given, code, None, 1)
         if b"\\" in value:
             bits |= UNREAD  # what it says may be spelled in other words
     return Reach(
@@ -147,26 +151,27 @@ def _spells_code(text: bytes) -> bool:
     return False
 
 
-def _reach(text: bytes, given: Given, found: list[Commands], code: bool, depth: int) -> int:
+def _reach(text: bytes, given: Given, found: list[Commands], values: Sequence[bytes] | None, depth: int) -> int:
+    """*values* are what is bound to the text; None: it is code, where a parameter is what others hand over."""
     if depth > _DEEPEST:
         return UNREAD
     words = words_of(text)
     if b"execute" not in words and b"set_config" not in words and not given.are_among(words):
         return READ
     bits = READ
-    if code and depth:
+    if values is None and depth:
         made = commands(text)
         bits |= made.bits
         found.append(made)
     read = tokens(text)
     for i, (kind, value) in enumerate(read):
-        numbers = given.numbers.get(name_of((kind, value)))
-        # In code a parameter is what others hand over.
-        if numbers is not None and not _in_full(read, i + 1, numbers, parameters=not code):
+        name = name_of((kind, value))
+        numbers = given.numbers.get(name)
+        if numbers is not None and not _in_full(read, i + 1, numbers, values, ascii_only=name in given.namers):
             bits |= UNREAD
         elif kind in STRINGS:
             inner = literal([(kind, value)])
-            bits |= inner.bits | _reach(inner.text, given, found, True, depth + 1)
+            bits |= inner.bits | _reach(inner.text, given, found, None, depth + 1)
         elif kind == "unclosed":
             bits |= UNREAD
     return bits
@@ -175,34 +180,43 @@ def _reach(text: bytes, given: Given, found: list[Commands], code: bool, depth: 
 def executed_in_full(text: bytes) -> bool:
     """Whether an EXECUTE of SQL, with nothing else in its text, has literals for all its arguments."""
     read = tokens(text)
-    return read[2:] in ((), (("other", b";"),)) or _in_full(read, 2, frozenset(), parameters=False)
+    return read[2:] in ((), (("other", b";"),)) or _in_full(read, 2, frozenset(), None, ascii_only=True)
 
 
-def _in_full(read: Sequence[Token], at: int, numbers: frozenset[int], *, parameters: bool) -> bool:
-    """Whether those of a call's arguments, which begin *at*, are literals or, where these were seen, parameters."""
+def _in_full(
+    read: Sequence[Token], at: int, numbers: frozenset[int], values: Sequence[bytes] | None, *, ascii_only: bool
+) -> bool:
+    """Whether those of a call's arguments, which begin *at*, are literals or, where *values* are bound to them, parameters.
+
+    *ascii_only*: they are names of settings, which nobody asks for that are not in ASCII.
+    """
     inner = between(read[: at + _CALL], at)
     if inner is None:
         return False
     arguments = split(inner, comma)
     if any(argument[1:3] in (_ARROW, _ASSIGNS) for argument in arguments) or max(numbers, default=0) >= len(arguments):
         return False  # a default may be among them
-    return all(_was_seen(argument, parameters) for number, argument in enumerate(arguments) if not numbers or number in numbers)
+    asked = [argument for number, argument in enumerate(arguments) if not numbers or number in numbers]
+    return all([_was_seen(argument, values, ascii_only) for argument in asked])
 
 
 _ARROW: list[Token] = [("other", b"="), ("other", b">")]
 _ASSIGNS: list[Token] = [("other", b":"), ("other", b"=")]
 
 
-def _was_seen(argument: Sequence[Token], parameters: bool) -> bool:
-    """Whether an argument is one literal, number or, if these are *parameters* that were seen, one of them; with a cast at most
-    that changes nothing of it."""
+def _was_seen(argument: Sequence[Token], values: Sequence[bytes] | None, ascii_only: bool) -> bool:
+    """Whether an argument is one literal, number or, if *values* are bound to these, parameter; with a cast at most that changes
+    nothing of it."""
     unsigned = [token for token in argument if token not in _SIGNS]
     (kind, value), casts = unsigned[0] if unsigned else ("other", b""), unsigned[1:]
     if not all(each == _COLON or (each[0] == "word" and each[1].lower() in _PLAIN_TYPES) for each in casts):
         return False
     if kind in STRINGS:
-        return b"\\" not in value  # else what it says may be spelled in other words
-    return kind == "number" or (kind == "param" and parameters) or (kind == "word" and value.lower() in _CONSTANTS)
+        # Else what it says may be spelled in other words.
+        return b"\\" not in value and (not ascii_only or value.isascii())
+    if kind == "param" and values is not None:
+        return not ascii_only or all([each.isascii() for each in values[int(value[1:]) - 1 :][:1]])
+    return kind == "number" or (kind == "word" and value.lower() in _CONSTANTS)
 
 
 def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: Iterable[bytes]) -> frozenset[bytes] | None:

@@ -9,7 +9,7 @@ from pgpool_py.session.code_facts import Given
 from pgpool_py.session.commands import commands
 from pgpool_py.session.effects import effects
 from pgpool_py.session.made_texts import FIELD, GIVEN, MAKES, READ, RELATION, UNREAD
-from pgpool_py.session.reach import Reach, completions, reach
+from pgpool_py.session.reach import Reach, bound_to, completions, reach
 
 PARAMETERS = ((b"t", b"text"), (b"n", b"integer"), (b"r", b"regclass"), (b"made", b"text"))
 
@@ -275,6 +275,25 @@ def test_only_arguments_that_run_must_be_seen() -> None:
     assert reach(b"select set_ctx('tenant', current_tenant(a, b)) from t", (), given)[0] == READ
     assert reach(b"select set_ctx(k, 'x') from t", (), given)[0] == UNREAD
     assert reach(b"select set_ctx(v => 'x', k => k) from t", (), given)[0] == UNREAD
+
+
+def test_names_outside_ascii_that_are_handed_over_are_nobodys() -> None:
+    """Nobody asks for such a setting; its value may be as it likes."""
+    given = Given({b"set_ctx": frozenset((0,))}, (b"set_ctx",))
+    assert reach("select set_ctx('größe', 'x')".encode(), (), given)[0] == UNREAD
+    assert reach("select set_ctx('name', 'Müller')".encode(), (), given)[0] == READ
+    assert reach(b"select set_ctx($2, $1)", (b"x", "größe".encode()), given)[0] == UNREAD
+    assert reach(b"select set_ctx($2, $1)", ("Müller".encode(), b"name"), given)[0] == READ
+
+
+def test_names_outside_ascii_that_are_bound_are_nobodys() -> None:
+    """The same where a text of its own completes them, or picks them out of a list."""
+    completed = commands(b"select set_config('app.' || $2, $1, false)", is_sql=True)
+    assert bound_to(completed, (b"x", "größe".encode()))[0] == UNREAD
+    assert bound_to(completed, ("Müller".encode(), b"name")) == (READ, frozenset((b"app.name",)))
+    picked = commands(b"select set_config(el->>0, el->>1, false) from json_array_elements($1) el", is_sql=True)
+    assert bound_to(picked, ('[["app.größe", "x"]]'.encode(),))[0] == UNREAD
+    assert bound_to(picked, ('[["app.name", "Müller"]]'.encode(),)) == (READ, frozenset((b"app.name",)))
 
 
 @pytest.mark.parametrize("piece", ["set_config", "set_config -- ", "set_config /* ", "set_config (", "set_config('app.x'"])

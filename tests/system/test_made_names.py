@@ -372,6 +372,17 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         "zz.argument",
     ),
     # Names that nobody knows
+    "a foreign argument": (namer("so"), ["select so('grö')"], "zz.grö"),
+    "a foreign argument in code": (
+        namer("so") + "; create function f() returns text language sql as 'select so(''grö'')'",
+        ["select f()"],
+        "zz.grö",
+    ),
+    "a foreign argument of a prepared statement": (
+        "",
+        ["prepare s as select set_config('zz.' || $1, 'v', false)", "execute s('grö')", "deallocate s"],
+        "zz.grö",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
