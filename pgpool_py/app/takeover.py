@@ -48,7 +48,7 @@ _NAMES = """
     closed connect_time context database deadline deviation difference_error differing ending fd idle_since interest
     keeps_server kept last_server leaving names noticed number out overturns parse_note passing peer pool prepared
     query_count query_start reading relay request_time server settings skipping stage start startup state subscription
-    tail takers temporaries tls told touched transaction_count transaction_start transaction_time transient unnamed
+    tail takers temporaries tls told touched transaction_count transaction_start transaction_time transient unheard unnamed
     unnamed_told user value_at value_since values wait_start wait_time wrote
 """
 _KNOWN = frozenset(_NAMES.split())

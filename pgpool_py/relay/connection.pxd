@@ -32,6 +32,7 @@ cdef class Connection(Member):
     cdef public bint again
     cdef public object subscription
     cdef public bint held
+    cdef public object unheard
 
     @cython.locals(n=cython.int)
     cpdef send_range(self, int start, int stop)

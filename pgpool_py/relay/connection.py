@@ -46,6 +46,7 @@ class Connection(Member):
     `awaiting` what a client has kept the rest of its input for, see `awaiting`; 0: nothing
     `subscription` of a client: what it listens to, None for nothing
     `held`     of a client: its ReadyForQuery is held back until its notifications are here
+    `unheard`  of a client: why the LISTEN at hand cannot be had, its code and message
     `tls`      the Channel of a TLS connection, None for a plain one
     `again`    read when the socket can be written, too: see Channel
     """
@@ -66,6 +67,7 @@ class Connection(Member):
         self.again = False
         self.subscription: Any = None
         self.held = False
+        self.unheard: tuple[str, str] | None = None
 
     # --- writing ---
 

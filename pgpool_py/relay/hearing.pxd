@@ -15,6 +15,7 @@ cdef class Hearer(Preparer):
     cdef bint must_wait(self, Server server, int kind)
     @cython.locals(kind=cython.int, end=cython.longlong, name_end=cython.int, portal_end=cython.int, found=cython.long, statement=Statement, name=bytes)
     cdef long concerns_channels(self, int pos, int stop)
+    cdef bint connects(self, Server server, bytes text)
     @cython.locals(extra=bytes)
     cdef bytes listening(self, Server server, bytes text, long verdict)
     cpdef go_on(self)

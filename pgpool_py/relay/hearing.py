@@ -96,16 +96,8 @@ class Hearer(Preparer):
         """What goes ahead of *text* for the channels' sake; None: it must wait."""
         if self.differing and verdict & LISTEN:
             return None
-        if verdict & LISTEN and self.context.keeping and may_listen(text):
-            if self.subscription is None:
-                if server.expected.owed_ready:
-                    self.awaiting = AWAITS_READY
-                    return None
-                self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
-            if not self.subscription.connected():
-                self.subscription.must_wait(server)
-                self.awaiting = AWAITS_CHANNELS
-                return None
+        if verdict & LISTEN and not self.connects(server, text):
+            return None
         if self.subscription is None:
             return b""
         if server.ready and not self.subscription.up_to_date(server, verdict):
@@ -114,6 +106,21 @@ class Hearer(Preparer):
         extra: bytes = self.subscription.ahead(server, text, verdict)
         return extra
 
+    def connects(self, server: Server, text: bytes) -> bool:
+        """Whether *text*, which is about channels, may go out: if it listens there must be a listening connection to wait for."""
+        if self.unheard is not None or not self.context.keeping or not may_listen(text):
+            return True
+        if self.subscription is None:
+            if server.expected.owed_ready:
+                self.awaiting = AWAITS_READY
+                return False
+            self.subscription = Subscription(self, self.relay.broker.listening_connection(self))
+        if not self.subscription.connected():
+            self.subscription.must_wait(server)
+            self.awaiting = AWAITS_CHANNELS
+            return False
+        return True
+
     def channels_ready(self) -> None:
         """The listening connection has confirmed."""
         if self.awaiting == AWAITS_CHANNELS:
@@ -121,17 +128,10 @@ class Hearer(Preparer):
 
     def channels_refused(self, code: str, message: str) -> None:
         """There is no listening connection."""
-        server = self.server
-        idle = server is not None and server.ready and server.status == IDLE and not self.held
-        kept = self.kept or b""
-        # The rest of one that is not whole would go to the server.
-        whole = len(kept) >= 5 and kept[0] == QUERY and len(kept) > int.from_bytes(kept[1:5], "big")
-        if server is not None and idle and whole:
-            self.refuse_request(code, message)
-            if self.server is server and server.ready and self.kept is None:
-                self.settled()
-        else:
-            self.terminate(code, message)
+        if self.awaiting == AWAITS_CHANNELS:
+            self.unheard = (code, message)
+            self.go_on()
+            self.unheard = None
 
     def channels_found(self, server: Server, channels: set[bytes]) -> None:
         if self.subscription is None:

@@ -37,7 +37,7 @@ ERROR_RESPONSE = int(Backend.ERROR_RESPONSE)
 DATA_ROW = int(Backend.DATA_ROW)
 LARGEST = 1 << 20  # of a message; a notification has less than 9 kB
 REMEMBERED = 256  # spellings: as a rule all who wait for one take it at once
-SQL_ASCII = b"SQL_ASCII"  # the encoding that is none: nothing is converted
+SQL_ASCII = b"SQL_ASCII"  # the encoding that is none: nothing is converted, though it is checked what comes of it
 SPELL = (
     b"SELECT pg_catalog.encode(pg_catalog.convert(pg_catalog.decode('%s', 'hex'), pg_catalog.getdatabaseencoding(), %s), 'hex')"
 )
@@ -102,7 +102,7 @@ class ListeningConnection(Connection):
 
         ErrorResponse: what such a session is told instead (manual, client_encoding: conversion may fail).
         """
-        if encoding == self.encoding or message.isascii() or SQL_ASCII in (encoding, self.encoding):
+        if encoding == self.encoding or message.isascii() or encoding == SQL_ASCII:
             return message
         parts: list[bytes] = []
         for part in message[9:].split(b"\0")[:2]:

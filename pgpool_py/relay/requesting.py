@@ -191,6 +191,8 @@ class Requester(Hearer):
                     note = self.refusal(text, verdict)
                 elif verdict & READS_VALUES and whole and sequences.cannot_clear(server):
                     note = (REFUSAL, *sequences.ABORTED)
+                elif verdict & LISTEN and self.unheard is not None:
+                    note = (REFUSAL, None, *self.unheard)
                 if note is not None:
                     self.instead(pos, end, query_message(self.failing()))
                     verdict = 0
@@ -391,16 +393,22 @@ class Requester(Hearer):
         statement = self.statement(name_end + 1, end)
         verdict = statement.verdict
         level = self.deviation
+        refusal: Any = None
         if verdict & (PIN | STATEMENT) and context.keeping and not self.pins:
             refusal = self.refusal(statement.body[: statement.body.find(b"\0")], verdict)
-            if refusal is not None:
-                text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
-                self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
-                server.expected.add(OWED_PARSE, refusal)
-                if unnamed:
-                    self.unnamed = server.unnamed = None
-                server.ready = False
-                return SENT
+        elif verdict & LISTEN:
+            if not self.connects(server, statement.body):
+                return self.keep(server, pos, stop)
+            if self.unheard is not None:
+                refusal = (REFUSAL, None, *self.unheard)
+        if refusal is not None:
+            text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
+            self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
+            server.expected.add(OWED_PARSE, refusal)
+            if unnamed:
+                self.unnamed = server.unnamed = None
+            server.ready = False
+            return SENT
         if verdict:
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                 return self.wait(server, pos, stop)

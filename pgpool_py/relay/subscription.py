@@ -179,6 +179,7 @@ class Subscription:
             client.look(server)
         if client.asked is not None or (self.awaited and self.hands_over(server)) or not self.known:
             return False
+        self.note_overflow()
         if not self.doomed and self.source.table.refuses(self, self.channels):
             self.missed("the listening connection cannot listen to all its channels")
         if not self.tell(ready_for_query(IDLE) if client.held else b""):
@@ -243,7 +244,7 @@ class Subscription:
         """Everything is known, and told: the client is between two transactions."""
         client = self.client
         self.awaited = set()
-        self.brought.clear()
+        self.brought.reset()
         self.stage = self.tries = self.mark = 0
         self.ending = self.marking = self.passed = self.fresh = False
         self.covered = True
@@ -299,14 +300,18 @@ class Subscription:
 
     def deliver(self) -> None:
         """Tell the client, if it is idle and reads."""
-        if self.mailbox.overflown and not self.doomed:
-            self.missed("the client does not keep up (listen_buffer_size)")
-            self.mailbox.overflown = bool(self.doomed)  # after a warning it goes on
+        self.note_overflow()
         if self.may_be_told():
             self.tell()
             self.close_if_doomed()
         elif self.doomed and self.client.server is None:
             self.close_if_doomed()
+
+    def note_overflow(self) -> None:
+        """More came than is kept for the client."""
+        if self.mailbox.overflown and not self.doomed:
+            self.missed("the client does not keep up (listen_buffer_size)")
+            self.mailbox.overflown = bool(self.doomed)  # after a warning it goes on
 
     def may_be_told(self) -> bool:
         """Whether the client is outside a transaction, and has taken what it was told before."""

@@ -174,9 +174,7 @@ class Mailbox:
         before = [letter for letter in before if letter[0] in channels and letter[0] not in new]
         unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
         theirs = list(brought._letters)
-        both = [
-            at for at, (name, _) in enumerate(theirs) if name not in new and not (unclear and name and not name.isascii())
-        ]
+        both = [at for at, (name, _) in enumerate(theirs) if name not in new and (name in channels or not unclear)]
         # They end alike: of what both have, the last are the same.
         same = min(len(before), len(both))
         told = set(both[: len(both) - same])
@@ -185,7 +183,7 @@ class Mailbox:
         self._letters.extend([*before[: len(before) - same], *own, *behind])
         self.size = sum(len(message) for _, message in self._letters)
         self.overflown = self.overflown or brought.overflown
-        brought.clear()
+        brought.reset()
 
     def take(self, channels: set[bytes]) -> bytes:
         """All that is kept for these channels, in order; the rest is dropped with it."""
@@ -212,6 +210,11 @@ class Mailbox:
             if channel in channels:
                 other.put(channel, message)
         other.overflown = other.overflown or self.overflown
+
+    def reset(self) -> None:
+        """Forget all, and that anything was lost."""
+        self.clear()
+        self.overflown = False
 
     def clear(self) -> None:
         """Forget all."""

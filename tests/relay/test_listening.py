@@ -261,6 +261,11 @@ def test_spelling_is_asked_for_once(world: World) -> None:
     assert connection.spelled(plain, b"LATIN1", one) == plain
     assert connection.spelled(letter, b"UTF8", one) == letter
     assert connection.spelled(letter, b"SQL_ASCII", one) == letter
+    connection.encoding = b"SQL_ASCII"
+    assert connection.spelled(letter, b"UTF8", Listener(connection)) is None, "PostgreSQL checks it"
+    world.asked()
+    world.say(DataRow(("größe".encode().hex().encode(),)).encode(), DONE)
+    connection.encoding = b"UTF8"
     assert connection.spelled(letter, b"LATIN1", one) is None
     assert connection.spelled(letter, b"LATIN1", other) is None
     (query,) = world.asked()

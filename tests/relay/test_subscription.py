@@ -227,6 +227,20 @@ def test_server_listens_to_no_marks_afterwards(client: Client, source: Source) -
     assert client.sent == [READY]
 
 
+def test_too_much_for_the_client_before_the_mark(client: Client, source: Source) -> None:
+    """It is told with its ReadyForQuery."""
+    assert client.subscription is not None
+    client.take()
+    client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
+    for _ in range(5):
+        client.brings(b"news", b"x" * 30)
+    client.end_transaction()
+    client.found(b"news")
+    client.hand_over(source)
+    assert client.sent == [READY]
+    assert [code for code, _ in client.ends] == ["57P01"]
+
+
 @pytest.mark.parametrize("failures", [1, 4, 5])
 def test_listen_to_the_marks_may_be_cancelled(client: Client, source: Source, failures: int) -> None:
     """It is tried again, and at some time given up, which the client is told."""

@@ -133,9 +133,14 @@ def test_limits_count_the_listening_connection(
         used = f"select count(*) from pg_stat_activity where usename = '{stack.OTHER}'"
         stack.wait_until(lambda: admin.ask(used) == "2", "the limit is kept")
     with pooler.connect("single", stack.OTHER) as client:
-        reply = say(client, "listen news")
-        assert wire.errors(reply) == ["53300"]
-        assert client.ask("select 1") == "1"
+        for text in ("listen news", wire.run("listen news")):
+            assert wire.errors(say(client, text)) == ["53300"]
+            assert client.ask("select 1") == "1"
+            say(client, "begin")
+            assert wire.errors(say(client, text)) == ["53300"]
+            assert wire.errors(say(client, "select 1")) == ["25P02"]
+            say(client, "rollback")
+        assert wire.errors(say(client, "notify news")) == []
 
 
 def test_busy_servers_give_a_place_up(start_pooler: Callable[..., stack.Pooler], admin: RawClient) -> None:
