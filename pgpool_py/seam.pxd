@@ -11,5 +11,5 @@ cdef class Member:
 
 cdef class Dispenser:
     cpdef Member acquire(self, Member client, double now)
-    cpdef bint may_grow(self)
+    cpdef bint may_grow(self) except -1
     cpdef Member release(self, Member server, double now)

@@ -49,7 +49,7 @@ cdef class Pool(Dispenser):
     @cython.locals(idle=Line, server=Member)
     cpdef Member acquire(self, Member client, double now)
     cpdef Member release(self, Member server, double now)
-    cpdef bint may_grow(self)
+    cpdef bint may_grow(self) except -1
     cpdef object activate(self, object now)
     cpdef Py_ssize_t places_taken(self)
     cpdef Py_ssize_t server_count(self)

@@ -14,7 +14,7 @@ cdef class Keeper(Noter):
     cdef public double value_since
 
     @cython.locals(there=object)
-    cpdef bint fits(self, Server server)
+    cpdef bint fits(self, Server server) except -1
     cpdef ask(self, Server server)
     cpdef look(self, Server server)
     cpdef abandon(self, Server server)

@@ -30,10 +30,11 @@ cdef class Reader(Requester):
         zero=cython.int,
     )
     cdef process(self, int stop)
+    @cython.locals(server=Server)
     cdef Server acquire(self, int pos, int stop)
-    cdef bint goes_along(self, int kind)
-    cdef bint known(self, int kind)
-    @cython.locals(context=SessionContext, stage=list)
+    cdef bint goes_along(self, int kind) except -1
+    cdef bint known(self, int kind) except -1
+    @cython.locals(context=SessionContext, stage=list, at_once=cython.bint)
     cdef list take(self, Server server)
     cdef tell(self, Server server)
     cpdef end(self)

@@ -35,7 +35,7 @@ cdef class Server(Upkeep):
         answer=cython.int, tag=cython.longlong, status=cython.int, client=Connection, expected=Expected, replaced=bytes,
     )
     cdef scan(self, int stop)
-    cdef bint is_asked_for(self)
+    cdef bint is_asked_for(self) except -1
     cdef send_fakes(self)
     cdef undo_dropped(self, bint refused)
     cdef bytes on_error(self, int pos, int end)

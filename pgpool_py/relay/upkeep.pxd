@@ -46,7 +46,7 @@ cdef class Upkeep(Connection):
     cpdef abandoned(self)
     @cython.locals(waiter=Connection, pool=Dispenser)
     cpdef settled(self)
-    cdef bint is_left(self)
+    cdef bint is_left(self) except -1
     cpdef begin_reset(self)
     cpdef cancel_begun(self)
     cpdef cancel_ended(self)

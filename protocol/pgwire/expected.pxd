@@ -29,17 +29,17 @@ cdef class Expected:
     cpdef int head(self) noexcept
     cpdef object head_note(self)
     @cython.locals(kind=cython.int)
-    cpdef int add(self, int code, object note)
+    cpdef int add(self, int code, object note) except -1
     cpdef tuple entry(self, int i)
     cpdef replace_note(self, int i, object note)
     @cython.locals(kind=cython.int)
     cpdef bint lacks_sync(self) noexcept
     cpdef object pop(self)
     @cython.locals(code=cython.int, action=cython.int, request=cython.int, result=cython.int, ok=cython.bint)
-    cpdef int answer(self, int kind)
+    cpdef int answer(self, int kind) except -1
     cpdef copy_ended(self)
     cpdef bint skip_pending(self, object note)
     @cython.locals(request=cython.int)
     cdef _make_room(self)
-    cdef int _fail(self, int code)
-    cdef int _copy_in(self, int kind)
+    cdef int _fail(self, int code) except -1
+    cdef int _copy_in(self, int kind) except -1
