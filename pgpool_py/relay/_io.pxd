@@ -29,6 +29,10 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_wait(int epoll, epoll_event *events, int count, int milliseconds)
 
 
+cdef extern from "<arpa/inet.h>" nogil:
+    unsigned int ntohl(unsigned int word)
+
+
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
         long tv_sec
@@ -142,4 +146,6 @@ cpdef inline int byte(int i) noexcept:
 
 
 cpdef inline long long u32(int i) noexcept:
-    return (<long long>data[i] << 24) | (data[i + 1] << 16) | (data[i + 2] << 8) | data[i + 3]
+    cdef unsigned int word
+    memcpy(&word, data + i, 4)
+    return ntohl(word)
