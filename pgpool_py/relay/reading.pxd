@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, load, piece, u32
+from pgpool_py.relay._io cimport byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.requesting cimport Requester
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext

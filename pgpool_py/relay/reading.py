@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgpool_py.relay import awaiting, holding
-from pgpool_py.relay._io import byte, find_zero, load, piece, u32
+from pgpool_py.relay._io import byte, find_zero, load, piece, recv, u32
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.keeping import says_buffers
 from pgpool_py.relay.outcome import HOLD, INCOMPLETE, KEPT, SENT
@@ -83,8 +83,12 @@ class Reader(Requester):
             return
         if not self.reading:
             return
-        at = 0 if self.tail is None else len(self.tail)
-        n = self.read_behind(at)
+        at = 0
+        if self.tail is None and self.tls is None:
+            n = recv(self.fd, 0)  # nearly always; the rest is `read_behind`'s
+        else:
+            at = 0 if self.tail is None else len(self.tail)
+            n = self.read_behind(at)
         if n > 0:
             self.context.bytes_received += n
             self.request_time = self.relay.now

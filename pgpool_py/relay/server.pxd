@@ -1,5 +1,5 @@
 cimport cython
-from pgpool_py.relay._io cimport byte, find_zero, piece, u32
+from pgpool_py.relay._io cimport byte, find_zero, piece, recv, u32
 from pgpool_py.relay.connection cimport Connection
 from pgpool_py.relay.upkeep cimport Upkeep
 from pgwire.expected cimport Expected

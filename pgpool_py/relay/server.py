@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgpool_py.relay._io import byte, find_zero, piece, u32
+from pgpool_py.relay._io import byte, find_zero, piece, recv, u32
 from pgpool_py.relay.interest import GONE, WRITE
 from pgpool_py.relay.replies import ready_for_query
 from pgpool_py.relay.upkeep import UPKEEP, Upkeep
@@ -127,8 +127,12 @@ class Server(Upkeep):
                 return
             if not events & GONE:
                 return
-        at = 0 if self.tail is None else len(self.tail)
-        n = self.read_behind(at)
+        at = 0
+        if self.tail is None and self.tls is None:
+            n = recv(self.fd, 0)  # nearly always; the rest is `read_behind`'s
+        else:
+            at = 0 if self.tail is None else len(self.tail)
+            n = self.read_behind(at)
         if n > 0:
             self.context.bytes_sent += n
             self.scan(at + n)
