@@ -16,7 +16,9 @@ cdef class Relay(Hub):
 
     cpdef add(self, Connection connection, bytes leftover)
     cpdef modify(self, int fd, int interest)
-    @cython.locals(end=cython.double, linger=cython.int, n=cython.int, i=cython.int, events=cython.int, connection=Connection)
+    @cython.locals(
+        end=cython.double, linger=cython.int, n=cython.int, i=cython.int, events=cython.int, server=Server, client=Client,
+    )
     cpdef drain(self)
     cpdef reap(self)
     cpdef tick(self)

@@ -127,7 +127,14 @@ class Relay(Hub):
                         connection = self.table[ready_fd(i)]
                         events = ready_events(i)
                         i += 1
-                        if connection is not None:
+                        # Compiled, what is of exactly that class is known at a glance, of a base only after all others.
+                        if type(connection) is Server:
+                            server = connection
+                            server.on_event(events)
+                        elif type(connection) is Client:
+                            client = connection
+                            client.on_event(events)
+                        elif connection is not None:
                             connection.on_event(events)
                 except Exception as error:
                     # A mistake of ours costs this connection, and nobody else anything.
