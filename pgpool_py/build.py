@@ -37,6 +37,7 @@ HOT = (
     "pgpool_py.relay.tls",
     "pgpool_py.relay.upkeep",
     "pgpool_py.seam",
+    "pgpool_py.session._begins",
     "pgpool_py.session.scan",
     "pgpool_py.session.settings",
     "pgpool_py.session.statements",

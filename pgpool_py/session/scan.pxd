@@ -1,4 +1,5 @@
 cimport cython
+from pgpool_py.session._begins cimport begins
 
 # Constants as C integers; their meaning is in scan.py.
 cdef int _SQL, _PLPGSQL, _NAMES, _OTHER, _WORD, _DIGIT, _SPACE, _QUOTE, _DOUBLE, _DASH, _SLASH, _DOLLAR
@@ -57,6 +58,7 @@ cdef class Scanner:
         index=cython.p_const_uchar, entries=cython.p_const_uchar, fold=cython.p_const_uchar,
         slot=Py_ssize_t, at=Py_ssize_t, k=Py_ssize_t)
     cdef int code_of(self, const unsigned char *data, Py_ssize_t start, Py_ssize_t length, cython.uint h) noexcept
+    @cython.locals(bits=int)
     cdef int judge(self, int lead, int second, int words, int has, int mode, int result) noexcept
     cdef int judge_set(self, int second, int has) noexcept
 

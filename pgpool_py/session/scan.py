@@ -19,6 +19,7 @@ with what was known there; a text that begins alike is scanned from there on (do
 from __future__ import annotations
 
 from pgpool_py.session import flags
+from pgpool_py.session._begins import begins
 from pgpool_py.session.code_facts import CodeFacts
 
 # What the text is. In PLpgSQL a statement also begins after THEN, ELSE, LOOP and BEGIN; NAMES is an
@@ -759,7 +760,7 @@ def _resumes(data: bytes, size: int, known: bytes) -> bool:
     length = len(known)
     if length >= size or (_KINDS[data[length]] != _QUOTE and _KINDS[data[length]] != _DIGIT):
         return False
-    return data[:length] == known
+    return begins(data, known)
 
 
 def _is_ascii(data: bytes, i: int, end: int) -> bool:

@@ -1,0 +1,1 @@
+"""The C form of `_begins.py`; all of it is in _begins.pxd."""
