@@ -10,5 +10,7 @@ cdef class Line:
     cdef void append(self, Member member) noexcept
     @cython.locals(ahead=Member, behind=Member)
     cdef void remove(self, Member member) noexcept
+    @cython.locals(ahead=Member, behind=Member, end=Member)
+    cdef void hand_on(self, Member member, Line other) noexcept
     cpdef Member first(self)
     cpdef Member last(self)

@@ -52,6 +52,21 @@ class Line:
         member.behind = None
         self.size -= 1
 
+    def hand_on(self, member: Member, other: Line) -> None:
+        """Take *member* out and put it at the tail of *other*: `remove` and `append` at once, which every transaction does twice."""
+        ahead = member.ahead
+        behind = member.behind
+        ahead.behind = behind
+        behind.ahead = ahead
+        self.size -= 1
+        end = other.end
+        ahead = end.ahead
+        member.ahead = ahead
+        member.behind = end
+        ahead.behind = member
+        end.ahead = member
+        other.size += 1
+
     def first(self) -> Member | None:
         """Who came first."""
         return self.end.behind if self.size else None

@@ -114,8 +114,7 @@ class Pool(Dispenser):
         if server.close_needed:
             return self._acquire_other(client, now)
         client.last_server = server
-        idle.remove(server)
-        self.active.append(server)
+        idle.hand_on(server, self.active)
         server.state = _ACTIVE
         client.state = _CLIENT_ACTIVE
         self.server_assignment_count += 1
@@ -128,8 +127,7 @@ class Pool(Dispenser):
         server.request_time = now
         if self.waiting.size:
             return self.hand_over(server, now)
-        self.active.remove(server)
-        self.idle.append(server)
+        self.active.hand_on(server, self.idle)
         server.state = _IDLE
         return None
 
@@ -445,8 +443,7 @@ class Pool(Dispenser):
 
     def move(self, server: Member, state: ServerState) -> None:
         """Move a server from the list of its state to the tail of another."""
-        self._list(server.state).remove(server)
-        self._list(state).append(server)
+        self._list(server.state).hand_on(server, self._list(state))
         server.state = state
 
     def remove(self, server: Member) -> None:
