@@ -153,6 +153,7 @@ class Server(Upkeep):
         expected = self.expected
         pos = 0
         start = 0
+        replaced = None
         if self.passing:
             if self.passing > stop:
                 self.passing -= stop
@@ -185,7 +186,8 @@ class Server(Upkeep):
                 and kind != NOTICE_RESPONSE
             ):
                 break
-            replaced = None
+            if replaced is not None:
+                replaced = None
             if kind == ERROR_RESPONSE and whole:
                 replaced = self.on_error(pos, end)
                 if self.closed:

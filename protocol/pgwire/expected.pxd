@@ -12,6 +12,7 @@ cdef class Expected:
     cdef bytearray _codes
     cdef list _notes
     cdef int _head
+    cdef int _code
     cdef int _end
     cdef int _copy_syncs
     cdef int _ignored_syncs
@@ -35,7 +36,7 @@ cdef class Expected:
     @cython.locals(kind=cython.int)
     cpdef bint lacks_sync(self) noexcept
     cpdef object pop(self)
-    @cython.locals(code=cython.int, action=cython.int, request=cython.int, result=cython.int, ok=cython.bint)
+    @cython.locals(code=cython.int, action=cython.int, request=cython.int, result=cython.int, ok=cython.bint, note=object)
     cpdef int answer(self, int kind) except -1
     cpdef copy_ended(self)
     cpdef bint skip_pending(self, object note)

@@ -112,6 +112,7 @@ class Expected:
         self._notes: list[object] = [None] * 8
         self._head = 0
         self._end = 0
+        self._code = -1  # that of the entry at _head, -1 when there is none
         self.failed = False
         self.copying_in = False
         self._copy_syncs = 0
@@ -135,9 +136,7 @@ class Expected:
 
     def head(self) -> int:
         """The code of the oldest entry, -1 when nothing is owed."""
-        if self._head < self._end:
-            return self._codes[self._head]
-        return -1
+        return self._code
 
     def head_note(self) -> object:
         """The note of the oldest entry; only when there is one."""
@@ -161,6 +160,8 @@ class Expected:
                 self.failed = False
         elif code & _ACTION == FAKE and self._head == self._end:
             self.fake_due = True
+        if self._head == self._end:
+            self._code = code
         if self._end == len(self._codes):
             self._make_room()
         self._codes[self._end] = code
@@ -191,28 +192,31 @@ class Expected:
         self._head += 1
         if self._head == self._end:
             self._head = self._end = 0
+            self._code = -1
             self.fake_due = False
         else:
-            self.fake_due = self._codes[self._head] & _ACTION == FAKE
+            self._code = self._codes[self._head]
+            self.fake_due = self._code & _ACTION == FAKE
         return note
 
     def answer(self, kind: int) -> int:
         """Hold a message of the server against the queue: PASS it on, SWALLOW it, or it is WRONG and the server must
         be closed."""
+        code = self._code
         if kind == NOTIFICATION_RESPONSE:
             return PASS  # whatever is asked meanwhile
         if kind == NOTICE_RESPONSE or kind == PARAMETER_STATUS:
-            code = self.head()
             return SWALLOW if code >= 0 and code & _ACTION == SKIP else PASS
-        if self._head == self._end:
+        if code < 0:
             self.note = None
             return PASS if kind == ERROR_RESPONSE else WRONG
-        code = self._codes[self._head]
         action = code & _ACTION
         if action == FAKE:
             return WRONG
         request = code & _KIND
-        self.note = self._notes[self._head]
+        note = self._notes[self._head]
+        if note is not self.note:
+            self.note = note
         result = SWALLOW if action == SKIP else PASS
         if kind == DATA_ROW:
             return result if request == QUERY or request == EXECUTE else WRONG
@@ -287,6 +291,8 @@ class Expected:
             if self._codes[i] & _ACTION == FORWARD:
                 self._codes[i] += SKIP
                 self._notes[i] = note
+                if i == self._head:
+                    self._code += SKIP
         return True
 
     def copy_ended(self) -> None:
