@@ -828,7 +828,7 @@ def _comment(data: bytes, i: int, size: int) -> int:
 
 def _number(data: bytes, i: int, size: int) -> int:
     """Return the end of the number that goes on at *i*, or -1 when a word follows (versions differ)."""
-    while i < size and (_KINDS[data[i]] == _DIGIT or data[i] == 46):
+    while i < size and (48 <= data[i] <= 57 or data[i] == 46):  # digits and a dot
         i += 1
     if i + 1 < size and _FOLD[data[i]] == 101:
         j = i + 1

@@ -36,6 +36,7 @@ cdef class Expected:
     @cython.locals(kind=cython.int)
     cpdef bint lacks_sync(self) noexcept
     cpdef object pop(self)
+    cdef _advance(self)
     @cython.locals(code=cython.int, action=cython.int, request=cython.int, result=cython.int, ok=cython.bint, note=object)
     cpdef int answer(self, int kind) except -1
     cpdef copy_ended(self)

@@ -107,7 +107,7 @@ class Expected:
     """
 
     def __init__(self) -> None:
-        # The queue is what stands from _head up to _end; the slots outside it are free and used again.
+        # The queue is what stands from _head up to _end; the slots outside it are free, their notes None, and used again.
         self._codes = bytearray(8)
         self._notes: list[object] = [None] * 8
         self._head = 0
@@ -165,7 +165,8 @@ class Expected:
         if self._end == len(self._codes):
             self._make_room()
         self._codes[self._end] = code
-        self._notes[self._end] = note
+        if note is not None:
+            self._notes[self._end] = note
         self._end += 1
         return 1
 
@@ -187,7 +188,12 @@ class Expected:
     def pop(self) -> object:
         """Take the oldest entry away; its note."""
         note = self._notes[self._head]
-        self._notes[self._head] = None
+        self._advance()
+        return note
+
+    def _advance(self) -> None:
+        if self._notes[self._head] is not None:
+            self._notes[self._head] = None
         self._served = False
         self._head += 1
         if self._head == self._end:
@@ -197,7 +203,6 @@ class Expected:
         else:
             self._code = self._codes[self._head]
             self.fake_due = self._code & _ACTION == FAKE
-        return note
 
     def answer(self, kind: int) -> int:
         """Hold a message of the server against the queue: PASS it on, SWALLOW it, or it is WRONG and the server must
@@ -225,7 +230,7 @@ class Expected:
             if request == SYNC or (self._served and (request == QUERY or request == FUNCTION_CALL)):
                 self.owed_ready -= 1
                 self.copying_in = False
-                self.pop()
+                self._advance()
                 return result
             return WRONG
         if kind == COMMAND_COMPLETE or kind == EMPTY_QUERY_RESPONSE:
@@ -237,14 +242,14 @@ class Expected:
             if request == EXECUTE:
                 self.copying_in = False
                 self._copy_syncs = self._ignored_syncs = 0
-                self.pop()
+                self._advance()
                 return result
             return WRONG
         if kind == ERROR_RESPONSE:
             return self._fail(code)
         if kind == ROW_DESCRIPTION:
             if request == DESCRIBE:
-                self.pop()
+                self._advance()
                 return result
             return result if request == QUERY else WRONG
         if kind == BIND_COMPLETE:
@@ -270,7 +275,7 @@ class Expected:
             return WRONG
         if not ok:
             return WRONG
-        self.pop()
+        self._advance()
         return result
 
     def _make_room(self) -> None:
