@@ -53,7 +53,7 @@ class Line:
         self.size -= 1
 
     def hand_on(self, member: Member, other: Line) -> None:
-        """Take *member* out and put it at the tail of *other*: `remove` and `append` at once, which every transaction does twice."""
+        """Take *member* out and put it at the tail of *other*: `remove` and `append` in one, twice in every transaction."""
         ahead = member.ahead
         behind = member.behind
         ahead.behind = behind

@@ -24,7 +24,7 @@ PIPELINES: dict[str, Callable[[int], tuple[bytes, int]]] = {
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=PIPELINES)
-def test_twice_as_many_requests_are_twice_the_work(
+def test_four_times_as_many_requests_are_four_times_the_work(
     pooler: stack.Pooler, direct: Callable[..., RawClient], pipeline: Callable[[int], tuple[bytes, int]]
 ) -> None:
     """All of them are owed an answer at once: the server is busy until the last one was sent."""
@@ -41,7 +41,7 @@ def test_twice_as_many_requests_are_twice_the_work(
             return cpu(pooler) - before
 
         work(10)
-        assert work(8000) < 3 * work(4000)
+        assert work(32000) < 8 * work(8000)  # of fewer the compiled build makes so little that others' work counts for more
 
 
 def cpu(pooler: stack.Pooler) -> int:
