@@ -49,8 +49,6 @@ class _Member:
 
     client = None
     channels: frozenset[bytes] = frozenset()
-    marking = False
-    mark = 0
 
 
 class Departure(_Member):
@@ -125,7 +123,7 @@ class Departure(_Member):
                 client.subscription.departing = True
                 client.pause()  # again: a client that has taken what was kept for it is read
 
-    def deliver(self) -> None:
+    def go_on(self) -> None:
         """What was heard together with the mark is distributed: `finish` can follow, outside of the relay's events."""
         self._wake()
 
@@ -266,7 +264,7 @@ class Arrival(_Member):
         elif self._reached:
             self._behind.put(channel, message)
 
-    def deliver(self) -> None:
+    def go_on(self) -> None:
         """Something was heard: perhaps the mark, for which clients wait."""
         if self._reached and self._waiting:
             asyncio.get_running_loop().call_soon(self._let_in)

@@ -6,7 +6,8 @@ signalled before it reads its next query. So once a query that went out after th
 committed before is here.
 
 PostgreSQL gives all listeners of a database what is committed in one order. A mark in that order, a notification with a number
-on a channel that only this connection and a client's own server know, tells where the one takes over from the other.
+on a channel that only this connection and a client's own server know, tells where the one takes over from the other. The server
+makes it: a NOTIFY waits for those that others commit, however long these take, and not all who listen should wait for that.
 
 What it hears is in the encoding of the database. For a client that reads another one PostgreSQL itself is asked how that is
 spelled there: thus what has no spelling costs those who wanted it, and nobody else.
@@ -77,7 +78,8 @@ class ListeningConnection(Connection):
         self._waiting: dict[Any, None] = {}
         self._next: dict[Any, None] = {}
         self._notices: list[bytes] = []
-        self._marks = 0
+        self._number = 0
+        self._marks: dict[int, Any] = {}
         self._data = b""
         # what is spelled how in which encoding: bytes, or the error that PostgreSQL has for it
         self._spellings: OrderedDict[tuple[bytes, bytes], bytes | ErrorResponse] = OrderedDict()
@@ -90,15 +92,18 @@ class ListeningConnection(Connection):
     # --- what clients ask for ---
 
     def ask(self, who: Any) -> None:
-        """Tell *who* (`answered`) when all that is committed now has come, and its channels are decided on.
-
-        If *who* is `marking`, with a mark behind that LISTEN: its number is put into `who.mark`.
-        """
+        """Tell *who* (`answered`) when all that is committed now has come, and its channels are decided on."""
         self._next[who] = None
         self.pump()
 
+    def next_mark(self, who: Any) -> int:
+        """The number of a mark that *who* has made: it is told (`mark_heard`, `go_on`) when that has come."""
+        self._number += 1
+        self._marks[self._number] = who
+        return self._number
+
     def spelled(self, message: bytes, encoding: bytes, who: Any) -> bytes | ErrorResponse | None:
-        """A NotificationResponse as a session of that encoding reads it; None: not known yet, *who* is told (`spelling_known`).
+        """A NotificationResponse as a session of that encoding reads it; None: not known yet, *who* is told (`go_on`).
 
         ErrorResponse: what such a session is told instead (manual, client_encoding: conversion may fail).
         """
@@ -134,6 +139,7 @@ class ListeningConnection(Connection):
         self._waiting.pop(who, None)
         for asking in self._unspelled.values():
             asking.pop(who, None)
+        self._marks = {number: other for number, other in self._marks.items() if other is not who}
         self.unused_since = self.relay.now
         self.pump()
 
@@ -152,15 +158,9 @@ class ListeningConnection(Connection):
                 self.pump()
             return
         self._waiting, self._next = self._next, {}
-        steps = [self.table.next_query(), *self._notices]
-        self._notices = []
-        marking = [who for who in self._waiting if who.marking]
-        if marking:
-            self._marks += 1
-            for who in marking:
-                who.mark = self._marks
-            steps.append(b"NOTIFY %s, '%d'" % (quoted(self.marker), self._marks))
-        self.query(b"; ".join([step for step in steps if step]))
+        listen = self.table.next_query()
+        notices, self._notices = self._notices, []
+        self.query(b"; ".join([listen, *notices] if listen else notices))
 
     def query(self, text: bytes) -> None:
         """Send a query."""
@@ -233,10 +233,11 @@ class ListeningConnection(Connection):
         zero = message.find(b"\0", 9)
         channel = message[9:zero]
         if channel == self.marker:
-            number = int(message[zero + 1 : -1])
-            for who in self._waiting:
-                if who.mark == number:
-                    who.mailbox.mark()
+            number = message[zero + 1 : -1]
+            who = self._marks.pop(int(number), None) if number.isdigit() else None
+            if who is not None:
+                who.mark_heard()
+                touched[who] = None
             return
         notifier = self.notifier(int.from_bytes(message[5:9], "big"))
         if notifier:
@@ -264,12 +265,10 @@ class ListeningConnection(Connection):
             if self._spelling not in self._spellings:
                 self.lost("no answer")
             for who in self._unspelled.pop(self._spelling, ()):
-                self.guarded(who, who.spelling_known)
+                self.guarded(who, who.go_on)
             return []
         if self._failed:
             self.table.refused()
-            for who in self._waiting:
-                who.mark = 0
         else:
             self.table.confirmed()
         waiting, self._waiting = list(self._waiting), {}
@@ -278,10 +277,10 @@ class ListeningConnection(Connection):
     def tell(self, touched: dict[Any, None], answered: list[Any]) -> None:
         """Let clients have what came, and go on."""
         for who in touched:
-            self.guarded(who, who.deliver)
+            self.guarded(who, who.go_on)
         for who in answered:
             if who in self.members:
-                if self.table.decided(who.awaited) and (who.mark or not who.marking):
+                if self.table.decided(who.awaited):
                     self.guarded(who, lambda who=who: who.answered(self))  # type: ignore[misc]
                 else:
                     self._next[who] = None  # asked for together with a name that the server refused
@@ -314,7 +313,7 @@ class ListeningConnection(Connection):
     def not_opened(self, code: str, message: str) -> None:
         """No connection could be had: those who only begin to listen are refused, the others wait for the next attempt."""
         for who in list(self.members):
-            if not who.channels or who.marking:
+            if not who.channels or who.awaited:
                 self.guarded(who, lambda who=who: who.refused(self, code, message))  # type: ignore[misc]
 
     def on_broken(self) -> None:

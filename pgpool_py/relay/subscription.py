@@ -42,9 +42,11 @@ PLACES = LOOKS | BLOCK
 SERVER_ENCODING = b"server_encoding"
 LOST = "terminating connection because notifications were lost"
 ADMIN_SHUTDOWN = "57P01"
-# Of the server at hand: it is asked to listen to the marker, does, is asked to stop; the listening connection has taken over.
+# The server at hand is asked to listen to the marker and to notify it, it has, it is asked to stop; the listening connection
+# has taken over. (Nobody waits for a standby for the mark's sake.)
 PLACING, PLACED, REMOVING, OVER = range(1, 5)
-TRIES = 5  # a LISTEN may be hit by a cancel that comes late, or by the client's statement_timeout
+MARK = b"SET LOCAL synchronous_commit = off; LISTEN %s; NOTIFY %s, '%d'"
+TRIES = 5  # it may be hit by a cancel that comes late, or by the client's statement_timeout
 
 
 def concerns(text: bytes, verdict: int) -> int:
@@ -80,9 +82,10 @@ class Subscription:
         self.brought = Mailbox(source.mailbox_size)  # what the server at hand brings
         self.stage = 0
         self.tries = 0
-        self.marking = False  # a mark is asked for
-        self.mark = 0  # its number
+        self.marker = b""  # the channel of the mark, which is made by the server at hand
+        self.mark = b""  # its number
         self.passed = False  # the server at hand has brought it
+        self.heard = False  # the listening connection has
         source.join(self)
         for channel in self.channels:
             source.table.add(self, channel)
@@ -152,8 +155,8 @@ class Subscription:
 
     def brings(self, channel: bytes, message: bytes) -> bool:
         """The server at hand passes on a notification, *message*; whether the client is told that otherwise, or not at all."""
-        if channel == self.source.marker:
-            self.passed = self.passed or (self.stage == PLACED and message[10 + len(channel) : -1] == b"%d" % self.mark)
+        if channel == self.marker:
+            self.passed = self.passed or message[10 + len(channel) : -1] == self.mark
             return True
         if self.changes or self.ending:
             if not self.passed:
@@ -196,7 +199,7 @@ class Subscription:
 
     def learned(self, server: Any, channels: set[bytes]) -> None:
         """What the server listens to, now that the transaction is over."""
-        channels.discard(self.source.marker)
+        channels.discard(self.marker)
         if channels:
             server.dirty |= flags.CHANNELS
         if not self.placed:
@@ -208,45 +211,54 @@ class Subscription:
             table.add(self, channel)
         self.awaited = self.awaited & channels | (channels - self.channels)
         self.channels = channels
-        if self.awaited and not self.ending:
-            # No text showed them, and the client has its ReadyForQuery: what it says next waits.
-            self.covered = False
-            self.begin_ending()
+        if self.awaited:
+            if not self.ending:
+                # No text showed them, and the client has its ReadyForQuery: what it says next waits.
+                self.covered = False
+                self.ending = True
+            self.known = bool(self.doomed)
+            self.ask()
 
     def hands_over(self, server: Any) -> bool:
         """Whether the listening connection is still to take over what is new; then the next step towards that is taken."""
-        if not self.stage and not self.doomed:
+        if self.doomed or not self.known:
+            return not self.doomed
+        if not self.stage:
             self.stage = PLACING
+            self.marker = self.source.marker
+            number = self.source.next_mark(self)
+            self.mark = b"%d" % number
             server.dirty |= flags.CHANNELS
-            server.query(b"LISTEN " + quoted(self.source.marker), MARKER_PLACED)
-        elif self.stage == PLACED and self.passed and self.known:
+            server.query(MARK % (quoted(self.marker), quoted(self.marker), number), MARKER_PLACED)
+        elif self.stage == PLACED and self.passed and self.heard:
             self.mailbox.merge(self.brought, self.channels, self.awaited)
             self.stage = REMOVING  # the client may go on with this server, and look
-            server.query(b"UNLISTEN " + quoted(self.source.marker), MARKER_PLACED)
-        return self.stage != OVER and not self.doomed
+            server.query(b"UNLISTEN " + quoted(self.marker), MARKER_PLACED)
+        return self.stage != OVER
 
     def marker_placed(self, failed: bool) -> None:
-        """The server at hand was told to listen to the marker, or to stop that."""
+        """The server at hand was told to make the mark, or to listen to the marker no more."""
         if self.stage == REMOVING:
             self.stage = OVER
         elif self.stage == PLACING:
             self.stage = 0 if failed else PLACED
-            self.tries += 1
-            if not failed:
-                self.marking, self.mark, self.known = True, 0, False
-                self.asked = True
-                self.source.ask(self)
-            elif self.tries == TRIES:
+            self.tries += failed
+            if self.tries == TRIES:
                 self.stage = OVER
                 self.missed("its own server cannot listen")
+
+    def mark_heard(self) -> None:
+        """The listening connection has heard the mark."""
+        self.mailbox.mark()
+        self.heard = True
 
     def finish(self, server: Any) -> None:
         """Everything is known, and told: the client is between two transactions."""
         client = self.client
         self.awaited = set()
         self.brought.reset()
-        self.stage = self.tries = self.mark = 0
-        self.ending = self.marking = self.passed = self.fresh = False
+        self.stage = self.tries = 0
+        self.ending = self.passed = self.heard = self.fresh = False
         self.covered = True
         if not client.keeps_server:
             self.placed = False
@@ -291,8 +303,8 @@ class Subscription:
             if self.warning:
                 self.deliver()
 
-    def spelling_known(self) -> None:
-        """*source* knows how what is to be told next is spelled."""
+    def go_on(self) -> None:
+        """What it waits for has come: the mark, or how what is to be told next is spelled."""
         if self.ending:
             self.client.settled()
         else:
@@ -372,7 +384,7 @@ class Subscription:
             return
         self.asked = False
         self.missed(f"the listening connection was lost: {reason}")
-        if self.stage:
+        if self.awaited:
             self.stage = OVER  # there is no mark to wait for
             self.mailbox.merge(self.brought, self.channels, self.awaited)
         if successor is not None:
@@ -382,7 +394,6 @@ class Subscription:
                 successor.table.add(self, channel)
             # Whoever looks at what was missed must not look too early.
             self.warning, self.warning_due = b"", self.warning
-            self.marking = False
             self.ask()
             if self.connecting:
                 return

@@ -173,7 +173,8 @@ class Mailbox:
         before, behind = letters[: self._marked], letters[self._marked :]
         before = [letter for letter in before if letter[0] in channels and letter[0] not in new]
         unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
-        theirs = list(brought._letters)
+        # Of others, which have just ended, the client was told before.
+        theirs = [letter for letter in brought._letters if letter[0] in channels or not (letter[0] or b"").isascii()]
         both = [at for at, (name, _) in enumerate(theirs) if name not in new and (name in channels or not unclear)]
         # They end alike: of what both have, the last are the same.
         same = min(len(before), len(both))

@@ -46,8 +46,6 @@ class Listener:
     def __init__(self, connection: ListeningConnection, *channels: bytes) -> None:
         self.client = None
         self.awaited = set(channels)
-        self.marking = False
-        self.mark = 0
         self.channels: set[bytes] = set()
         self.mailbox = Mailbox(0)
         self.events: list[str] = []
@@ -56,14 +54,16 @@ class Listener:
         for channel in channels:
             connection.table.add(self, channel)
 
-    def deliver(self) -> None:
+    def go_on(self) -> None:
+        self.events.append("goes on")
         self.told += self.mailbox.take(self.awaited)
+
+    def mark_heard(self) -> None:
+        self.mailbox.mark()
 
     def answered(self, source: ListeningConnection) -> None:
         self.events.append("answered")
 
-    def spelling_known(self) -> None:
-        self.events.append("spelling known")
 
     def lost(self, source: ListeningConnection, reason: str, successor: None) -> None:
         self.events.append(f"lost: {reason}")
@@ -137,7 +137,7 @@ def test_messages_may_come_in_any_pieces(world: World) -> None:
     world.connection.ask(who)
     for byte in DONE + message + message:
         world.say(bytes([byte]))
-    assert (who.events, who.told) == (["answered"], message * 2)
+    assert (who.events, who.told) == (["answered", "goes on", "goes on"], message * 2)
 
 
 def test_notifications_come_before_the_answer(world: World) -> None:
@@ -206,7 +206,7 @@ def test_all_are_told_of_the_loss(world: World, way: str) -> None:
 def test_only_new_listeners_are_refused(world: World) -> None:
     """Where no connection can be had, who listens already waits for the next attempt."""
     new, old = Listener(world.connection, b"news"), Listener(world.connection, b"news")
-    old.channels = {b"news"}
+    old.channels, old.awaited = {b"news"}, set()
     world.connection.not_opened("53300", "too many")
     assert (new.events, old.events) == (["refused: 53300"], [])
 
@@ -220,37 +220,18 @@ def test_silent_server_is_checked(world: World) -> None:
     assert world.connection.deadline == 0.0
 
 
-def test_mark_follows_the_listen(world: World) -> None:
-    """What was put into the mailbox before it is told apart; who needs none gets none."""
-    who, other = Listener(world.connection, b"news"), Listener(world.connection, b"other")
-    who.deliver = lambda: None  # type: ignore[method-assign]
-    who.marking = True
-    world.connection.ask(other)
-    world.asked()
-    world.connection.ask(who)
-    world.say(DONE)
+def test_mark_is_its_owner_s(world: World) -> None:
+    """What was put into the mailbox before it is told apart; one of somebody who has gone is nobody's, nor is what is none."""
+    who, other = Listener(world.connection, b"news"), Listener(world.connection, b"news")
+    who.go_on = lambda: None  # type: ignore[method-assign]
     marker = world.connection.marker
-    assert world.asked() == [b"NOTIFY \"%s\", '1'" % marker]
-    assert (who.mark, other.mark) == (1, 0)
+    gone, number = world.connection.next_mark(other), world.connection.next_mark(who)
+    world.connection.part(other)
     letters = [NotificationResponse(7, b"news", payload).encode() for payload in (b"before", b"after")]
-    world.say(letters[0], NotificationResponse(7, marker, b"1").encode(), letters[1], DONE)
-    brought = Mailbox(0)
-    who.mailbox.merge(brought, {b"news"}, {b"news"})
+    marks = [NotificationResponse(7, marker, payload).encode() for payload in (b"nonsense", b"%d" % gone, b"%d" % number)]
+    world.say(letters[0], *marks, letters[1])
+    who.mailbox.merge(Mailbox(0), {b"news"}, {b"news"})
     assert who.mailbox.take({b"news"}) == letters[1]
-    assert who.events == ["answered"]
-
-
-def test_mark_that_was_not_made_is_made_again(world: World) -> None:
-    """It is in one transaction with the LISTEN, which may be refused."""
-    who = Listener(world.connection, b"\xff")
-    who.marking = True
-    world.connection.ask(who)
-    error = ErrorResponse.make("ERROR", "22021", "invalid byte sequence").encode()
-    assert b"NOTIFY" in world.asked()[0]
-    world.say(error + READY)
-    assert (who.events, b"NOTIFY" in world.asked()[0]) == ([], True)
-    world.say(NotificationResponse(7, world.connection.marker, b"2").encode(), DONE)
-    assert who.events == ["answered"]
 
 
 def test_spelling_is_asked_for_once(world: World) -> None:
@@ -271,7 +252,7 @@ def test_spelling_is_asked_for_once(world: World) -> None:
     (query,) = world.asked()
     assert "größe".encode().hex().encode() in query
     world.say(DataRow(("größe".encode("latin-1").hex().encode(),)).encode(), DONE)
-    assert (one.events, other.events, world.asked()) == (["spelling known"], ["spelling known"], [])
+    assert (one.events, other.events, world.asked()) == (["goes on"], ["goes on"], [])
     assert connection.spelled(letter, b"LATIN1", one) == NotificationResponse(7, b"news", "größe".encode("latin-1")).encode()
 
 

@@ -16,6 +16,7 @@ from pgpool_py.session.channels import Listeners
 from pgwire import ErrorResponse, NotificationResponse
 from pgwire.expected import Action, Expected, Owed
 
+MARK = b"SET LOCAL synchronous_commit = off; LISTEN \"marker\"; NOTIFY \"marker\", '1'"
 READY = b"Z\0\0\0\5I"
 
 
@@ -48,11 +49,10 @@ class Source:
         self.table.confirmed()
         asked, self.asked = self.asked, []
         for who in asked:
-            if who.marking:
-                who.mark = 1
-                who.mailbox.mark()
-        for who in asked:
             who.answered(self)
+
+    def next_mark(self, who: Subscription) -> int:
+        return 1
 
     def spelled(self, message: bytes, encoding: bytes, who: Subscription) -> bytes | ErrorResponse | None:
         return self.spellings.get(message, message)
@@ -60,7 +60,7 @@ class Source:
     def hear(self, channel: bytes, message: bytes) -> None:
         for who in self.table.of(channel):
             who.mailbox.put(channel, message)
-            who.deliver()
+            who.go_on()
 
 
 class Client:
@@ -128,11 +128,12 @@ class Client:
         """The server listens to the marker, and both hear the mark."""
         subscription = self.subscription
         assert subscription is not None
-        subscription.marker_placed(False)
-        self.settled()
         source.answer()
         self.brings(b"marker", b"1")
+        subscription.marker_placed(False)
         self.settled()
+        subscription.mark_heard()
+        subscription.go_on()
         subscription.marker_placed(False)
         self.settled()
 
@@ -189,20 +190,19 @@ def test_ready_waits_until_the_listening_connection_has_taken_over(client: Clien
     assert not client.end_transaction()
     source.answer()
     client.found(b"news")
-    assert client.queries == [b'LISTEN "marker"']
+    assert client.queries == []
+    source.answer()
+    assert client.queries == [MARK]
     source.hear(b"news", b"early")
     assert client.brings(b"news", b"1") == b""
-    client.subscription.marker_placed(False)
-    source.answer()
-    source.hear(b"news", b"2")
-    client.settled()
-    assert client.sent == []
     client.brings(b"marker", b"0")
-    client.settled()
-    assert client.sent == []
     client.brings(b"marker", b"1")
     client.brings(b"news", b"2")
+    client.subscription.marker_placed(False)
     client.settled()
+    assert client.sent == []
+    client.subscription.mark_heard()
+    source.hear(b"news", b"2")
     client.subscription.marker_placed(False)
     client.settled()
     assert client.sent == [letter(b"news", b"own") + letter(b"news", b"1") + b"2" + READY]
@@ -216,11 +216,12 @@ def test_server_listens_to_no_marks_afterwards(client: Client, source: Source) -
     client.subscription.ahead(client.server, b"listen news", flags.LISTEN)
     client.end_transaction()
     client.found(b"news")
-    client.subscription.marker_placed(False)
     source.answer()
     client.brings(b"marker", b"1")
+    client.subscription.marker_placed(False)
+    client.subscription.mark_heard()
     client.settled()
-    assert client.queries == [b'LISTEN "marker"', b'UNLISTEN "marker"']
+    assert client.queries == [MARK, b'UNLISTEN "marker"']
     assert client.sent == []
     client.subscription.marker_placed(False)
     client.settled()
@@ -250,6 +251,7 @@ def test_listen_to_the_marks_may_be_cancelled(client: Client, source: Source, fa
     client.end_transaction()
     source.answer()
     client.found(b"news")
+    source.answer()
     for _ in range(failures):
         client.subscription.marker_placed(True)
         client.settled()
@@ -446,7 +448,7 @@ def test_client_is_told_in_its_own_encoding(source: Source, client: Client, list
     source.hear(b"news", b"2")
     assert b"".join(client.sent) == b""
     source.spellings[b"1"] = b"one"
-    listener.spelling_known()
+    listener.go_on()
     assert b"".join(client.sent) == b"onetwo"
     client.take()
     source.spellings[b"1"] = None
