@@ -45,8 +45,10 @@ ADMIN_SHUTDOWN = "57P01"
 # The server at hand is asked to listen to the marker and to notify it, it has, it is asked to stop; the listening connection
 # has taken over. (Nobody waits for a standby for the mark's sake.)
 PLACING, PLACED, REMOVING, OVER = range(1, 5)
-MARK = b"SET LOCAL synchronous_commit = off; LISTEN %s; NOTIFY %s, '%d'"
-TRIES = 5  # it may be hit by a cancel that comes late, or by the client's statement_timeout
+MARK = (
+    b"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL synchronous_commit = off; LISTEN %s; NOTIFY %s, '%d'"
+)
+TRIES = 5  # it may be hit by a cancel that comes late
 
 
 def concerns(text: bytes, verdict: int) -> int:
@@ -86,6 +88,7 @@ class Subscription:
         self.mark = b""  # its number
         self.passed = False  # the server at hand has brought it
         self.heard = False  # the listening connection has
+        self.broken = False  # ... cannot any more: it is lost
         source.join(self)
         for channel in self.channels:
             source.table.add(self, channel)
@@ -231,7 +234,7 @@ class Subscription:
             server.dirty |= flags.CHANNELS
             server.query(MARK % (quoted(self.marker), quoted(self.marker), number), MARKER_PLACED)
         elif self.stage == PLACED and self.passed and self.heard:
-            self.mailbox.merge(self.brought, self.channels, self.awaited)
+            self.mailbox.merge(self.brought, self.channels, self.awaited, not self.broken)
             self.stage = REMOVING  # the client may go on with this server, and look
             server.query(b"UNLISTEN " + quoted(self.marker), MARKER_PLACED)
         return self.stage != OVER
@@ -258,7 +261,7 @@ class Subscription:
         self.awaited = set()
         self.brought.reset()
         self.stage = self.tries = 0
-        self.ending = self.passed = self.heard = self.fresh = False
+        self.ending = self.passed = self.heard = self.broken = self.fresh = False
         self.covered = True
         if not client.keeps_server:
             self.placed = False
@@ -285,6 +288,7 @@ class Subscription:
         if client.closed or source is not self.source:
             return
         self.asked = False
+        self.warning, self.warning_due = self.warning + self.warning_due, b""
         if self.ending:
             self.known = True
             client.settled()
@@ -298,7 +302,6 @@ class Subscription:
                     self.fresh = self.tell()
                     if self.close_if_doomed():
                         return
-            self.warning, self.warning_due = self.warning + self.warning_due, b""
             client.channels_ready()
             if self.warning:
                 self.deliver()
@@ -384,9 +387,10 @@ class Subscription:
             return
         self.asked = False
         self.missed(f"the listening connection was lost: {reason}")
-        if self.awaited:
-            self.stage = OVER  # there is no mark to wait for
-            self.mailbox.merge(self.brought, self.channels, self.awaited)
+        if self.stage:
+            # There is no mark to wait for. (One that is not made yet is made for the successor.)
+            self.mark_heard()
+            self.broken = True
         if successor is not None:
             self.source = successor
             successor.join(self)
@@ -398,7 +402,7 @@ class Subscription:
             if self.connecting:
                 return
         if self.ending:
-            self.known = True
+            self.known = bool(self.stage or self.doomed or not self.awaited)
             self.client.settled()
         elif not self.covered:
             self.covered = True

@@ -163,11 +163,11 @@ class Mailbox:
         """What is kept up to now was committed before a mark, what comes behind it."""
         self._marked = len(self._letters)
 
-    def merge(self, brought: Mailbox, channels: set[bytes], new: set[bytes]) -> None:
+    def merge(self, brought: Mailbox, channels: set[bytes], new: set[bytes], comparable: bool = True) -> None:
         """Take in what the client's own server has *brought* up to the same mark, in its own words, and leave that empty.
 
         Of the client's *channels* it listened to those that are *new*, of which what is here from before the mark is not for the
-        client, and to the others for the end of the time at most.
+        client, and to the others for the end of the time at most. Not *comparable*: what is here does not reach up to the mark.
         """
         letters = list(self._letters)
         before, behind = letters[: self._marked], letters[self._marked :]
@@ -175,6 +175,8 @@ class Mailbox:
         unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
         # Of others, which have just ended, the client was told before.
         theirs = [letter for letter in brought._letters if letter[0] in channels or not (letter[0] or b"").isascii()]
+        if not comparable:
+            theirs = [letter for letter in theirs if letter[0] in new]
         both = [at for at, (name, _) in enumerate(theirs) if name not in new and (name in channels or not unclear)]
         # They end alike: of what both have, the last are the same.
         same = min(len(before), len(both))

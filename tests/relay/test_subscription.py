@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from pgpool_py.relay import subscription as rules
 from pgpool_py.relay.subscription import Subscription
 from pgpool_py.session import flags
 from pgpool_py.session.channels import Listeners
 from pgwire import ErrorResponse, NotificationResponse
 from pgwire.expected import Action, Expected, Owed
 
-MARK = b"SET LOCAL synchronous_commit = off; LISTEN \"marker\"; NOTIFY \"marker\", '1'"
+MARK = rules.MARK % (b'"marker"', b'"marker"', 1)
 READY = b"Z\0\0\0\5I"
 
 
@@ -475,9 +476,11 @@ def test_what_has_no_spelling_ends_the_client(source: Source, client: Client, li
     assert client.ends == [("22P05", "no equivalent")]
 
 
-def test_connection_is_lost_while_it_takes_over() -> None:
-    """What the server at hand has brought is told, and the loss; another connection listens then."""
+@pytest.mark.parametrize("made", [False, True])
+def test_connection_is_lost_while_it_takes_over(made: bool) -> None:
+    """What the server at hand has brought is told once, and the loss; another connection listens then, and no marker is left."""
     first, second = Source(fatal=False), Source(fatal=False)
+    second.marker = b"second"
     client = Client(first)
     assert client.subscription is not None
     client.take()
@@ -485,10 +488,24 @@ def test_connection_is_lost_while_it_takes_over() -> None:
     client.brings(b"news", b"1")
     client.end_transaction()
     client.found(b"news")
-    client.subscription.marker_placed(False)
+    if made:
+        first.answer()
+    first.hear(b"news", b"1")
     client.subscription.lost(first, "gone", second)
-    assert b"".join(client.sent) == letter(b"news", b"1") + READY
     second.answer()
-    assert b"WARNING" in client.sent[-1]
+    marker = b"marker" if made else b"second"
+    assert marker in client.queries[-1]
+    assert client.brings(marker, b"1") == b""
+    client.subscription.marker_placed(False)
+    if not made:
+        client.subscription.mark_heard()
+    client.settled()
+    assert client.queries[-1] == b'UNLISTEN "' + marker + b'"'
+    client.subscription.marker_placed(False)
+    client.settled()
+    told = b"".join(client.sent)
+    assert told.count(letter(b"news", b"1")) == 1
+    assert told.endswith(READY)
+    assert b"WARNING" in b"".join(client.sent)
     second.hear(b"news", b"2")
     assert client.sent[-1] == b"2"
