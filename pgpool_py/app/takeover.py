@@ -10,6 +10,7 @@ ends with the last of them. In a row of processes each knows only the one before
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ import os
 import socket
 import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
     from pgpool_py.app.pooler import Pooler
 
 AGAIN = 0.02  # seconds between two looks for clients that can go
-LARGEST = 1 << 20  # of one message; a client whose session does not fit stays
+LARGEST = 1 << 20  # bytes of one message; a client whose session does not fit stays
+LARGE = 1 << 16  # what is larger is compressed: texts of statements are small then
 PIDS = 5000  # process ids in one message
 _UCRED = struct.Struct("3i")
 # Attributes of a client that its record holds, that `_can_go` asks about, or that start afresh. A client with anything else set
@@ -73,8 +76,13 @@ class Channel:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST)
 
     def send(self, message: dict[str, Any], *fds: int) -> None:
-        """Send, or OSError."""
-        socket.send_fds(self.sock, [json.dumps(message).encode()], list(fds))
+        """Send, or OSError, also where it is too large."""
+        data = json.dumps(message).encode()
+        if len(data) > LARGE:
+            data = zlib.compress(data, 1)
+        if len(data) > LARGEST:
+            raise OSError(errno.EMSGSIZE, "the message is too large")
+        socket.send_fds(self.sock, [data], list(fds))
 
     def say(self, message: dict[str, Any]) -> bool:
         """The same without descriptors; False, and nothing sent, where there is no room, or nobody."""
@@ -87,7 +95,9 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next message; None at the end."""
         data, fds, _, _ = socket.recv_fds(self.sock, LARGEST, 4)
-        return (json.loads(data), list(fds)) if data else None
+        if not data:
+            return None
+        return json.loads(data if data[:1] == b"{" else zlib.decompress(data)), list(fds)
 
     def close(self) -> None:
         self.sock.close()
@@ -287,6 +297,7 @@ class Predecessor:
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._is_listening = False
         self._channel: Channel | None = None
+        self._stay: set[Client] = set()  # too large to be sent: they are not tried again
         self._departures = Departures(self._say, lambda client, number: self._send(client, number) and client.closed, self._soon)
         self.handing_over = False
 
@@ -323,6 +334,7 @@ class Predecessor:
             sock.close()
             return
         self._channel = Channel(sock)
+        self._stay.clear()
         sock.settimeout(1)  # the other side does nothing else
         try:
             for each in listener.sockets:
@@ -393,11 +405,11 @@ class Predecessor:
         broker = self._pooler.broker
         broker.relay.now = clock()
         for client in sorted(broker.clients.values(), key=lambda client: client.wait_start):
-            if client.subscription is None and _can_go(client) and not self._send(client):
+            if client.subscription is None and client not in self._stay and _can_go(client) and not self._send(client):
                 return
         self._departures.step(
             clock(),
-            lambda: [client for client in broker.clients.values() if may_move(client) and _can_go(client)],
+            lambda: [each for each in broker.clients.values() if each not in self._stay and may_move(each) and _can_go(each)],
             lambda client: _place_record(client, broker.places[client.pool]),
         )
         for place in broker.places.values():
@@ -415,7 +427,10 @@ class Predecessor:
             self._channel.send(_record(client, broker.places[client.pool], arrival), client.fd)
         except OSError as error:
             relay.epoll.register(client.fd, client.interest)
-            return isinstance(error, BlockingIOError) is False
+            if isinstance(error, BlockingIOError):
+                return False
+            self._stay.add(client)
+            return True
         relay.close_client(client, "takeover")
         return True
 

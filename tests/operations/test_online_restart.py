@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import socket
@@ -77,6 +78,27 @@ def test_clients_move_to_the_new_process(running: Program) -> None:
         assert fresh.ask("select 'new here'") == "new here"
     for client in (idle, waiting, holder):
         client.leave()
+
+
+@pytest.mark.parametrize("words", ["repeated", "random"])
+def test_large_sessions_move_or_stay(running: Program, words: str) -> None:
+    """With a megabyte of prepared statements: texts as applications have them take little room; who needs too much stays."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    with running.connect() as large, running.connect() as small:
+        for number in range(100):
+            text = "some words " * 1500 if words == "repeated" else os.urandom(15000).hex()
+            assert wire.errors(large.exchange(wire.parse(f"s{number}", f"select {number} -- {text}"), wire.sync())) == []
+        restart(running)
+        for number in (0, 99):
+            reply = large.exchange(wire.bind("", f"s{number}"), wire.execute(), wire.sync())
+            assert wire.values(reply) == [str(number).encode()]
+        assert small.ask("select 'moved'") == "moved"
+        if words == "repeated":
+            assert old.wait(10) == 0
+        else:
+            assert old.poll() is None
+    assert old.wait(10) == 0
 
 
 def test_parameters_keep_their_types(running: Program) -> None:
