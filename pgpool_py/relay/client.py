@@ -280,7 +280,7 @@ class Client(Canceler):
         if self.wrote:
             sequences.ended(self)
         server = self.server
-        self.clearing = None
+        self.clearing = self.going_back = None
         if server is not None and self.deviation:
             server.unnamed = UNKNOWN  # what it was parsed under is not what the client's settings say
             server.changed = NOTHING

@@ -30,9 +30,10 @@ cdef class Requester(Hearer):
     cdef int on_query(self, Server server, int pos, long long end, int stop) except -1
     @cython.locals(
         context=SessionContext, whole=cython.bint, verdict=cython.long, portal_end=cython.int, name_end=cython.int,
-        statement=Statement, name=bytes, extra=bytes, there=bytes, message=bytes, size=cython.int,
+        statement=Statement, name=bytes, extra=bytes, there=bytes, message=bytes, size=cython.int, refusal=tuple,
     )
     cdef int on_bind(self, Server server, int pos, long long end, int stop) except -1
+    cdef int parse_refused(self, Server server, int pos, long long end, bytes name, tuple refusal) except -1
     @cython.locals(context=SessionContext, verdict=cython.long, target=bytes)
     cdef object bound_to(self, Server server, Statement statement, int pos, int portal_end, long long end, object note)
     @cython.locals(statement=Statement, target=bytes, before=tuple)

@@ -261,6 +261,10 @@ class Requester(Hearer):
                 return self.wait(server, pos, stop)
             if verdict & READS_VALUES and server.sequence_mixed and self.must_clear(server, pos):
                 return self.wait(server, pos, stop)
+            if verdict & (PIN | STATEMENT) and whole and context.keeping and not self.pins:
+                refusal = self.refusal(statement.body[: statement.body.find(b"\0")], verdict)
+                if refusal is not None:
+                    return self.parse_refused(server, pos, end, context.new_name(), refusal)
             if verdict & LISTEN or self.subscription is not None:
                 extra = self.listening(server, statement.body, verdict)
                 if extra is None:
@@ -359,6 +363,14 @@ class Requester(Hearer):
         self.awaiting = AWAITS_CLEARING
         return self.keep(server, end, stop)
 
+    def parse_refused(self, server: Server, pos: int, end: int, name: bytes, refusal: tuple[int, bytes | None, str, str]) -> int:
+        """In place of the message from *pos* to *end* a Parse goes out, of the statement *name*, that fails in these words."""
+        text = name + b"\0" + self.failing() + b"\0\0\0"
+        self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
+        server.expected.add(OWED_PARSE, refusal)
+        server.ready = False
+        return SENT
+
     def on_parse(self, server: Server, pos: int, end: int, stop: int) -> int:
         context = self.context
         whole = end <= stop
@@ -402,13 +414,9 @@ class Requester(Hearer):
             if self.unheard is not None:
                 refusal = (REFUSAL, None, *self.unheard)
         if refusal is not None:
-            text = piece(pos + 5, name_end) + b"\0" + self.failing() + b"\0\0\0"
-            self.instead(pos, end, b"P" + (len(text) + 4).to_bytes(4, "big") + text)
-            server.expected.add(OWED_PARSE, refusal)
             if unnamed:
                 self.unnamed = server.unnamed = None
-            server.ready = False
-            return SENT
+            return self.parse_refused(server, pos, end, piece(pos + 5, name_end), refusal)
         if verdict:
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                 return self.wait(server, pos, stop)

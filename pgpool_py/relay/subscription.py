@@ -53,7 +53,7 @@ TRIES = 5  # it may be hit by a cancel that comes late
 
 def concerns(text: bytes, verdict: int) -> int:
     """What of *text* concerns channels: that it looks at them, changes them, ends them, or opens a block. 0: nothing."""
-    return verdict & (LOOKS | ENDS) or (BLOCK if may_open_block(text) else 0)
+    return verdict & (LOOKS | ENDS) | (BLOCK if may_open_block(text) else 0)
 
 
 class Subscription:

@@ -101,6 +101,17 @@ def test_large_sessions_move_or_stay(running: Program, words: str) -> None:
     assert old.wait(10) == 0
 
 
+def test_portal_that_was_never_executed_keeps_nobody(running: Program) -> None:
+    """Bound to a RESET, which leads to the client's own start: it ended with its transaction."""
+    old = running.start("-q")
+    running.wait_for_log("process up")
+    with running.connect(work_mem="5MB") as client:
+        assert wire.errors(client.exchange(wire.parse("", "reset work_mem") + wire.bind("", ""), wire.sync())) == []
+        restart(running)
+        assert old.wait(10) == 0
+        assert client.ask("show work_mem") == "5MB"
+
+
 def test_parameters_keep_their_types(running: Program) -> None:
     """A function that fits better may have come meanwhile."""
     running.start("-q")

@@ -296,6 +296,28 @@ def test_pins_beyond_the_bound_are_refused(pooler: stack.Pooler) -> None:
         owner.leave()
 
 
+def test_statements_prepared_before_are_refused_too(pooler: stack.Pooler) -> None:
+    """As drivers remember them: the Bind fails, with its transaction, and nobody believes to have a lock that is gone."""
+    clients = [pooler.connect("one") for _ in range(6)]
+    for client in clients:
+        client.exchange(wire.parse("kept", "select pg_advisory_lock($1)"), wire.sync())
+    for number, owner in enumerate(clients[:5]):
+        assert wire.errors(owner.query(f"select pg_advisory_lock({1000 + number})")) == []
+    late = clients[5]
+    batch = wire.bind("", "kept", [b"5"]) + wire.execute() + wire.sync()
+    for begun in (False, True):
+        late.query("begin" if begun else "select 1")
+        reply = late.exchange(batch)
+        assert (wire.kinds(reply), wire.errors(reply)) == ("EZ", ["53300"])
+        assert wire.errors(late.query("select 1")) == (["25P02"] if begun else [])
+        late.query("rollback")
+    clients[0].query("select pg_advisory_unlock_all()")
+    stack.wait_until(lambda: not wire.errors(late.exchange(batch)), "a place is free")
+    assert late.ask("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()") == "1"
+    for client in clients:
+        client.leave()
+
+
 def test_pins_are_promised_within_a_transaction(start_pooler: Callable[..., stack.Pooler]) -> None:
     """Who was let make a temporary table keeps it at COMMIT; a second one is refused before that, and not ended after it."""
     pooler = start_pooler({"pin_pool_size": 1})
