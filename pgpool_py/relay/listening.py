@@ -107,21 +107,31 @@ class ListeningConnection(Connection):
 
         ErrorResponse: what such a session is told instead (manual, client_encoding: conversion may fail).
         """
-        if encoding == self.encoding or message.isascii() or encoding == SQL_ASCII:
+        if message.isascii() or not self.converts(encoding):
             return message
         parts: list[bytes] = []
         for part in message[9:].split(b"\0")[:2]:
-            key = (part, encoding)
-            found = part if part.isascii() else self._spellings.get(key)
-            if found is None:
-                self._unspelled.setdefault(key, {})[who] = None
-                self.pump()
-                return None
-            if isinstance(found, ErrorResponse):
+            found = self.spelling(part, encoding, who)
+            if not isinstance(found, bytes):
                 return found
             parts.append(found)
         body = message[5:9] + b"\0".join(parts) + b"\0"
         return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
+
+    def converts(self, encoding: bytes) -> bool:
+        """Whether PostgreSQL does anything about what a session of that encoding is sent."""
+        return encoding != self.encoding and encoding != SQL_ASCII
+
+    def spelling(self, part: bytes, encoding: bytes, who: Any) -> bytes | ErrorResponse | None:
+        """A name, or a payload, as `spelled`."""
+        if part.isascii():
+            return part
+        key = (part, encoding)
+        found = self._spellings.get(key)
+        if found is None:
+            self._unspelled.setdefault(key, {})[who] = None
+            self.pump()
+        return found
 
     def notify(self, channel: bytes) -> None:
         """Notify *channel*, for other processes that listen to it and for ourselves."""

@@ -48,6 +48,7 @@ PLACING, PLACED, REMOVING, OVER = range(1, 5)
 MARK = (
     b"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL synchronous_commit = off; LISTEN %s; NOTIFY %s, '%d'"
 )
+SPELLED = 100  # names that are asked for
 TRIES = 5  # it may be hit by a cancel that comes late
 
 
@@ -234,10 +235,24 @@ class Subscription:
             server.dirty |= flags.CHANNELS
             server.query(MARK % (quoted(self.marker), quoted(self.marker), number), MARKER_PLACED)
         elif self.stage == PLACED and self.passed and self.heard:
-            self.mailbox.merge(self.brought, self.channels, self.awaited, not self.broken)
+            spelled = self.spelled()
+            if spelled is None:
+                return True
+            self.mailbox.merge(self.brought, self.channels, self.awaited, spelled, not self.broken)
             self.stage = REMOVING  # the client may go on with this server, and look
             server.query(b"UNLISTEN " + quoted(self.marker), MARKER_PLACED)
         return self.stage != OVER
+
+    def spelled(self) -> dict[bytes, bytes] | None:
+        """The channels by their names at the server at hand, where these are others; None: PostgreSQL is asked for them."""
+        encoding = self.client.told.get(ENCODING, self.source.encoding)
+        names = [name for name in self.channels if not name.isascii()]
+        if not names or not self.source.converts(encoding) or len(names) > SPELLED:
+            return {}
+        spellings = [(self.source.spelling(name, encoding, self), name) for name in names]
+        if any(spelling is None for spelling, _ in spellings):
+            return None
+        return {spelling: name for spelling, name in spellings if isinstance(spelling, bytes)}
 
     def marker_placed(self, failed: bool) -> None:
         """The server at hand was told to make the mark, or to listen to the marker no more."""
@@ -344,7 +359,7 @@ class Subscription:
         words, self.warning = [self.warning], b""
         encoding = client.told.get(ENCODING, source.encoding)
         known = True
-        if encoding == source.encoding:
+        if not source.converts(encoding):
             words.append(self.mailbox.take(self.channels))
         while known and (letter := self.mailbox.first(self.channels)) is not None:
             is_spelled, message = letter

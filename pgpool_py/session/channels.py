@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 # In a comment or a string, too: to be ready for a LISTEN that does not come harms nobody.
 _LISTEN = re.compile(rb"(?<![\w$\x80-\xff])LISTEN(?![\w$\x80-\xff])", re.IGNORECASE)
 _BLOCK = re.compile(rb"(?<![\w$])(?:begin|start(?![\w$]).{0,400}?(?<![\w$])transaction)(?![\w$])", re.IGNORECASE | re.DOTALL)
+
+NO_NAMES: Mapping[bytes, bytes] = {}
 
 Who = TypeVar("Who")
 
@@ -163,21 +165,29 @@ class Mailbox:
         """What is kept up to now was committed before a mark, what comes behind it."""
         self._marked = len(self._letters)
 
-    def merge(self, brought: Mailbox, channels: set[bytes], new: set[bytes], comparable: bool = True) -> None:
+    def merge(
+        self,
+        brought: Mailbox,
+        channels: set[bytes],
+        new: set[bytes],
+        spelled: Mapping[bytes, bytes] = NO_NAMES,
+        comparable: bool = True,
+    ) -> None:
         """Take in what the client's own server has *brought* up to the same mark, in its own words, and leave that empty.
 
         Of the client's *channels* it listened to those that are *new*, of which what is here from before the mark is not for the
-        client, and to the others for the end of the time at most. Not *comparable*: what is here does not reach up to the mark.
+        client, and to the others for the end of the time at most. *spelled*: which of them it means by
+        another name. Not *comparable*: what is here does not reach up to the mark.
         """
         letters = list(self._letters)
         before, behind = letters[: self._marked], letters[self._marked :]
         before = [letter for letter in before if letter[0] in channels and letter[0] not in new]
-        unclear = any(not name.isascii() for name in new)  # names may be in another encoding there
-        # Of others, which have just ended, the client was told before.
-        theirs = [letter for letter in brought._letters if letter[0] in channels or not (letter[0] or b"").isascii()]
+        theirs = [(spelled.get(name or b"", name), message) for name, message in brought._letters]
+        # Of others, which have just ended, the client was told before. (What has no known name rather twice than not at all.)
+        theirs = [letter for letter in theirs if letter[0] in channels or not (letter[0] or b"").isascii()]
         if not comparable:
             theirs = [letter for letter in theirs if letter[0] in new]
-        both = [at for at, (name, _) in enumerate(theirs) if name not in new and (name in channels or not unclear)]
+        both = [at for at, (name, _) in enumerate(theirs) if name in channels and name not in new]
         # They end alike: of what both have, the last are the same.
         same = min(len(before), len(both))
         told = set(both[: len(both) - same])

@@ -55,6 +55,9 @@ class Source:
     def next_mark(self, who: Subscription) -> int:
         return 1
 
+    def converts(self, encoding: bytes) -> bool:
+        return encoding != self.encoding
+
     def spelled(self, message: bytes, encoding: bytes, who: Subscription) -> bytes | ErrorResponse | None:
         return self.spellings.get(message, message)
 

@@ -444,6 +444,22 @@ def test_channel_outside_ascii_and_another_encoding(pooler: stack.Pooler, sender
         assert channels(client) == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_channels_outside_ascii_are_told_apart(pooler: stack.Pooler, sender: RawClient, encoding: str) -> None:
+    """An old one and a new one, while the listening connection takes over."""
+    old, new = "größe".encode(encoding), "größer".encode(encoding)
+    with pooler.connect("one") as client:
+        say(client, f"set client_encoding = '{encoding}'")
+        say(client, wire.query(b'listen "%s"' % old))
+        say(client, wire.query(b'begin; listen "%s"; notify "%s", \'1\'; notify "%s", \'2\'' % (new, old, new)))
+        sender.query("set client_encoding = 'UTF8'")
+        say(sender, "notify \"größe\", '0'")
+        reply = say(client, "commit")
+        assert [message.body[4:] for message in reply if message.kind == "A"] == [
+            name + b"\0" + payload + b"\0" for name, payload in ((old, b"0"), (old, b"1"), (new, b"2"))
+        ]
+
+
 def test_psycopg_listens(pooler: stack.Pooler, sender: RawClient) -> None:
     """connection.notifies(), in transactions and out of them; its own notifications are told by the process id."""
     with psycopg.connect(pooler.uri("one"), autocommit=True) as connection:
