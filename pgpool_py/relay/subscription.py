@@ -34,7 +34,7 @@ from pgwire.expected import Action, Owed
 IDLE = ord("I")
 QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
-LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE
+LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE | flags.EXECUTES
 CHANGES = flags.LISTEN | flags.OPAQUE
 ENDS = CHANGES | flags.CLEANUP
 BLOCK = flags.TRANSACTION_LOCAL  # stands for a text that opens one

@@ -277,6 +277,15 @@ def test_requests_sent_at_once_are_answered_in_order(pooler: stack.Pooler) -> No
         assert wire.kinds(client.until("Z", 4)) == "CAZ" + "TDCZ" + "12nCAZ" + "CAZ"
 
 
+def test_execute_of_a_prepared_statement_sees_the_channels(pooler: stack.Pooler) -> None:
+    with pooler.connect("one") as client:
+        client.exchange(wire.parse("looks", "select c from pg_listening_channels() c"), wire.sync())
+        say(client, "prepare listed as select c from pg_listening_channels() c")
+        say(client, "listen news")
+        assert client.ask("execute looks") == "news"
+        assert client.ask("execute listed") == "news"
+
+
 def test_duplicates_within_a_transaction_are_one(pooler: stack.Pooler, sender: RawClient) -> None:
     with pooler.connect("one") as client:
         say(client, "listen a; listen b")
