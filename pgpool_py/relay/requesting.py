@@ -417,6 +417,9 @@ class Requester(Hearer):
             if unnamed:
                 self.unnamed = server.unnamed = None
             return self.parse_refused(server, pos, end, piece(pos + 5, name_end), refusal)
+        if not unnamed and server.expected.owed_ready:
+            # Replies are under way that decide whether this Parse can succeed. (Those to what goes ahead of it do not.)
+            return self.wait(server, pos, stop)
         if verdict:
             if verdict & NAMES_STATEMENTS and server.expected.owed_ready and self.names_unsure(server):
                 return self.wait(server, pos, stop)
@@ -445,9 +448,6 @@ class Requester(Hearer):
         else:
             if self.names is None:
                 self.names = Names(context)
-            if server.expected.owed_ready:
-                # Replies are under way that decide whether this Parse can succeed.
-                return self.wait(server, pos, stop)
             name = piece(pos + 5, name_end)
             self.names.know(self.has_own_names(), self.blind)
             self.names.parse(server, name, statement, level, self.asks_columns(name, end, stop), self.staged(pos))
