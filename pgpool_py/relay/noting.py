@@ -250,8 +250,9 @@ class Noter(Returner):
             did |= UNREAD
         if did & SETTINGS:
             did |= OPAQUE
-            takes_names = self.takers or any([found.takes_names for found in self.statement_effects()])
-            if takes_names and not executed_in_full(text):
+            takers = [*self.takers, *[found for found in self.statement_effects() if found.takes_names]]
+            numbers = frozenset([number for found in takers for number in (*found.parameters, *found.made.given)])
+            if takers and not executed_in_full(text, numbers):
                 did |= DYNAMIC
         return did
 

@@ -13,7 +13,7 @@ be made whose name stands nowhere, since no catalog lists those (decision 18). S
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pgpool_py.session.code import Code, TooMuchError, between
@@ -40,6 +40,8 @@ from pgpool_py.session.variables import Variable, variables
 # What picks something out of the rows of a function that spreads its arguments; and what brings other rows.
 _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
 _HOLDS_NAMES = frozenset(b"text varchar json jsonb".split())
+# Types of arguments that stand in a name as they were given, cut at most (`reach.completions`).
+_AS_GIVEN = frozenset((b"text", b"varchar", b"character varying", b"character", b"name", b"json"))
 _ROWS = frozenset((b"new", b"old", b","))
 _MORE_SOURCES = frozenset(b"join where union intersect except lateral on select with values".split())
 
@@ -100,6 +102,15 @@ def _changes_by_cast(tokens: Sequence[Token]) -> bool:
     return any(kind == "word" and value.lower() == b"cast" for kind, value in tokens)
 
 
+def _types(code: Code, parameters: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The types of the arguments of *code* by their numbers from 0: of its *parameters*, and what a PREPARE in it declares."""
+    yield from enumerate([type_ for _, type_ in parameters])
+    for at, word in enumerate(code.words):
+        if word == b"prepare" and code.word(at + 2) == b"(":
+            parts = split(code.bracket(at + 2) or (), comma)
+            yield from enumerate([b" ".join([value for _, value in part]) for part in parts])
+
+
 class _Reader:
     """Reads one piece of code. TooMuchError"""
 
@@ -119,6 +130,8 @@ class _Reader:
             known[position] = made
             # A column of that name would go before it.
             known[name] = UNKNOWN if is_sql and b"from" in code.words else made
+        # The arguments that a name may have in another spelling.
+        self.respelled = {number for number, type_ in _types(code, parameters) if type_.lower() not in _AS_GIVEN}
         self.code = code
         self.own = own
         self.is_sql = is_sql
@@ -202,7 +215,7 @@ class _Reader:
             self.bits |= unknown  # settings decide what that means
         elif not marks and not name.bits:
             self.settings.add(name.text.lower())
-        elif name.bits == GIVEN and marks == [ANY_OPEN] and not name.parts:
+        elif name.bits == GIVEN and marks == [ANY_OPEN] and not name.parts and name.arguments.isdisjoint(self.respelled):
             before, behind = name.text.split(ANY_OPEN)
             self.patterns.add((before.lower(), behind.lower()))
             self.found(GIVEN, name)

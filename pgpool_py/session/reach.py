@@ -29,6 +29,8 @@ _COLON = ("other", b":")
 _PLAIN_TYPES = frozenset(
     b"text varchar json jsonb int int2 int4 int8 integer smallint bigint numeric boolean bool uuid date timestamp".split()
 )
+# A part of a name is completed with what stands there: these types change nothing of it.
+_TYPES_OF_NAMES = frozenset(b"text varchar json".split())
 _LONGEST_PART = 256  # of a name that code completes
 _MOST_NAMES = 200  # that patterns make
 
@@ -94,9 +96,8 @@ def brings_code(text: bytes, scanner: Scanner) -> bool:
 def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
     """The names that a text with these set_configs takes out of the *values* bound to it; UNREAD where there may be others."""
     unread = made.bits & UNREAD
-    # Names outside ASCII are asked for by nobody.
     names = [values[number] for number in made.given if number < len(values)]
-    if any([has_foreign_words(name) if made.picks else not name.isascii() for name in names]):
+    if any([has_foreign_words(name) if made.picks else not _is_asked_for(name) for name in names]):
         unread = UNREAD
     named = completions(made.patterns, b"", values)
     if named is None:
@@ -167,7 +168,7 @@ def _reach(text: bytes, given: Given, found: list[Commands], values: Sequence[by
     for i, (kind, value) in enumerate(read):
         name = name_of((kind, value))
         numbers = given.numbers.get(name)
-        if numbers is not None and not _in_full(read, i + 1, numbers, values, ascii_only=name in given.namers):
+        if numbers is not None and not _in_full(read, i + 1, numbers, values, is_name=name in given.namers):
             bits |= UNREAD
         elif kind in STRINGS:
             inner = literal([(kind, value)])
@@ -177,18 +178,18 @@ def _reach(text: bytes, given: Given, found: list[Commands], values: Sequence[by
     return bits
 
 
-def executed_in_full(text: bytes) -> bool:
-    """Whether an EXECUTE of SQL, with nothing else in its text, has literals for all its arguments."""
+def executed_in_full(text: bytes, numbers: frozenset[int]) -> bool:
+    """Whether an EXECUTE of SQL, with nothing else in its text, has literals for its arguments of these *numbers*, or all."""
     read = tokens(text)
-    return read[2:] in ((), (("other", b";"),)) or _in_full(read, 2, frozenset(), None, ascii_only=True)
+    return read[2:] in ((), (("other", b";"),)) or _in_full(read, 2, numbers, None, is_name=True)
 
 
 def _in_full(
-    read: Sequence[Token], at: int, numbers: frozenset[int], values: Sequence[bytes] | None, *, ascii_only: bool
+    read: Sequence[Token], at: int, numbers: frozenset[int], values: Sequence[bytes] | None, *, is_name: bool
 ) -> bool:
     """Whether those of a call's arguments, which begin *at*, are literals or, where *values* are bound to them, parameters.
 
-    *ascii_only*: they are names of settings, which nobody asks for that are not in ASCII.
+    *is_name*: they are names of settings, or complete these.
     """
     inner = between(read[: at + _CALL], at)
     if inner is None:
@@ -197,26 +198,32 @@ def _in_full(
     if any(argument[1:3] in (_ARROW, _ASSIGNS) for argument in arguments) or max(numbers, default=0) >= len(arguments):
         return False  # a default may be among them
     asked = [argument for number, argument in enumerate(arguments) if not numbers or number in numbers]
-    return all([_was_seen(argument, values, ascii_only) for argument in asked])
+    return all([_was_seen(argument, values, is_name) for argument in asked])
 
 
 _ARROW: list[Token] = [("other", b"="), ("other", b">")]
 _ASSIGNS: list[Token] = [("other", b":"), ("other", b"=")]
 
 
-def _was_seen(argument: Sequence[Token], values: Sequence[bytes] | None, ascii_only: bool) -> bool:
+def _was_seen(argument: Sequence[Token], values: Sequence[bytes] | None, is_name: bool) -> bool:
     """Whether an argument is one literal, number or, if *values* are bound to these, parameter; with a cast at most that changes
-    nothing of it."""
+    nothing of it. *is_name*: no number, which may be spelled in other words when it is a part of a name."""
     unsigned = [token for token in argument if token not in _SIGNS]
     (kind, value), casts = unsigned[0] if unsigned else ("other", b""), unsigned[1:]
-    if not all(each == _COLON or (each[0] == "word" and each[1].lower() in _PLAIN_TYPES) for each in casts):
+    types = _TYPES_OF_NAMES if is_name else _PLAIN_TYPES
+    if not all(each == _COLON or (each[0] == "word" and each[1].lower() in types) for each in casts):
         return False
     if kind in STRINGS:
         # Else what it says may be spelled in other words.
-        return b"\\" not in value and (not ascii_only or value.isascii())
+        return b"\\" not in value and (not is_name or _is_asked_for(value))
     if kind == "param" and values is not None:
-        return not ascii_only or all([each.isascii() for each in values[int(value[1:]) - 1 :][:1]])
-    return kind == "number" or (kind == "word" and value.lower() in _CONSTANTS)
+        return not is_name or all(map(_is_asked_for, values[int(value[1:]) - 1 :][:1]))
+    return not is_name and (kind == "number" or (kind == "word" and value.lower() in _CONSTANTS))
+
+
+def _is_asked_for(part: bytes) -> bool:
+    """Whether anybody asks for the settings whose names this is a part of."""
+    return part.isascii() and len(part) <= _LONGEST_PART
 
 
 def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: Iterable[bytes]) -> frozenset[bytes] | None:

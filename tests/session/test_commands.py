@@ -9,7 +9,7 @@ from pgpool_py.session.code_facts import Given
 from pgpool_py.session.commands import commands
 from pgpool_py.session.effects import effects
 from pgpool_py.session.made_texts import FIELD, GIVEN, MAKES, READ, RELATION, UNREAD
-from pgpool_py.session.reach import Reach, bound_to, completions, reach
+from pgpool_py.session.reach import Reach, bound_to, completions, executed_in_full, reach
 
 PARAMETERS = ((b"t", b"text"), (b"n", b"integer"), (b"r", b"regclass"), (b"made", b"text"))
 
@@ -275,6 +275,33 @@ def test_only_arguments_that_run_must_be_seen() -> None:
     assert reach(b"select set_ctx('tenant', current_tenant(a, b)) from t", (), given)[0] == READ
     assert reach(b"select set_ctx(k, 'x') from t", (), given)[0] == UNREAD
     assert reach(b"select set_ctx(v => 'x', k => k) from t", (), given)[0] == UNREAD
+
+
+def test_numbers_that_are_handed_over_as_names_are_nobodys() -> None:
+    """They are spelled in other words there, as is what is cast; values may be as they like."""
+    given = Given({b"set_ctx": frozenset((0,))}, (b"set_ctx",))
+    for key in (b"5", b"5::text", b"-1", b"true::text", b"null", b"'1'::bool::text", b"'" + b"a" * 300 + b"'"):
+        assert reach(b"select set_ctx(%b, 'x')" % key, (), given)[0] == UNREAD
+    assert reach(b"select set_ctx('name'::text, 5::text)", (), given)[0] == READ
+    assert reach(b"select set_ctx($1::text, true::text)", (b"name",), given)[0] == READ
+
+
+def test_arguments_of_what_is_executed_are_names_by_their_places() -> None:
+    """Only what names a setting must be seen."""
+    name = frozenset((0,))
+    assert executed_in_full(b"execute s('name', 5, true)", name)
+    assert not executed_in_full(b"execute s(5, 'x')", name)
+    assert not executed_in_full(b"execute s('name', 5)", frozenset())
+
+
+def test_names_of_arguments_that_are_spelled_otherwise_are_made() -> None:
+    """A number, a truth or a procedure that is given has another spelling in the name."""
+    text = b"select set_config('app.' || %b, 'x', false)"
+    for type_ in (b"jsonb", b"regproc", b"anyelement", b"d"):
+        assert commands(text % b"a::text", [(b"a", type_)], is_sql=True).bits == MAKES
+        assert commands(b"prepare s(text, %b) as " % type_ + text % b"$2", is_sql=True).bits == MAKES
+    assert commands(text % b"a", [(b"a", b"character varying")], is_sql=True).bits == GIVEN
+    assert commands(b"prepare s(text, int) as " + text % b"$1", is_sql=True).bits == GIVEN
 
 
 def test_names_outside_ascii_that_are_handed_over_are_nobodys() -> None:

@@ -175,6 +175,7 @@ NAMED = {
     "by a function": ("select made_set('fn', 'v')", [], "zz.fn", "v"),
     "by a function, bound": ("select made_set($1, $2)", [b"bound", b"v"], "zz.bound", "v"),
     "by a function, the value made": ("select made_set('val', 'v' || 1)", [], "zz.val", "v1"),
+    "by a function, the value a number": ("select made_set('num', 5::text)", [], "zz.num", "5"),
     "by a function, for the transaction": ("select made_set_local($1, 'v')", [b"local"], "zz.local", ""),
     "in a DO": ("do $$ begin perform made_set('do', 'v'); end $$", [], "zz.do", "v"),
     "in a DO, in parts": ("do $$ begin perform set_config('zz.' || 'parts', 'v', false); end $$", [], "zz.parts", "v"),

@@ -60,9 +60,10 @@ def runner(name: str) -> str:
     )
 
 
-def namer(name: str) -> str:
-    """A function that makes a setting with the key that it is given."""
-    return f"create function {name}(a text) returns text language sql as $$ select set_config('zz.' || a, 'v', false) $$"
+def namer(name: str, key: str = "text", begin: str = "zz.") -> str:
+    """A function that makes a setting with the key that it is given, a value of that type."""
+    code = f"select set_config('{begin}' || a::text, 'v', false)"
+    return f"create function {name}(a {key}) returns text language sql as $$ {code} $$"
 
 
 def field(parameters: str, key: str, more: str = "", of: str = "t") -> tuple[str, list[str], str]:
@@ -382,6 +383,50 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         "",
         ["prepare s as select set_config('zz.' || $1, 'v', false)", "execute s('grö')", "deallocate s"],
         "zz.grö",
+    ),
+    # What is handed over is spelled otherwise than it stands there
+    "a number as an argument": (namer("so", begin="zz.p"), ["select so(5::text)"], "zz.p5"),
+    "a number as an argument in a DO": (namer("so", begin="zz.p"), ["do $$ begin perform so(5::text); end $$"], "zz.p5"),
+    "a truth as an argument": (namer("so"), ["select so(true::text)"], "zz.true"),
+    "a number in code that calls": (
+        namer("so", begin="zz.p") + "; create function f() returns text language sql as 'select so(6::text)'",
+        ["select f()"],
+        "zz.p6",
+    ),
+    "a number of a procedure": (
+        "create procedure p(a text) language plpgsql as $$ begin perform set_config('zz.p' || a, 'v', false); end $$",
+        ["call p(3::text)"],
+        "zz.p3",
+    ),
+    "an argument of any type": (namer("so", "anyelement", "zz.p"), ["select so(6)"], "zz.p6"),
+    "an argument of a domain": ("create domain d as int;" + namer("so", "d", "zz.p"), ["select so('08')"], "zz.p8"),
+    "an argument that is a procedure": (namer("so", "regproc"), ["select so('pg_catalog.now')"], "zz.now"),
+    "an argument that is an object": (namer("so", "jsonb", "zz.p"), ["select so(' 12 ')"], "zz.p12"),
+    "an argument behind two casts": (namer("so"), ["select so('1'::bool::text)"], "zz.true"),
+    "a long argument": (namer("so"), [f"select so('{'a' * 300}')"], "zz." + "a" * 300),
+    "a number that is executed": (
+        "",
+        ["prepare s(int) as select set_config('zz.p' || $1, 'v', false)", "execute s(9)", "deallocate s"],
+        "zz.p9",
+    ),
+    "a text that is executed with a number": (
+        "",
+        ["prepare s(text) as select set_config('zz.p' || $1, 'v', false)", "execute s(9)", "deallocate s"],
+        "zz.p9",
+    ),
+    "a truth that is executed": (
+        "",
+        ["prepare s(bool) as select set_config('zz.' || $1, 'v', false)", "execute s('t')", "deallocate s"],
+        "zz.true",
+    ),
+    "a long argument that is executed": (
+        "",
+        [
+            "prepare s(text) as select set_config('zz.' || $1, 'v', false)",
+            f"execute s('{'a' * 300}')",
+            "deallocate s",
+        ],
+        "zz." + "a" * 300,
     ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
