@@ -18,11 +18,12 @@ from pgpool_py.session.statement_texts import BLANK
 # Words joined by dots, wherever they stand: in a string, a function's body, a SET; a custom setting's name may be among them.
 # It begins where a run of such bytes does, and never looks back: no text can hold up the others (likewise in all patterns here).
 _DOTTED = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]++(?:\.[\w$\x80-\xff]++)+")
-# SET in code: spaces, and comments that are neither long nor nested; a part of a name; SET of a name with dots.
+# SET in code, or RESET, which makes a setting that is none yet: spaces, and comments that are neither long nor nested; a part of
+# a name; SET of a name with dots.
 _GAP = rb"(?:\s++|--[^\n\r]{0,300}+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)|){0,300}+\*/)"
 _PART = rb"(?:[A-Za-z_\x80-\xff][\w$\x80-\xff]*+|\"(?:[^\"]|\"\")(?:[^\"]|\"\"|){0,255}+\")"
 _GAPS = rb"(?:" + _GAP + rb"|){0,40}+"  # more of them hide the name
-_SET = rb"\bSET\b" + _GAPS + rb"(?:(?:LOCAL|SESSION)\b" + _GAPS + rb")?"
+_SET = rb"\b(?:RE)?SET\b" + _GAPS + rb"(?:(?:LOCAL|SESSION)\b" + _GAPS + rb")?"
 _NEXT_PART = _GAPS + rb"\." + _GAPS + _PART
 _SET_NAME = re.compile(_SET + rb"(%b%b(?:%b|)*+)" % (_PART, _NEXT_PART, _NEXT_PART), re.IGNORECASE)
 _NAME_PARTS = re.compile(_GAP + rb"|(" + _PART + rb")")
@@ -46,7 +47,7 @@ def candidates(text: bytes) -> frozenset[bytes]:
 
 
 def assigned(text: bytes) -> frozenset[bytes]:
-    """Those that it gives to SET and set_config."""
+    """Those that it gives to SET, RESET and set_config."""
     return _custom(name for reading in _readings(text) for name in _set_names(reading))
 
 

@@ -428,6 +428,26 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ],
         "zz." + "a" * 300,
     ),
+    # RESET of what is no setting yet makes one
+    "a reset of a quoted name": ("", ['do $$ begin reset "zz"."rq"; end $$'], "zz.rq"),
+    "a reset between spaces": ("", ["do $$ begin reset zz . rs; end $$"], "zz.rs"),
+    "a reset in front of a comment": ("", ["do $$ begin reset zz/* */.rc; end $$"], "zz.rc"),
+    "a reset that is executed": ("", ["do $$ begin execute 'reset \"zz\".\"rx\"'; end $$"], "zz.rx"),
+    "a reset that is handed over": (
+        "create function go(a text) returns int language plpgsql as $$ begin execute a; return 1; end $$",
+        ["select go('reset \"zz\".\"rh\"')"],
+        "zz.rh",
+    ),
+    "a reset of a function": (
+        "create function f() returns int language plpgsql as $$ begin reset \"zz\".\"rf\"; return 1; end $$",
+        ["select f()"],
+        "zz.rf",
+    ),
+    "a reset of a function in SQL": (
+        "create function f() returns void language sql as 'reset zz . rsq'",
+        ["select f()"],
+        "zz.rsq",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
