@@ -435,6 +435,7 @@ def names_among(values: Values, indices: tuple[int, ...]) -> set[bytes] | None:
     """The names, in lower case, that are bound to these parameters; None if they cannot be told."""
     if values is None or any(index >= len(values) for index in indices):
         return None
-    found = [value.lower() for value in (values[index] for index in indices) if value is not None]
+    # What is no text names nothing.
+    found = [value.lower() for value in [values[index] for index in indices] if value is not None and b"\0" not in value]
     # A parameter of the types character or name loses blanks at its end, or is cut, and which type it has the text decides.
     return with_those_along([*found, *(value.rstrip(b" ") for value in found), *(value[:LONGEST_NAME] for value in found)])

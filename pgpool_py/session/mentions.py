@@ -80,7 +80,7 @@ def _custom(names: Iterable[list[bytes]], limit: int = sys.maxsize) -> frozenset
         whole = b".".join(parts)
         # ... and as an argument of the type name has it.
         for name in (whole, b".".join([part[:_LONGEST] for part in parts]), whole[:_LONGEST]):
-            if len(name) < _LONG_NAME and name.isascii():
+            if len(name) < _LONG_NAME and name.isascii() and b"\0" not in name:
                 found.add(name.lower())
         if len(found) >= limit:
             break

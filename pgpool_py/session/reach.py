@@ -32,6 +32,9 @@ _PLAIN_TYPES = frozenset(
 # A part of a name is completed with what stands there: these types change nothing of it.
 _TYPES_OF_NAMES = frozenset(b"text varchar json".split())
 _LONGEST_PART = 256  # of a name that code completes
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_NUMBERS = frozenset((2, 4, 8))  # bytes of whole numbers in the binary format
+_TRUTHS = {b"\1": b"true", b"t": b"true", b"\0": b"false", b"f": b"false"}
 _MOST_NAMES = 200  # that patterns make
 
 
@@ -222,22 +225,25 @@ def _was_seen(argument: Sequence[Token], values: Sequence[bytes] | None, is_name
 
 
 def _is_asked_for(part: bytes) -> bool:
-    """Whether anybody asks for the settings whose names this is a part of."""
-    return part.isascii() and len(part) <= _LONGEST_PART
+    """Whether anybody asks for the settings whose names this is a part of; a value with control characters may be no text."""
+    return part.isascii() and len(part) <= _LONGEST_PART and _CONTROL.search(part) is None
 
 
 def completions(patterns: Iterable[tuple[bytes, bytes]], text: bytes, values: Iterable[bytes]) -> frozenset[bytes] | None:
-    """The names that code makes which puts what it is given between what stands in *patterns*; None: too many."""
+    """The names that code makes which puts what it is given between what stands in *patterns*; None: too many. The *values* are
+    texts or, in the binary format, anything."""
     given: set[bytes] = set()
     _strings(text, given, 0)
     for value in values:
         if len(value) <= _LONGEST_PART:
-            given.add(value)
+            given.update((value, _TRUTHS.get(value, value)))
+        if len(value) in _NUMBERS:
+            given.add(b"%d" % int.from_bytes(value, signed=True))
         _strings(value, given, 0)
     # Arguments of the types character and name lose blanks at their end, or are cut.
     given.update([value.rstrip(b" ") for value in given], [value[:LONGEST_NAME] for value in given])
     names = {before + value.lower() + behind for before, behind in patterns for value in given}
-    names = {name for name in names if b"." in name and name.isascii()}
+    names = {name for name in names if b"." in name and name.isascii() and b"\0" not in name}
     return frozenset(names) if len(names) <= _MOST_NAMES else None
 
 

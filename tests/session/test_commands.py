@@ -317,10 +317,18 @@ def test_names_outside_ascii_that_are_bound_are_nobodys() -> None:
     """The same where a text of its own completes them, or picks them out of a list."""
     completed = commands(b"select set_config('app.' || $2, $1, false)", is_sql=True)
     assert bound_to(completed, (b"x", "größe".encode()))[0] == UNREAD
-    assert bound_to(completed, ("Müller".encode(), b"name")) == (READ, frozenset((b"app.name",)))
+    assert bound_to(completed, ("Müller".encode(), b"names")) == (READ, frozenset((b"app.names",)))
     picked = commands(b"select set_config(el->>0, el->>1, false) from json_array_elements($1) el", is_sql=True)
     assert bound_to(picked, ('[["app.größe", "x"]]'.encode(),))[0] == UNREAD
     assert bound_to(picked, ('[["app.name", "Müller"]]'.encode(),)) == (READ, frozenset((b"app.name",)))
+
+
+def test_numbers_that_are_bound_are_what_they_say() -> None:
+    """In the binary format, where they might be texts; what is none in either is nobody's."""
+    completed = commands(b"select set_config('app.k' || $1, 'x', false)", is_sql=True)
+    assert bound_to(completed, (b"\x00\x05",)) == (UNREAD, frozenset((b"app.k5",)))
+    assert bound_to(completed, (b"09",)) == (READ, frozenset((b"app.k12345", b"app.k09")))
+    assert bound_to(completed, (b"\x00\x01\x00\x00\x00\x00\x00\x01",))[0] == UNREAD
 
 
 @pytest.mark.parametrize("piece", ["set_config", "set_config -- ", "set_config /* ", "set_config (", "set_config('app.x'"])

@@ -5,9 +5,14 @@ Custom settings are in no catalog: one whose name nobody has read can only be ke
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.system import stack, wire
@@ -225,6 +230,27 @@ def test_settings_named_by_what_was_seen_pin_nobody(narrow: stack.Pooler, way: s
             assert client.ask(asks(name)) == kept
         assert second.ask("select pg_backend_pid()") == owner.ask("select pg_backend_pid()")
         assert other.ask(asks(name)) == "undefined"
+
+
+@pytest.mark.parametrize("value", [5, 12345, -1, 1 << 20, 1 << 40, True, 1.5, Decimal("1.5"), UUID(int=5)])
+def test_values_in_the_binary_format_are_what_they_say(narrow: stack.Pooler, value: Any) -> None:
+    """psycopg sends numbers like that; as values of settings, in names of settings, and where code runs what it is given."""
+    with psycopg.connect(narrow.uri("one"), autocommit=True) as owner, narrow.connect("one") as other:
+        said = owner.execute("select made_set('binary', %s::text)", (value,)).fetchone()
+        assert owner.execute("select current_setting('zz.binary')").fetchone() == said
+        assert owner.execute("select made_count('made_parts') from (select %b) v", (value,)).fetchone() == (2,)
+        for text in ("select set_config('zz.b' || (%b), 'secret', false)", "select set_config('zz.b' || %s, 'secret', true)"):
+            with contextlib.suppress(psycopg.Error):  # most of them are no names
+                owner.execute(text, (value,))
+            name = f"zz.b{str(value).lower()}"
+            kept = owner.execute(asks(name)).fetchone()
+            assert kept == (("secret",) if is_name(name) else ("undefined",))
+            assert other.ask(asks(name)) == "undefined"
+
+
+def is_name(name: str) -> bool:
+    """Whether PostgreSQL takes it for the name of a custom setting."""
+    return re.fullmatch(r"[a-z_.0-9$]+", name) is not None and name.count(".") == 1
 
 
 def test_what_is_set_again_is_what_was_set_last(narrow: stack.Pooler) -> None:
