@@ -34,6 +34,7 @@ _ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
 NUMBERED = re.compile(rb"\\[xuU0-7]")
 _CONTINUED = re.compile(rb"'[^\S\n\r]*+(?:--[^\n\r]*+)?[\n\r]\s*+(?:--[^\n\r]*+[\n\r]\s*+|)*+'")
 _DEEPEST = 3  # strings in strings
+_LENGTHS = re.compile(rb"\0\0\0.", re.DOTALL)  # in front of each part of an array in the binary format
 _NO_START = b"$0123456789"  # of a word
 MOST_MENTIONED = 2000  # names that are asked for only because they are words with dots: 3 ms of a server's time
 _MOST_AMID_DATA = 200  # names in one piece of it
@@ -58,8 +59,12 @@ def mentioned(text: bytes, limit: int = MOST_MENTIONED) -> frozenset[bytes]:
 
 
 def _readings(text: bytes) -> Iterator[bytes]:
-    """*text*, and what a string in it says if it is one with escapes, also one in another, or is continued on another line."""
+    """*text*, and what a string in it says if it is one with escapes, also one in another, or is continued on another line; and
+    what an array in the binary format has."""
     yield text
+    if b"\0" in text:
+        text = _LENGTHS.sub(b" ", text)
+        yield text
     for _ in range(_DEEPEST):
         if b"\\" not in text and _CONTINUED.search(text) is None:
             return

@@ -33,7 +33,8 @@ _PLAIN_TYPES = frozenset(
 _TYPES_OF_NAMES = frozenset(b"text varchar json".split())
 _LONGEST_PART = 256  # of a name that code completes
 _CONTROL = re.compile(rb"[\x00-\x1f]")
-_NUMBERS = frozenset((2, 4, 8))  # bytes of whole numbers in the binary format
+# In the binary format: bytes of whole numbers; truths.
+_NUMBERS = frozenset((2, 4, 8))
 _TRUTHS = {b"\1": b"true", b"t": b"true", b"\0": b"false", b"f": b"false"}
 _MOST_NAMES = 200  # that patterns make
 

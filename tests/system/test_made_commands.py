@@ -54,6 +54,8 @@ create function made_set(k text, v text) returns text language plpgsql as
   $$ begin return set_config('zz.' || k, v, false); end $$;
 create function made_set_local(k text, v text) returns text language sql as $$ select set_config('zz.' || k, v, true) $$;
 create function made_set_number(n int, v text) returns text language sql as $$ select set_config('zz.p' || n, v, true) $$;
+create function made_sets(names text[]) returns void language sql as
+  $$ select set_config(k, 'v', false) from unnest($1) k $$;
 create view made_printed as select set_config('zz.printed', 'v', false);
 create view made_selected as select set_config from set_config('zz.selected', 'v', true);
 create table made_ruled (a text);
@@ -251,6 +253,18 @@ def test_values_in_the_binary_format_are_what_they_say(narrow: stack.Pooler, val
 def is_name(name: str) -> bool:
     """Whether PostgreSQL takes it for the name of a custom setting."""
     return re.fullmatch(r"[a-z_.0-9$]+", name) is not None and name.count(".") == 1
+
+
+@pytest.mark.parametrize("length", [5, 48, 65, 97, 122, 200])
+def test_names_in_an_array_in_the_binary_format_are_seen(narrow: stack.Pooler, length: int) -> None:
+    """Their lengths stand before them there, in bytes that may be letters."""
+    name = "zz." + "a" * (length - 3)
+    with psycopg.connect(narrow.uri("one"), autocommit=True) as owner, narrow.connect("one") as other:
+        for text in ("select set_config(k, 'v', false) from unnest(%b::text[]) k", "select made_sets(%b)"):
+            owner.execute(text, ([name],))
+            assert other.ask(asks(name)) == "undefined"
+            assert owner.execute(asks(name)).fetchone() == ("v",)
+            name += "b"
 
 
 def test_what_is_set_again_is_what_was_set_last(narrow: stack.Pooler) -> None:
