@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from pgpool_py.session.code import Code, TooMuchError, between
 from pgpool_py.session.expressions import SPREADING, Evaluator, by_type
-from pgpool_py.session.lexemes import STRINGS, Token, comma, is_called, split, words_of
+from pgpool_py.session.lexemes import STRINGS, Token, comma, is_called, name_of, split, words_of
 from pgpool_py.session.made_texts import (
     ANY_OPEN,
     FIELD,
@@ -246,6 +246,11 @@ class _Reader:
         `el->>0 from json_array_elements($1) el`. The name then stands in the argument as it is."""
         if any(kind == "other" and value not in _PICKS for kind, value in tokens) or _changes_by_cast(tokens):
             return False
+        names = [name_of(token) for token in tokens]
+        if any(name and tokens[i + 1 : i + 2] == [("other", b"(")] for i, name in enumerate(names)):
+            return False  # a function changes it
+        if not ({*names} - {b""}).isdisjoint((*self.evaluator.variables, *self.evaluator.parameters)):
+            return False
         source = self.source(at)
         if len(source) < 4 or source[0][1].lower() not in SPREADING - self.own:
             return False
@@ -255,7 +260,7 @@ class _Reader:
         behind = source[len(inner) + 3 :]
         if any(kind not in ("word", "quoted") and value not in (b"(", b",", b")") for kind, value in behind):
             return False
-        if not {value.lower() for _, value in behind}.isdisjoint(_MORE_SOURCES):
+        if not {value.lower() for _, value in behind}.isdisjoint(_MORE_SOURCES) or len(split(behind, comma)) > 1:
             return False
         for part in split(inner, comma):
             if _changes_by_cast(part):

@@ -448,6 +448,37 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select f()"],
         "zz.rsq",
     ),
+    # What is picked out of an argument, and changed, or comes from elsewhere
+    "a pick that is turned round": (
+        "",
+        [
+            "prepare s(json) as select set_config(reverse(el->>0), 'v', false) from json_array_elements($1) el",
+            "execute s('[[\"kcip.zz\"]]')",
+            "deallocate s",
+        ],
+        "zz.pick",
+    ),
+    "a pick that another function completes": (
+        "create function pre(k text) returns text language sql immutable as $$ select 'zz.' || k $$;"
+        + function("j json", "", "perform set_config(pre(e.key), e.value, false) from json_each_text(j) e;"),
+        ["select f('{\"pre\": \"v\"}')"],
+        "zz.pre",
+    ),
+    "a pick beside a table": (
+        "create table m (n text); insert into m values ('zz.beside');"
+        " create function f(j json) returns text language sql as"
+        " $$ select set_config(m.n, e.value, false) from json_each_text($1) e, m $$",
+        ["select f('{\"a\": \"v\"}')"],
+        "zz.beside",
+    ),
+    "a pick of a variable": (
+        "create table m (n text); insert into m values ('zz.variable');"
+        + function(
+            "j json", "v text;", "select n into v from m; perform set_config(v, e.value, false) from json_each_text(j) e;"
+        ),
+        ["select f('{\"a\": \"v\"}')"],
+        "zz.variable",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
