@@ -42,6 +42,7 @@ _PICKS = frozenset((b"-", b">", b".", b":", b"(", b")"))
 _HOLDS_NAMES = frozenset(b"text varchar json jsonb".split())
 # Types of arguments that stand in a name as they were given, cut at most (`reach.completions`).
 _AS_GIVEN = frozenset((b"text", b"varchar", b"character varying", b"character", b"name", b"json"))
+_HAS_COLUMNS = frozenset(b"from insert update delete merge".split())
 _ROWS = frozenset((b"new", b"old", b","))
 _MORE_SOURCES = frozenset(b"join where union intersect except lateral on select with values".split())
 
@@ -129,7 +130,7 @@ class _Reader:
             made = by_type(type_.lower().replace(b"(", b" ( ").split(), own) or argument(number)
             known[position] = made
             # A column of that name would go before it.
-            known[name] = UNKNOWN if is_sql and b"from" in code.words else made
+            known[name] = made if not is_sql or _HAS_COLUMNS.isdisjoint(code.words) else UNKNOWN
         # The arguments that a name may have in another spelling.
         self.respelled = {number for number, type_ in _types(code, parameters) if type_.lower() not in _AS_GIVEN}
         self.code = code

@@ -51,6 +51,9 @@ _SCALAR_FUNCTIONS = frozenset(
     b" trunc txid_current".split()
 )
 _SCALAR_WORDS = frozenset(b"current_date current_timestamp current_time localtime localtimestamp".split())
+# Types of variables that have what was assigned to them as it is.
+_TEXTS = frozenset(b"text varchar character char bpchar citext name json record".split())
+_OF_A_COLUMN = frozenset((b"type", b"rowtype"))
 _OF_A_TYPE = frozenset(b"precision with without time zone ( ) ,".split())
 # Functions whose rows have parts of their arguments as they are.
 SPREADING = frozenset(
@@ -153,6 +156,8 @@ class Evaluator:
         types = [by_type(words, self.own) for words in variable.types]
         if given is not None:
             types.append(None if given.bits else given)
+        if any([type_ is None and _spells_anew(words) for type_, words in zip(types, variable.types, strict=False)]):
+            return UNKNOWN
         known = [type_ for type_ in types if type_ is not None]
         if known and len(known) == len(types):
             return known[0] if len(known) == 1 else any_of(known)
@@ -232,6 +237,11 @@ def by_type(words: list[bytes], own: frozenset[bytes]) -> Made | None:
     if first in own or not all(word in _OF_A_TYPE or word.isdigit() for word in words[1:]):
         return None
     return NUMBER if first in _SCALARS else Made(NAME) if first in _NAMES else None
+
+
+def _spells_anew(type_: list[bytes]) -> bool:
+    """Whether a variable of the type may have other words than were assigned to it; a column's type is not known."""
+    return bool(type_) and type_[0] not in _TEXTS and type_[-1] not in _OF_A_COLUMN
 
 
 def _without_cast(tokens: Sequence[Token], own: frozenset[bytes]) -> tuple[Sequence[Token], Made | None]:

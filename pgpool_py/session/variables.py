@@ -61,6 +61,9 @@ class _Finder:
                     self.variable(i).foreign = True
                 if word == b"alias":
                     self.variable(at - 1).foreign = True
+            elif word == b"cursor":
+                for i in range(at + 2, at + 2 + len(self.code.bracket(at + 1) or ())):
+                    self.variable(i).foreign = True  # its arguments
             begins = word in _BEGINS
 
     def name(self, at: int) -> bytes:

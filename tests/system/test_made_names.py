@@ -479,6 +479,31 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select f('{\"a\": \"v\"}')"],
         "zz.variable",
     ),
+    "an argument called like a column": (
+        "create table t (a text, b text); insert into t values ('column');"
+        " create function f(a text) returns int language sql as"
+        " $$ update t set b = set_config('zz.' || a, 'v', false); select 1 $$",
+        ["select f('x')"],
+        "zz.column",
+    ),
+    "a cursor's argument called like the function's": (
+        "create table t (a text); insert into t values ('cursor');"
+        + function(
+            "k text",
+            "c cursor (k text) for select set_config('zz.' || k, 'v', false);",
+            "open c((select a from t)); fetch c into r; close c;",
+        ),
+        ["select f('x')"],
+        "zz.cursor",
+    ),
+    "a variable of an object": (
+        function("", "k jsonb := ' 5 ';", "r := set_config('zz.p' || k::text, 'v', false);"), ["select f()"], "zz.p5"
+    ),
+    "a variable of a procedure": (
+        function("", "k regproc := 'pg_catalog.now';", "r := set_config('zz.' || k::text, 'v', false);"),
+        ["select f()"],
+        "zz.now",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
