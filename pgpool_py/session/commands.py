@@ -52,7 +52,7 @@ class Commands:
     """What code runs, and sets, that it makes.
 
     `bits`          the worst of it
-    `words`         words that its literals have: they may name functions
+    `words`         words that its literals have, and what they make together: they may name functions
     `unknown`       RELATION, FIELD: one may be among what is named that nobody knows
     `settings`      settings whose names it puts together, known all the same
     `patterns`      what stands before and behind an argument in the names of others
@@ -141,6 +141,7 @@ class _Reader:
         self.bits = READ
         self.unknown: set[bytes] = set()
         self.picks = False
+        self.words: set[bytes] = set()  # of what is executed
         self.settings: set[bytes] = set()
         self.patterns: set[tuple[bytes, bytes]] = set()
         self.given: set[int] = set()
@@ -154,7 +155,7 @@ class _Reader:
                 self.read_set_config(at + 1)
         return Commands(
             bits=self.bits,
-            words=frozenset(word for kind, value in self.code.tokens if kind in STRINGS for word in words_of(value)),
+            words=frozenset(self.words.union(*[words_of(value) for kind, value in self.code.tokens if kind in STRINGS])),
             unknown=frozenset(self.unknown),
             settings=frozenset(self.settings),
             patterns=frozenset(self.patterns),
@@ -171,6 +172,7 @@ class _Reader:
             raise TooMuchError
         for text in (made.text, *made.parts):
             self.settings |= candidates(text)
+            self.words |= words_of(MARKS.sub(b" ", text))
         bits, unknown = judge(made, of_rows=self.uses_rows(at + len(expression)))
         self.found(bits, made)
         self.unknown |= unknown

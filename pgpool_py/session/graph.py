@@ -136,7 +136,7 @@ class Graph:
                 bits |= flags.UNREAD
             else:
                 self.named.append((name, named))
-            handed = words
+            handed = words.union(reached.words)
         if b"update" in names or b"update" in handed:
             self.updating.add(name)
         if filled:

@@ -73,12 +73,12 @@ def reached(text: bytes, values: Sequence[bytes], verdict: int, code: CodeFacts)
     unsure = is_unsure(text)
     if unsure or runs(text, code.given, code.unread):
         # Something runs the strings in it, or those that are bound to it.
-        words = words_of(text).union(*map(words_of, values))
+        found = reach(text, values, code.given)
+        words = words_of(text).union(found.words, *map(words_of, values))
         if code.makers.are_among(words) or any(map(hides_set_names, values)):
             bits |= MAKES
         if code.unread.are_among(words) or (unsure and b"execute" in words):
             bits |= UNREAD
-        found = reach(text, values, code.given)
         bits |= found.bits
         named = found.settings
         for each in found.unknown:
@@ -94,7 +94,8 @@ def brings_code(text: bytes, scanner: Scanner) -> bool:
     """Whether *text* names code that nobody has read, or brings such code along."""
     found = reach(text, (), scanner.code.given)
     code = scanner.code
-    return bool(found.bits) or any([code.unknown.get(each) for each in found.unknown]) or code.opaque.are_among(words_of(text))
+    words = words_of(text).union(found.words)
+    return bool(found.bits) or any([code.unknown.get(each) for each in found.unknown]) or code.opaque.are_among(words)
 
 
 def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[bytes]]:
@@ -114,11 +115,13 @@ def bound_to(made: Commands, values: Sequence[bytes]) -> tuple[int, frozenset[by
 
 
 class Reach(NamedTuple):
-    """What is run: bits; the settings that this puts together the names of; what it names that nobody knows, as of `Commands`."""
+    """What is run: bits; the settings that this puts together the names of; what it names that nobody knows, as of `Commands`;
+    and words that it puts together."""
 
     bits: int = READ
     settings: frozenset[bytes] = frozenset()
     unknown: frozenset[bytes] = frozenset()
+    words: frozenset[bytes] = frozenset()
 
 
 def reach(text: bytes, values: Sequence[bytes], given: Given, *, is_code: bool = False) -> Reach:
@@ -140,6 +143,7 @@ def reach(text: bytes, values: Sequence[bytes], given: Given, *, is_code: bool =
         bits & ~GIVEN | UNREAD if bits & GIVEN else bits,
         frozenset().union(*[made.settings for made in code]),
         frozenset().union(*[made.unknown for made in code]),
+        frozenset().union(*[made.words for made in code]) - words_of(text),
     )
 
 

@@ -504,6 +504,28 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["select f()"],
         "zz.now",
     ),
+    # Names that literals make together
+    "a view in two literals": (
+        view("vv", "two") + function("", "", "execute 'select * from v' || 'v' into r;"), ["select f()"], "zz.two"
+    ),
+    "a view in a literal and a variable": (
+        view("vv", "literal") + function("", "k text := 'v';", "execute 'select * from v' || k into r;"),
+        ["select f()"],
+        "zz.literal",
+    ),
+    "a view in two literals of a DO": (
+        view("vv", "two_do"),
+        ["do $$ begin execute 'select * from v' || 'v'; end $$"],
+        "zz.two_do",
+    ),
+    "a view with a number": (
+        view("v_1", "numbered") + function("", "", "execute 'select * from v_' || 1 into r;"), ["select f()"], "zz.numbered"
+    ),
+    "a view in a format": (
+        view("vv", "formatted") + function("", "", "execute format('select * from v%s', 'v') into r;"),
+        ["select f()"],
+        "zz.formatted",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
