@@ -13,7 +13,7 @@ from pgpool_py.session.code_facts import NONE_GIVEN, Given
 from pgpool_py.session.commands import NOTHING_MADE, Commands, commands
 from pgpool_py.session.lexemes import NONASCII, folded, words_of, words_of_name
 from pgpool_py.session.made_texts import FIELD, RELATION
-from pgpool_py.session.mentions import hides_names, hides_set_names, outlives_reset, runs_a_file
+from pgpool_py.session.mentions import assigned, hides_names, hides_set_names, outlives_reset, runs_a_file
 from pgpool_py.session.reach import completions, reach
 from pgpool_py.session.scan import NAMES, PLPGSQL, SQL, Scanner
 
@@ -179,7 +179,7 @@ class Graph:
             return
         self.mention(name, text, filled=kind == b"filled")
         made = commands(text, (), own, is_sql=True)
-        self.named.append((name, made.settings))
+        self.named.append((name, made.settings | assigned(text)))
         if made.bits:
             self.add(name, made.bits & flags.MADE | flags.UNKNOWN)
 

@@ -76,6 +76,7 @@ def field(parameters: str, key: str, more: str = "", of: str = "t") -> tuple[str
     return made + function("", "", f"execute format('select {of}.%I from t', chr(103)) into r;"), ["select f()"], f"zz.{key}"
 
 
+GO = "create function go(a text) returns text language plpgsql as $$ begin execute a; return a; end $$;"
 MADE = "'z' || 'z.{}', 'v', false"
 CASES: dict[str, tuple[str, list[str], str]] = {
     # Places
@@ -525,6 +526,22 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         view("vv", "formatted") + function("", "", "execute format('select * from v%s', 'v') into r;"),
         ["select f()"],
         "zz.formatted",
+    ),
+    "a default that is handed over": (
+        GO + "create table t (a int, b text default go('set zz.handed = ''v'''))",
+        ["insert into t values (1)"],
+        "zz.handed",
+    ),
+    "a check that is handed over": (
+        GO + "create table t (a int check (go('set zz.checked = ''v''') is not null))",
+        ["insert into t values (1)"],
+        "zz.checked",
+    ),
+    "a trigger's condition that is handed over": (
+        GO + "create table t (a int); create function tf() returns trigger language plpgsql as 'begin return new; end';"
+        " create trigger tr before insert on t for each row when (go('set zz.condition = ''v''') is not null) execute function tf()",
+        ["insert into t values (1)"],
+        "zz.condition",
     ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
