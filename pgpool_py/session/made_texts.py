@@ -142,7 +142,7 @@ def judge(made: Made, *, of_rows: bool = False) -> tuple[int, set[bytes]]:
 
 def _calls_mark(text: bytes, is_part: bool) -> bool:
     """Whether *text* calls a function of a name that nobody knows; *is_part*: something may stand in front of it."""
-    is_index = _INDEX.match(text) is not None
+    is_index = _INDEX.match(text) is not None and b";" not in text.rstrip(b"; \n")
     text = _STRING.sub(b"''", text)
     for match in _CALL.finditer(text):
         if MARKS.search(match[1]) is None or (is_part and not match.start()):

@@ -543,6 +543,17 @@ CASES: dict[str, tuple[str, list[str], str]] = {
         ["insert into t values (1)"],
         "zz.condition",
     ),
+    "a call behind an index": (
+        "create table t (a text); insert into t values ('behind_index'); create table tt (a text); insert into tt values ('x');"
+        " create function g(b text) returns text language plpgsql as"
+        " $$ begin return set_config('z' || 'z.' || (select a from t), 'v', false); end $$;"
+        + function(
+            "c text", "", "execute format('create index on tt (a); create table q as select 1 from tt join tt t2"
+            " on %I(t2.a) is not null', c);",
+        ),
+        ["select f(chr(103))"],
+        "zz.behind_index",
+    ),
     "a relation in a DO": (view("v", "unknown"), ["do $$ begin execute format('table %I', chr(118)); end $$"], "zz.unknown"),
     "a domain by its number": (
         MADE_BY_DATA.format("number") + " create domain d as text check (mkt() is not null);",
