@@ -539,7 +539,8 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     ),
     "a trigger's condition that is handed over": (
         GO + "create table t (a int); create function tf() returns trigger language plpgsql as 'begin return new; end';"
-        " create trigger tr before insert on t for each row when (go('set zz.condition = ''v''') is not null) execute function tf()",
+        " create trigger tr before insert on t for each row when (go('set zz.condition = ''v''') is not null)"
+        " execute function tf()",
         ["insert into t values (1)"],
         "zz.condition",
     ),
