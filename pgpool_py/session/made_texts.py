@@ -24,6 +24,12 @@ MARKS = re.compile(rb"[\x80-\x84]")
 # any value that is written so, `($1).f`.
 RELATION, FIELD = b"\x81", b"\x82"
 _FIELD = re.compile(rb"(?:[)\]]|\$\d+)\s*+\.\s*+\"?[\x80-\x84]")
+_COLUMN_OF = re.compile(rb"(?<![\w$])([\w$]++)\"?\s*+\.\s*+\"?[\x80-\x84]")
+# Brackets, with the name in front of them, or that of a query behind it; and the alias behind them.
+_BRACKETS = re.compile(
+    rb"(?:(?<![\w$])([\w$]++)\"?\s*+)?\((\s*+(?:select|with|values|table)\b)?|\)(?:\s*+(?:as\b\s*+)?\"?([\w$]++))?",
+    re.IGNORECASE,
+)
 _PARAMETER = re.compile(rb"\(\s*+\$\d++\s*+\)|\$\d++")
 
 # What is looked for in a command with marks. A mark next to what may be a part of the same word; two of them with nothing
@@ -135,9 +141,23 @@ def judge(made: Made, *, of_rows: bool = False) -> tuple[int, set[bytes]]:
             bits |= UNREAD
         if MARK in _QUOTED_LITERAL.sub(b"", text):
             unknown.add(RELATION)
-        if _FIELD.search(_PARAMETER.sub(b"", text) if of_rows else text) is not None:
+        if _FIELD.search(_PARAMETER.sub(b"", text) if of_rows else text) is not None or _is_of_a_value(text):
             unknown.add(FIELD)
     return bits, unknown
+
+
+def _is_of_a_value(text: bytes) -> bool:
+    """Whether *text* names a column of what a function returns, which may be no row: `select x.<mark> from lower('a') x`."""
+    names = {name.lower() for name in _COLUMN_OF.findall(text)}
+    if not names:
+        return False
+    calls: list[bytes] = []
+    for match in _BRACKETS.finditer(_STRING.sub(b"''", text)):
+        if match[0][:1] != b")":
+            calls.append(b"" if match[2] or not match[1] else match[1].lower())
+        elif calls and (name := calls.pop()) and not names.isdisjoint((name, (match[3] or b"").lower())):
+            return True
+    return False
 
 
 def _calls_mark(text: bytes, is_part: bool) -> bool:

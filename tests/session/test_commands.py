@@ -331,6 +331,23 @@ def test_numbers_that_are_bound_are_what_they_say() -> None:
     assert bound_to(completed, (b"\x00\x01\x00\x00\x00\x00\x00\x01",))[0] == UNREAD
 
 
+@pytest.mark.parametrize(
+    ("rows", "column", "is_field"),
+    [
+        ("lower(''a'') x", "x.%I", True),
+        ("t, lateral unnest(t.a) as \"x\"", "\"x\".%I", True),
+        ("lower(''a'')", "lower.%I", True),
+        ("t x", "x.%I", False),
+        ("(select lower(a) from t) x", "x.%I", False),
+        ("t x, lower(''a'') y", "x.%I", False),
+    ],
+)
+def test_a_column_of_what_a_function_returns_may_be_a_function_of_it(rows: str, column: str, is_field: bool) -> None:
+    """Where that is no row; rows of tables and queries have columns."""
+    unknown = commands(f"execute format('select {column} from {rows}', c);".encode()).unknown
+    assert (FIELD in unknown) == is_field
+
+
 @pytest.mark.parametrize("piece", ["set_config", "set_config -- ", "set_config /* ", "set_config (", "set_config('app.x'"])
 def test_a_piece_of_a_command_may_go_on(piece: str) -> None:
     """Where it ends: what follows the name of the function stands somewhere else."""

@@ -66,14 +66,15 @@ def namer(name: str, key: str = "text", begin: str = "zz.") -> str:
     return f"create function {name}(a {key}) returns text language sql as $$ {code} $$"
 
 
-def field(parameters: str, key: str, more: str = "", of: str = "t") -> tuple[str, list[str], str]:
+def field(parameters: str, key: str, more: str = "", of: str = "t", rows: str = "t") -> tuple[str, list[str], str]:
     """A case: a function that makes a setting with that key, and is written as a column by a name that nobody knows."""
     made = (
         f"create table t (a text); insert into t values ('{key}'); {more}"
         f" create function g({parameters}) returns text language plpgsql as"
         " $$ begin return set_config('z' || 'z.' || (select a from t), 'v', false); end $$;"
     )
-    return made + function("", "", f"execute format('select {of}.%I from t', chr(103)) into r;"), ["select f()"], f"zz.{key}"
+    of_rows = of + ".%I from " + rows.replace("'", "''")
+    return made + function("", "", f"execute format('select {of_rows}', chr(103)) into r;"), ["select f()"], f"zz.{key}"
 
 
 GO = "create function go(a text) returns text language plpgsql as $$ begin execute a; return a; end $$;"
@@ -590,6 +591,8 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     "a function of a domain": field("d", "domain", "create domain d as t;"),
     "a function of what is cast": field("text", "cast", "create cast (t as text) with inout as implicit;"),
     "a function of a value": field("text", "value", of="(t.a)"),
+    "a function of a function's value": field("text", "alias", of="x", rows="lower('a') as x"),
+    "a function of a function's own name": field("text", "own", of="lower", rows="lower('a')"),
     "a function of a parameter": (
         "create function g(a text) returns text language sql as $$ select set_config('zz.' || a, 'v', false) $$;"
         + function("", "", "execute format('select $1.%I', chr(103)) into r using text 'using';"),
