@@ -134,8 +134,7 @@ class Graph:
             named = completions(self.patterns, text, ())
             if named is None:
                 bits |= flags.UNREAD
-            else:
-                self.named.append((name, named))
+            self.named.append((name, assigned(text) | (named or frozenset())))
             handed = words.union(reached.words)
         if b"update" in names or b"update" in handed:
             self.updating.add(name)
@@ -179,7 +178,7 @@ class Graph:
             return
         self.mention(name, text, filled=kind == b"filled")
         made = commands(text, (), own, is_sql=True)
-        self.named.append((name, made.settings | assigned(text)))
+        self.named.append((name, made.settings))
         if made.bits:
             self.add(name, made.bits & flags.MADE | flags.UNKNOWN)
 
