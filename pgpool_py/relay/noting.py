@@ -23,7 +23,16 @@ from pgpool_py.session.lexemes import LONGEST_NAME
 from pgpool_py.session.look import NO_RESET, UNKNOWABLE, UNSEEN, Question, is_custom
 from pgpool_py.session.mentions import amid_data, assigned, candidates, makes_code, mentioned, outlives_reset, runs_a_file
 from pgpool_py.session.reach import bound_to, brings_code, completions, executed_in_full, is_upkeep, reached
-from pgpool_py.session.settings import AS_OF_SESSION, SEED, TEMP_BUFFERS, UNSETTLED, deviation, with_those_along
+from pgpool_py.session.settings import (
+    AS_OF_SESSION,
+    AUTHORIZATION,
+    ROLE,
+    SEED,
+    TEMP_BUFFERS,
+    UNSETTLED,
+    deviation,
+    with_those_along,
+)
 from pgpool_py.session.statements import SessionContext, Statement
 from pgpool_py.session.temporaries import Change, private
 from pgwire import Bind, PeerViolation
@@ -282,7 +291,7 @@ class Noter(Returner):
             question = Question()
         own = self.settings.values
         names = set(found.names)
-        if found.whole or found.resets_all or found.made.bits:
+        if found.whole or found.made.bits:
             self.deviates(server, None)
         if TEMP_BUFFERS in names or TEMP_BUFFERS in found.passing:
             self.context.sets_buffers = True
@@ -299,7 +308,9 @@ class Noter(Returner):
         # What ends with the transaction leaves nothing but a definition, and that only the first time.
         names.update([name for name in found.passing if is_custom(name) and name not in own])
         if found.resets_all:
-            names.update([name.lower() for name in (*server.in_force.values, *self.startup.values)])
+            set_before = {name.lower() for name in (*server.in_force.values, *self.startup.values)}
+            self.deviates(server, set_before - {ROLE, AUTHORIZATION})
+            names |= set_before
         self.defined(server, [name for name in names if is_custom(name)])
         if SEED in names or SEED in found.passing:
             self.unsettable(server)  # also where the value ends with the transaction, or that fails

@@ -16,6 +16,7 @@ cdef class Returner(Pinner):
 
     cpdef list way_back(self, Server server, bytes executed)
     cpdef portal_bound(self, Server server, bytes portal, Statement statement)
+    cpdef list single_way_back(self, Server server, bytes text)
     cpdef object completed(self, Server server, bytes text)
     cpdef restore(self, Server server)
     cpdef bint restores_again(self, Server server, bytes error)

@@ -12,7 +12,7 @@ from pgpool_py.relay.pinning import Pinner
 from pgpool_py.relay.server import Server
 from pgpool_py.relay.upkeep import DIFFERENCE, SETTLING
 from pgpool_py.session import flags
-from pgpool_py.session.defaults import Completed, Unclear, completed, single_way_back
+from pgpool_py.session.defaults import Completed, Privileged, Unclear, Who, completed, single_way_back
 from pgpool_py.session.inline import command
 from pgpool_py.session.settings import AUTHORIZATION, ENCODING, ROLE, difference
 from pgpool_py.session.statements import SessionContext, Statement
@@ -30,7 +30,7 @@ class Returner(Pinner):
     """A client as one that has a start of its own.
 
     `settings`, `startup`  what it has set, and what it started with
-    `going_back`           what must follow the Execute of portals that send a setting back to the client's start; None: none do
+    `going_back`           the texts that portals are bound to which send a setting back to the client's start; None: none are
     `all_back`             its DISCARD ALL was carried out in this transaction
     `differing`            its settings are being put in force: what it says waits
     `restoring`            the texts that do so on a server that it keeps, None: it is one that it has just got
@@ -40,7 +40,7 @@ class Returner(Pinner):
         Pinner.__init__(self, relay, fd, pool, context)
         self.settings: Any = None
         self.startup: Any = None
-        self.going_back: dict[bytes, list[bytes]] | None = None
+        self.going_back: dict[bytes, bytes] | None = None
         self.all_back = False
         self.differing = False
         self.restoring: list[bytes] | None = None
@@ -48,23 +48,26 @@ class Returner(Pinner):
     def way_back(self, server: Server, executed: bytes) -> list[bytes]:
         """The messages that go out behind an Execute with that content, so that it leads to the client's own start."""
         assert self.going_back is not None
-        texts = self.going_back.pop(executed.partition(b"\0")[0], [])
+        text = self.going_back.pop(executed.partition(b"\0")[0], b"")
         if not self.going_back:
             self.going_back = None
-        return [command(server, text) for text in texts]
+        return [command(server, each) for each in self.single_way_back(server, text)]
 
     def portal_bound(self, server: Server, portal: bytes, statement: Statement | None) -> None:
-        """*portal* is bound to *statement*: note what must follow when it is executed."""
-        texts: list[bytes] = []
+        """*portal* is bound to *statement*: note whether anything must follow when it is executed."""
+        text = b""
         if statement is not None and statement.verdict & BACK:
             text = statement.body[: statement.body.find(b"\0")]
-            texts = single_way_back(text, self.own_start(server), self.context.privileged)
-        if texts:
+        if text and self.single_way_back(server, text):
             if self.going_back is None:
                 self.going_back = {}
-            self.going_back[portal] = texts
+            self.going_back[portal] = text
         elif self.going_back is not None:
             self.going_back.pop(portal, None)
+
+    def single_way_back(self, server: Server, text: bytes) -> list[bytes]:
+        """What must follow *text*, if it is executed now."""
+        return single_way_back(text, self.own_start(server), self.privileged(), self.who(server, self.begins(server)))
 
     def completed(self, server: Server, text: bytes) -> Completed | None:
         """A Query's *text* with what leads back to the client's own start; None if it resets nothing of that."""
@@ -82,11 +85,22 @@ class Returner(Pinner):
             conforming, encoding = [server.reported.get(name, b"") for name in (CONFORMING, ENCODING)]
         alone = self.begins(server)
         try:
-            own = alone and self.settings.values.keys().isdisjoint((ROLE, AUTHORIZATION))
-            return completed(text, start, conforming == b"on", encoding, alone, self.context.privileged, own)
+            who = self.who(server, alone)
+            return completed(text, start, conforming == b"on", encoding, alone, self.privileged(), who)
         except Unclear:
             server.dirty |= OPAQUE  # the look finds it at the end of the transaction
             return None
+
+    def privileged(self) -> Privileged:
+        """What not every user may set, but the client's may."""
+        return Privileged(self.context.privileged, self.context.user)
+
+    def who(self, server: Server, alone: bool) -> Who | None:
+        """As whom the client's transaction runs, which only begins if it is *alone*; None: it may have become another."""
+        if not alone and (server.changed is None or ROLE in server.changed):
+            return None
+        values = self.settings.values
+        return values.get(AUTHORIZATION, b""), values.get(ROLE) or server.defaults.get(ROLE, (b"", b"none"))[1]
 
     def begins(self, server: Server) -> bool:
         """Whether the client has no transaction under way, nor anything else: only the pooler has."""

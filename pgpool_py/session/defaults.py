@@ -24,10 +24,11 @@ _SINGLE_BYTE = re.compile(rb"SQL_ASCII|LATIN|ISO_8859|WIN|KOI8")
 # Statements whose tags are counted: those that are added have them, too.
 _COUNTED = (("w", b"reset"), ("w", b"set"), ("w", b"do"))
 # Those behind which the role is what it was, unless they name it.
-_IN_OWN_ROLE = (("w", b"reset"), ("w", b"set"), ("w", b"begin"), ("w", b"start"), ("w", b"commit"))
+_IN_SAME_ROLE = (("w", b"reset"), ("w", b"set"), ("w", b"begin"), ("w", b"start"), ("w", b"commit"))
 TAGS = frozenset((b"RESET", b"SET", b"DO"))
 
 Start = Mapping[bytes, tuple[bytes, bytes]]  # name in lower case: name, value
+Who = tuple[bytes, bytes]  # session authorization, empty: who has logged in; role
 NO_NAMES: frozenset[bytes] = frozenset()
 
 
@@ -94,38 +95,62 @@ def _in_code(name: bytes, value: bytes, local: bool) -> bytes:
     return (b"SET LOCAL " if local else b"SET ") + assigned
 
 
-def without_role(settings: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """One statement that sets these, name and value, as the session's own user, whatever role is in force before and behind it.
+class Privileged:
+    """What not every user may set: these *names*, in lower case, and *user*, who has logged in and may.
 
-    (The session authorization is left alone: PostgreSQL takes the role back with it when the transaction ends.)
+    RESET ALL takes no right to them, so behind it they are set as who may, whatever role is in force. (A RESET of a name does.)
     """
-    return b"DO LANGUAGE plpgsql " + literal(
-        b"DECLARE r pg_catalog.text := pg_catalog.current_setting('role'); BEGIN SET LOCAL ROLE NONE; "
-        + b"".join([_in_code(name, value, False) + b"; " for name, value in settings])
-        + b"EXECUTE pg_catalog.format('SET LOCAL ROLE %L', r); END"
-    )
+
+    def __init__(self, names: frozenset[bytes], user: bytes) -> None:
+        self.names = names
+        self.user = user
+
+    def back(self, settings: Iterable[tuple[bytes, bytes]], who: Who | None) -> list[bytes]:
+        """The statements that set these, name and value, where *who* is in force before and behind them; None: nobody knows who.
+
+        Where that is known none of them needs a snapshot. Otherwise a DO asks, which does.
+        """
+        if who is not None:
+            authorization, role = who
+            steps = [statement(name, value, False) for name, value in settings]
+            if authorization:
+                steps = [b"SET SESSION AUTHORIZATION DEFAULT", *steps, statement(AUTHORIZATION, authorization, False)]
+            if role != b"none":
+                steps.insert(bool(authorization), b"SET ROLE NONE")
+                steps.append(statement(ROLE, role, False))
+            return steps
+        other = b"IF a OPERATOR(pg_catalog.<>) " + exactly(self.user) + b" THEN "
+        code = (
+            b"DECLARE r pg_catalog.text := pg_catalog.current_setting('role');"
+            b" a pg_catalog.text := pg_catalog.current_setting('session_authorization'); BEGIN "
+            + other + b"SET LOCAL SESSION AUTHORIZATION DEFAULT; END IF; SET LOCAL ROLE NONE; "
+            + b"".join([_in_code(name, value, False) + b"; " for name, value in settings])
+            + other + b"EXECUTE pg_catalog.format('SET LOCAL SESSION AUTHORIZATION %L', a); END IF; "
+            + b"EXECUTE pg_catalog.format('SET LOCAL ROLE %L', r); END"
+        )
+        return [b"DO LANGUAGE plpgsql " + literal(code)]
 
 
-def way_back(said: Reader, start: Start, privileged: frozenset[bytes] = NO_NAMES) -> list[bytes]:
-    """The statements that must follow what one statement said, so that it leads to *start*.
+NOTHING = Privileged(NO_NAMES, b"")
 
-    RESET ALL takes no right to that, so what is *privileged*, in lower case, is set as who may. (A RESET of its name takes it.)
-    """
+
+def way_back(said: Reader, start: Start, privileged: Privileged = NOTHING, who: Who | None = None) -> list[bytes]:
+    """The statements that must follow what one statement said, so that it leads to *start*, where *who* is in force."""
     guarded: list[bytes] = []
     if said.resets_all:
         names = start.keys() - {ROLE, AUTHORIZATION}
-        guarded = sorted(names & privileged)
-        names -= privileged
+        guarded = sorted(names & privileged.names)
+        names -= privileged.names
     else:
         names = start.keys() & said.resets
     # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others.
     ordered = sorted(names, key=lambda name: (name != ENCODING, name in (AUTHORIZATION, ROLE), name == ROLE, name))
     local = sorted(start.keys() & said.local_resets)
     back = [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
-    return [*back, without_role([start[name] for name in guarded])] if guarded else back
+    return [*back, *privileged.back([start[name] for name in guarded], who)] if guarded else back
 
 
-def single_way_back(text: bytes, start: Start, privileged: frozenset[bytes] = NO_NAMES) -> list[bytes]:
+def single_way_back(text: bytes, start: Start, privileged: Privileged = NOTHING, who: Who | None = None) -> list[bytes]:
     """The same for the text of a Parse."""
     if not _WORDS.search(text):
         return []
@@ -133,7 +158,7 @@ def single_way_back(text: bytes, start: Start, privileged: frozenset[bytes] = NO
         if tokens:
             said = Reader()
             said.read(tokens)
-            return way_back(said, start, privileged)
+            return way_back(said, start, privileged, who)
     return []
 
 
@@ -143,14 +168,14 @@ def completed(
     conforming: bool,
     encoding: bytes,
     alone: bool,
-    privileged: frozenset[bytes] = NO_NAMES,
-    own: bool = False,
+    privileged: Privileged = NOTHING,
+    who: Who | None = None,
 ) -> Completed | None:
     """*text* with what leads back to *start*; None if it resets nothing of that.
 
     *conforming*: standard_conforming_strings is known to be on; *encoding*: the client's, or empty if it is not known.
-    *alone*: no transaction is under way, so a single SET LOCAL does nothing but warn. *privileged*: see `way_back`;
-    *own*: no role is in force before it. Raises Unclear.
+    *alone*: no transaction is under way, so a single SET LOCAL does nothing but warn. *who* is in force before it, None: nobody
+    knows. Raises Unclear.
     """
     if not _WORDS.search(text):
         return None
@@ -167,12 +192,13 @@ def completed(
             continue
         said = Reader()
         said.read(tokens)
-        own = own and tokens[0] in _IN_OWN_ROLE and ROLE not in said.names | said.passing | said.resets
+        if tokens[0] not in _IN_SAME_ROLE or ROLE in said.names | said.passing | said.resets:
+            who = None
         if tokens[0] in _COUNTED and tokens[:2] != [("w", b"set"), ("w", b"constraints")]:
             swallowed.append(False)
         if said.local_resets and single and alone:
             continue
-        back = way_back(said, start, NO_NAMES if own else privileged)
+        back = way_back(said, start, privileged, who)
         if back:
             more = b"".join([b"; " + each for each in back])
             pieces += [text[done:end], more]

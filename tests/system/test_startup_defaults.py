@@ -114,3 +114,47 @@ def test_reset_all_in_another_role(pooler: stack.Pooler, direct: Callable[..., R
                 assert client.ask(look) == expected.ask(look)
             assert other.ask(look) == "postgres warning 4MB"
             assert client.ask(look) == expected.ask(look)
+
+
+NO_QUERY_YET = [
+    ([], ["begin", "reset all", "set transaction isolation level serializable", "commit"]),
+    ([], ["begin; set work_mem = '6MB'", "reset all", "reset all", "set transaction isolation level serializable", "commit"]),
+    ([], ["begin", "savepoint s", "reset all", "rollback to s", "set transaction isolation level serializable", "rollback"]),
+    (["set role story_other"], ["begin", "reset all", "set transaction isolation level serializable", "commit"]),
+    (["set role story_other"], ["begin; set work_mem = '6MB'", "reset all", "rollback"]),
+    (["set session authorization story_other"], ["begin", "reset all", "set transaction deferrable", "commit"]),
+    (["set session authorization story_owner", "set role story_other"], ["reset all", "begin; reset all; rollback"]),
+    (["set role story_other"], ["reset all; set transaction deferrable"]),
+    ([], ["begin", "set session authorization story_other", "reset all", "commit"]),
+    ([], ["begin", "set local session authorization story_other; reset all", "commit"]),
+    (["set role story_other"], ["begin", "set local session authorization story_other; reset all", "commit"]),
+    (["set session authorization story_owner; set role story_other"], ["begin; set role none; reset all", "commit"]),
+    ([], ["begin", "set session authorization story_other; savepoint s", "reset all", "rollback to s", "rollback"]),
+    ([], ["set session authorization story_owner; set role story_other; reset all"]),
+]
+
+
+@pytest.mark.parametrize("way", ["Query", "batch"])
+@pytest.mark.parametrize(("before", "texts"), NO_QUERY_YET, ids=lambda texts: "; ".join(texts))
+def test_reset_all_is_no_query(
+    pooler: stack.Pooler, direct: Callable[..., RawClient], before: list[str], texts: list[str], way: str
+) -> None:
+    """Behind it a transaction's isolation level can be set as on a direct connection, whatever role was in force before."""
+    given = {"options": "-c log_min_messages=error -c session_replication_role=local", "work_mem": "5MB"}
+    look = "select concat_ws(' ', session_user, current_user, current_setting('log_min_messages'), current_setting('work_mem'))"
+    if way == "batch":
+        texts = "; ".join(texts).split("; ")
+        if texts[0] != "begin":
+            texts = ["begin", *texts, "commit"]
+    with direct(stack.ADMIN, **given) as expected, pooler.connect("one", stack.ADMIN, **given) as client:
+        with pooler.connect("one", stack.ADMIN) as other:
+            for text in before:
+                assert wire.kinds(client.query(text)) == wire.kinds(expected.query(text))
+            assert other.ask(look) == "postgres postgres warning 4MB"
+            for text in texts:
+                replies = [each.exchange(wire.query(text) if way == "Query" else wire.run(text)) for each in (expected, client)]
+                assert wire.errors(replies[1]) == wire.errors(replies[0])
+                assert wire.kinds(replies[1]) == wire.kinds(replies[0])
+            assert client.ask(look) == expected.ask(look)
+            assert other.ask(look) == "postgres postgres warning 4MB"
+            assert client.ask(look) == expected.ask(look)
