@@ -145,14 +145,15 @@ class Keeper(Noter):
         if finding is None:
             return
         before = server.in_force.values
-        actual = in_force(before, finding, question.whole, server.defaults, context.user)
+        apart = self.apart(server, finding, question.sources)
+        actual = in_force(before, finding, question.whole, server.defaults, context.user, apart)
         server.in_force = context.table.get(actual)
         if server.in_force.hasty:
             server.dirty |= HASTY
         # Behind its own DISCARD ALL the client's start is not in force yet.
         due = {name: value for name, value in self.settings.values.items() if before.get(name) != value}
         if not question.whole:
-            owned = in_force({**before, **due}, finding, False, server.defaults, context.user)
+            owned = in_force({**before, **due}, finding, False, server.defaults, context.user, apart)
             if self.all_back:
                 # What it started with is not what the server says yet.
                 owned.update({name: value for name, value in due.items() if name in self.startup.values})
@@ -192,6 +193,13 @@ class Keeper(Noter):
         if question.held or question.objects or self.unknowable or finding.pins:
             self.pin_for(server, finding)
         self.pool.promised.discard(self)
+
+    def apart(self, server: Server, finding: Finding, sourced: bool) -> frozenset[bytes]:
+        """The settings that the client starts with and has set to what the server did: a reset by code is told by these being no
+        longer set. *sourced*: the finding says which are. (statement_timeout is, by the question.)"""
+        names = {name for name, _ in self.own_start(server).values() if name not in WHO and not is_custom(name)}
+        names.discard(b"statement_timeout")
+        return frozenset(names & finding.session.keys() if sourced else names)
 
     def answer(self, server: Server, rows: list[bytes], question: Question) -> Finding | None:
         """What the rows say; None, and the server is closed, where they are no answer."""

@@ -11,6 +11,7 @@ Names in the query are schema-qualified, operators too: it runs under the client
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from pgpool_py.session.mentions import MOST_MENTIONED, candidates
@@ -209,12 +210,18 @@ def is_custom(name: bytes) -> bool:
 
 
 def in_force(
-    before: Mapping[bytes, bytes], finding: Finding, whole: bool, defaults: Mapping[bytes, tuple[bytes, bytes]], user: bytes
+    before: Mapping[bytes, bytes],
+    finding: Finding,
+    whole: bool,
+    defaults: Mapping[bytes, tuple[bytes, bytes]],
+    user: bytes,
+    apart: AbstractSet[bytes] = frozenset(),
 ) -> dict[bytes, bytes]:
     """The settings map of the server after the look.
 
     *before* is the map before the transaction, *defaults* the server's own (name in lower case: name, value), *user* the user
-    it is logged in as. A value equal to the default is left out: the session has it without being told.
+    it is logged in as. A value equal to the default is left out: the session has it without being told. Not so those of the names
+    *apart*: its client starts with another, and that it has set them to the default must be seen in the session.
     """
     if whole:
         result = dict(finding.session)
@@ -230,7 +237,7 @@ def in_force(
             is_default = value == user
         if whole and known is not None and name != ROLE and not is_custom(name):
             continue  # `session` has it if it was set
-        if value is None or is_default:
+        if value is None or (is_default and spelled not in apart):
             result.pop(spelled, None)
         else:
             result[spelled] = value
