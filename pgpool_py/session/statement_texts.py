@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from pgpool_py.session import flags
+from pgpool_py.session.lexemes import lexemes
 
 # Spaces and comments, nested ones aside.
 BLANK = rb"(?:\s++|--[^\n\r]*+[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*)|)*+\*/|)*+"
@@ -20,9 +21,7 @@ _DEALLOCATE = re.compile(
     rb"\s*+DEALLOCATE\s++(?:PREPARE\s++)?(?:\"((?:[^\"\0]|\"\")(?:[^\"\0]|\"\"|)*+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))\s*+;?\s*+\0",
     re.IGNORECASE,
 )
-_DECLARES = re.compile(
-    rb"\bDECLARE(?=[\s/\"-])" + BLANK + rb"(?:\"((?:[^\"]|\"\"|)*+)\"|([A-Za-z_\x80-\xff][\w$\x80-\xff]*+))", re.IGNORECASE
-)
+_DECLARE = re.compile(rb"\bdeclare\b", re.IGNORECASE)
 _CLEARS = re.compile(rb"\b(?:deallocate|discard)\b", re.IGNORECASE)
 # Commands whose text is only taken apart at Parse, and gets its meaning when they are executed; and the empty text.
 _READ_LATER = re.compile(
@@ -58,8 +57,17 @@ def deallocated_name(body: bytes) -> bytes | None:
 
 
 def declared_cursors(text: bytes) -> list[bytes]:
-    """The cursors that a text declares: portals of these names."""
-    return [plain.lower() or quoted.replace(b'""', b'"') for quoted, plain in _DECLARES.findall(text)]
+    """The cursors that a text, up to its zero byte, declares: portals of these names."""
+    names: list[bytes] = []
+    if _DECLARE.search(text) is None:
+        return names
+    begins, declares = True, False
+    for kind, value, _ in lexemes(text.partition(b"\0")[0]):
+        if declares and kind in ("word", "quoted"):
+            names.append(value.lower() if kind == "word" else value[1:-1].replace(b'""', b'"'))
+        declares = begins and kind == "word" and value.lower() == b"declare"
+        begins = value == b";"
+    return names
 
 
 def names_statements(verdict: int, text: bytes) -> bool:
