@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from pgpool_py.session.effects import Reader, statements
 from pgpool_py.session.lexemes import lexemes
-from pgpool_py.session.settings import AUTHORIZATION, ENCODING, ROLE
+from pgpool_py.session.settings import AUTHORIZATION, ENCODING, QUOTING, ROLE
 from pgpool_py.session.spelling import assignment, exactly, literal
 
 _WORDS = re.compile(rb"reset|default|local|names|discard", re.IGNORECASE)
@@ -143,8 +143,9 @@ def way_back(said: Reader, start: Start, privileged: Privileged = NOTHING, who: 
         names -= privileged.names
     else:
         names = start.keys() & said.resets
-    # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others.
-    ordered = sorted(names, key=lambda name: (name != ENCODING, name in (AUTHORIZATION, ROLE), name == ROLE, name))
+    # client_encoding first: what follows may be read by it. As whom last: the role may not be allowed the others. And what puts
+    # others' values in quotes behind these.
+    ordered = sorted(names, key=lambda name: (name != ENCODING, name in (AUTHORIZATION, ROLE), name in (ROLE, QUOTING), name))
     local = sorted(start.keys() & said.local_resets)
     back = [statement(*start[name], False) for name in ordered] + [statement(*start[name], True) for name in local]
     return [*back, *privileged.back([start[name] for name in guarded], who)] if guarded else back

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pgpool_py.session.spelling import assignment, exactly, literal, quoted
+from pgpool_py.session.spelling import LISTS, assignment, exactly, literal, quoted
 
 # Reported by every server that has them, settable by any client: the set that is followed per client
 # (pgbouncer-compatible default plus what newer servers report).
@@ -236,6 +236,26 @@ def _set_here(name: bytes, value: bytes) -> bytes:
 _TIMEOUTS = frozenset((b"statement_timeout", b"transaction_timeout"))
 
 
+# Where it is on PostgreSQL keeps some values in quotes, which stay when it is off again (manual, 20.11).
+QUOTING = b"quote_all_identifiers"
+_CONFIGURATION = b"default_text_search_config"
+_IN_QUOTES = re.compile(rb'"(?:[^"]++|""|)*+"\."(?:[^"]++|""|)*+"')
+
+
+def _unquoted(old: Settings, new: Settings) -> tuple[list[bytes], list[bytes]]:
+    """What goes ahead of the values and what behind them, so that quote_all_identifiers changes none of those that *new* has.
+    Nothing where it is none's, or there are none."""
+    values = {name: value for name, value in new.values.items() if old.values.get(name) != value}
+    # Where all of it must be in quotes it does no harm to say so.
+    configuration = values.get(_CONFIGURATION, b"")
+    on = [_set(QUOTING, b"on"), _set(_CONFIGURATION, configuration)] if _IN_QUOTES.fullmatch(configuration) is not None else []
+    named = QUOTING in old.values or QUOTING in new.values
+    if not on and not (named and any([name == _CONFIGURATION or name in LISTS for name in values])):
+        return [], []
+    own = _set(QUOTING, new.values[QUOTING]) if QUOTING in new.values else b"RESET " + quoted(QUOTING)
+    return [_set(QUOTING, b"off")], [*on, own]
+
+
 def difference(old: Settings, new: Settings) -> list[bytes]:
     """The query texts that turn *old* into *new*, in order; empty when nothing differs.
 
@@ -264,6 +284,10 @@ def difference(old: Settings, new: Settings) -> list[bytes]:
                 first.append(b"RESET " + quoted(name))
             elif name not in (ROLE, AUTHORIZATION) and name not in new.values:
                 (encoding if name == ENCODING else rest).append(b"RESET " + quoted(name))
+        off, on = _unquoted(old, new)
+        if off:
+            rest = [step for step in rest if step not in on] + on
+            (reported or rest)[:0] = off
         if reported:
             # Where nothing is converted nothing fails.
             reported.insert(0, _set(ENCODING, b"SQL_ASCII"))

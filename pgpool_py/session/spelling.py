@@ -18,7 +18,7 @@ _NUMBERED = re.compile(rb"\\x(0[1-9a-f]|1[0-9a-f]|7f|[89a-f][0-9a-f])")
 _OCTAL = re.compile(rb"\\(?:\\|([0-7]{3}))")
 
 # Settings whose value is a list of identifiers: SET takes one literal for each (guc_tables.c, GUC_LIST_QUOTE).
-_LISTS = frozenset(
+LISTS = frozenset(
     b"search_path temp_tablespaces local_preload_libraries session_preload_libraries output_plugin_libraries".split()
 )
 # A list as SET would spell it, so that one literal for each element makes the same value again. What one part has taken it keeps
@@ -110,7 +110,7 @@ def assignment(name: bytes, value: bytes) -> bytes | None:
         return None
     if name == b"application_name":
         return quoted(name) + b" = " + exactly(as_said(value))
-    if name.lower() not in _LISTS:
+    if name.lower() not in LISTS:
         return quoted(name) + b" = " + exactly(value)
     if _LIST.fullmatch(value) is None:
         return None

@@ -54,3 +54,15 @@ def test_lists_are_said_as_set_writes_them() -> None:
     assert assignment(b"search_path", b'a, "B c", "d""e"') == b"\"search_path\" = E'a', E'B c', E'd\"e'"
     for other in (b'"a"', b'""', b"a,b", b'a, "b', b"select", b'a, "select"', b"A", b""):
         assert assignment(b"search_path", other) is None, other
+
+
+def test_lists_are_set_while_nothing_is_put_in_quotes() -> None:
+    """quote_all_identifiers is off meanwhile; where nobody has it on nothing is said of it."""
+    table = SettingsTable()
+    path, quoting = table.get({b"search_path": b"x"}), table.get({b"quote_all_identifiers": b"on"})
+    both = table.get({**path.values, **quoting.values})
+    assert b"quote" not in difference(table.empty, path)[0]
+    assert difference(table.empty, quoting)[0].count(b"quote") == 1
+    for old, new in ((table.empty, both), (quoting, path), (quoting, both)):
+        (text,) = difference(old, new)
+        assert text.index(b"E'off'") < text.index(b"search_path") < text.rindex(b"quote_all_identifiers")
