@@ -430,6 +430,8 @@ class Predecessor:
             if isinstance(error, BlockingIOError):
                 return False
             self._stay.add(client)
+            words = "not handed over: its session is too large; it stays with this process until it leaves"
+            broker.log.log(words, broker.client_label(client))
             return True
         relay.close_client(client, "takeover")
         return True

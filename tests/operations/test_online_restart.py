@@ -97,6 +97,7 @@ def test_large_sessions_move_or_stay(running: Program, words: str) -> None:
         if words == "repeated":
             assert old.wait(10) == 0
         else:
+            running.wait_for_log("its session is too large")
             assert old.poll() is None
     assert old.wait(10) == 0
 
