@@ -4,8 +4,7 @@ from pgpool_py.relay.preparing cimport Preparer
 from pgpool_py.relay.server cimport Server
 from pgpool_py.session.statements cimport SessionContext, Statement
 
-cdef int QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
-cdef int IDLE
+cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FUNCTION_CALL, COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef object BATCH
 cdef long LISTEN, OPAQUE
 
@@ -22,4 +21,3 @@ cdef class Hearer(Preparer):
     cpdef finish(self)
     cpdef leave(self, str reason)
     cpdef refuse(self, str code, str message)
-    cpdef refuse_request(self, str code, str message)

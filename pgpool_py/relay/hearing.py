@@ -15,7 +15,6 @@ from pgpool_py.session import flags
 from pgpool_py.session.channels import may_listen
 from pgwire.codes import Frontend
 
-QUERY = int(Frontend.QUERY)
 PARSE = int(Frontend.PARSE)
 BIND = int(Frontend.BIND)
 DESCRIBE = int(Frontend.DESCRIBE)
@@ -30,7 +29,6 @@ TERMINATE = int(Frontend.TERMINATE)
 BATCH = frozenset((PARSE, BIND, DESCRIBE, EXECUTE, CLOSE))
 LISTEN = flags.LISTEN
 OPAQUE = flags.OPAQUE
-IDLE = ord("I")
 AWAITS_READY = awaiting.READY
 AWAITS_CHANNELS = awaiting.CHANNELS
 
@@ -184,6 +182,3 @@ class Hearer(Preparer):
 
     def refuse(self, code: str, message: str) -> None:
         """Send a FATAL error and close."""
-
-    def refuse_request(self, code: str, message: str) -> None:
-        """Answer the request that waits with an error."""

@@ -157,15 +157,14 @@ class ListeningConnection(Connection):
         """Send the next query, if one is needed and none is under way."""
         if not self.opened or self._busy or self.closed:
             return
-        if self._unspelled and self._spelling is None:
+        others = self._next or self.table.pending or self._notices
+        if self._unspelled and (self._spelling is None or not others):  # they take turns
             self._spelling = next(iter(self._unspelled))
             part, encoding = self._spelling
             self.query(SPELL % (part.hex().encode(), exactly(encoding)))
             return
         self._spelling = None
-        if not (self._next or self.table.pending or self._notices):
-            if self._unspelled:
-                self.pump()
+        if not others:
             return
         self._waiting, self._next = self._next, {}
         listen = self.table.next_query()

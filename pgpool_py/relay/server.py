@@ -186,7 +186,7 @@ class Server(Upkeep):
                 and kind != NOTICE_RESPONSE
             ):
                 break
-            if replaced is not None:
+            if replaced is not None:  # written only where it changes: compiled, each write counts references
                 replaced = None
             if kind == ERROR_RESPONSE and whole:
                 replaced = self.on_error(pos, end)

@@ -36,8 +36,9 @@ QUERY_SKIP = int(Owed.QUERY + Action.SKIP)
 # What makes the client's channels necessary on the server, and what may have changed them there.
 LOOKS = flags.LISTEN | flags.READS_CHANNELS | flags.OPAQUE | flags.EXECUTES
 CHANGES = flags.LISTEN | flags.OPAQUE
+# What may end them; a text that opens a block (no verdict has a bit for that, so another's stands for it); what has them placed.
 ENDS = CHANGES | flags.CLEANUP
-BLOCK = flags.TRANSACTION_LOCAL  # stands for a text that opens one
+BLOCK = flags.TRANSACTION_LOCAL
 PLACES = LOOKS | BLOCK
 SERVER_ENCODING = b"server_encoding"
 LOST = "terminating connection because notifications were lost"

@@ -176,8 +176,8 @@ class Mailbox:
         """Take in what the client's own server has *brought* up to the same mark, in its own words, and leave that empty.
 
         Of the client's *channels* it listened to those that are *new*, of which what is here from before the mark is not for the
-        client, and to the others for the end of the time at most. *spelled*: which of them it means by
-        another name. Not *comparable*: what is here does not reach up to the mark.
+        client, and to the others for the end of the time at most. *spelled*: which of them it means by another name. Not
+        *comparable*: what is here does not reach up to the mark.
         """
         letters = list(self._letters)
         before, behind = letters[: self._marked], letters[self._marked :]

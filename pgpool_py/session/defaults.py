@@ -80,10 +80,10 @@ def statement(name: bytes, value: bytes, local: bool) -> bytes:
 
     (A SELECT of set_config would forbid a SET TRANSACTION ISOLATION LEVEL behind it.)
     """
-    assigned = assignment(name, value)
-    if assigned is None:
-        return b"DO LANGUAGE plpgsql " + literal(b"BEGIN " + _in_code(name, value, local) + b"; END")
-    return (b"SET LOCAL " if local else b"SET ") + assigned
+    said = _in_code(name, value, local)
+    if assignment(name, value) is None:
+        return b"DO LANGUAGE plpgsql " + literal(b"BEGIN " + said + b"; END")
+    return said
 
 
 def _in_code(name: bytes, value: bytes, local: bool) -> bytes:

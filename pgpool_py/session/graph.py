@@ -28,8 +28,6 @@ PASSED_ON = (
     | flags.TRANSACTION_LOCAL
 )
 _MODIFYING = frozenset((b"insert", b"merge", b"update", b"delete", b"copy"))
-# All names outside ASCII are one node to those who mention any: how they fold depends on the encoding. All relations are one to
-# code that names one at run time, and all functions that can be written as a column.
 ANY_ARGUMENT: frozenset[int] = frozenset()
 # The functions that PostgreSQL makes with a range type (manual 8.17.6).
 _OF_RANGE_TYPES = frozenset(
@@ -70,7 +68,7 @@ class Function:
         self.bits |= _beyond(self.text)
 
 
-NOBODY: set[bytes] = set()
+_NOBODY: set[bytes] = set()
 
 
 class Mentions:
@@ -92,12 +90,16 @@ class Mentions:
 
     def of(self, name: bytes) -> set[bytes]:
         """Who mentions *name*."""
-        having = [self.words.get(word, NOBODY) for word in words_of_name(name) or (b"",)]
-        return self.names.get(name, NOBODY) | set.intersection(*having)
+        having = [self.words.get(word, _NOBODY) for word in words_of_name(name) or (b"",)]
+        return self.names.get(name, _NOBODY) | set.intersection(*having)
 
 
 class Graph:
-    """Names, the flags they have by themselves, and the names their code mentions."""
+    """Names, the flags they have by themselves, and the names their code mentions.
+
+    All names outside ASCII are one node to those who mention any (NONASCII): how they fold depends on the encoding. All relations
+    are one to code that names one at run time (RELATION), and so are all functions that can be written as a column (FIELD).
+    """
 
     def __init__(self) -> None:
         self.bits: dict[bytes, int] = defaultdict(int)

@@ -220,7 +220,7 @@ class Expected:
             return WRONG
         request = code & _KIND
         note = self._notes[self._head]
-        if note is not self.note:
+        if note is not self.note:  # written only where it changes: compiled, each write counts references
             self.note = note
         result = SWALLOW if action == SKIP else PASS
         if kind == DATA_ROW:
